@@ -47,8 +47,8 @@ def run_compare(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fr
     _quieten_libraries()
     from harness.library import default_folder, run
     from harness.progress import Display
-    from harness.report import print_report
-    from harness.tracking import require_mode, track
+    from harness.reporting.report import print_report
+    from harness.reporting.tracking import require_mode, track
 
     mode = require_mode(wandb)
     folder = out or default_folder(spec)
@@ -73,7 +73,7 @@ def _print_plan(spec: RunSpec) -> None:
 
 def run_report(folder: Path) -> None:
     """Rebuild comparison and plots from the records, and print the report."""
-    from harness.report import build, print_report, write
+    from harness.reporting.report import build, print_report, write
     from harness.results import Store
 
     comparison = build(Store(folder))

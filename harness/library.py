@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.comparison import Comparison
+from harness.analysis.comparison import Comparison
 from harness.experiment import Experiment, Listener
 from harness.progress import Quiet
-from harness.report import build, write
+from harness.reporting.report import build, write
+from harness.reporting.tracking import Mode, require_mode, track
 from harness.resolve import resolve
 from harness.results import Store
 from harness.spec import RunSpec, parse_budget
-from harness.tracking import Mode, require_mode, track
 
 
 def compare(

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from harness.analysis.comparison import BASELINE
 from harness.api import HarnessError, Method
-from harness.comparison import BASELINE
 from harness.registry import CONTROLS, METHODS, PRESETS, TASKS, method_class, preset, unknown
 from harness.spec import MethodSpec, RunSpec, parse_methods
 

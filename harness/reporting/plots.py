@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.comparison import BASELINE, Comparison, Row
-from harness.formatting import plain
+from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.reporting.formatting import plain
+from harness.reporting.words import INSTRUMENTS
 from harness.results import replacing
-from harness.words import INSTRUMENTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

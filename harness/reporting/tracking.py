@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
+from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
-from harness.comparison import Comparison
 
 if TYPE_CHECKING:
     import pandas as pd

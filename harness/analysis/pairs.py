@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from harness import stats
+from harness.analysis import stats
+from harness.analysis.comparison import ALPHA, BASELINE, PairTest, Ranking, Row
+from harness.analysis.scores import Scores, align
 from harness.api import Metric
-from harness.comparison import ALPHA, BASELINE, PairTest, Ranking, Row
-from harness.scores import Scores, align
 
 Metrics = Mapping[str, Sequence[Metric]]
 

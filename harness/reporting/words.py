@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
-from harness.formatting import listed, number, p_value, plain, seconds, share
-from harness.stats import smallest_p
+from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
+from harness.analysis.stats import smallest_p
+from harness.reporting.formatting import listed, number, p_value, plain, seconds, share
 
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _FEW = 3  # tied methods that are still spelled out

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from harness import plots
+from harness.reporting import plots
 
 MANY = {"instruct": 0.3} | {f"chameleon:num_layers={number},pair_text=history": 0.3 for number in range(11)}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fabricate import METRICS, compare, filled, record, run_spec, samples, store
 
-from harness.comparing import compare as compare_cells
-from harness.comparison import Comparison, PairTest, Row
+from harness.analysis.comparing import compare as compare_cells
+from harness.analysis.comparison import Comparison, PairTest, Row
 
 TWO = {"instruct": 0.2, "dpo": 0.9}
 CONTRACT = (

@@ -14,8 +14,8 @@ import pytest
 from fabricate import compare, filled
 
 from harness.api import HarnessError
-from harness.report import write
-from harness.tracking import require_mode, track
+from harness.reporting.report import write
+from harness.reporting.tracking import require_mode, track
 
 
 def read(path: Path) -> Iterator[Any]:

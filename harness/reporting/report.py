@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.comparing import compare, read_cells
-from harness.comparison import BASELINE, Comparison
-from harness.formatting import markdown, plain, seconds
+from harness.analysis.comparing import compare, read_cells
+from harness.analysis.comparison import BASELINE, Comparison
 from harness.registry import TASKS
+from harness.reporting.formatting import markdown, plain, seconds
+from harness.reporting.tables import Table, tables
+from harness.reporting.words import INSTRUMENTS, answer_in_words
 from harness.results import Store, replacing, write_text
-from harness.tables import Table, tables
-from harness.words import INSTRUMENTS, answer_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -81,7 +81,7 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
 
     comparison.json comes last: where it stands, the rest does too.
     """
-    from harness.plots import write_plots
+    from harness.reporting.plots import write_plots
 
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"comparison.{suffix}" for suffix in ("json", "csv", "md")]

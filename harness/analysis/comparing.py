@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness import stats
+from harness.analysis import stats
+from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row, VsInstruct
+from harness.analysis.pairs import Entry, Metrics, rank, run_tests
+from harness.analysis.scores import Scores, align, pool, score
 from harness.api import Metric
-from harness.comparison import BASELINE, Comparison, PairTest, Row, VsInstruct
-from harness.pairs import Entry, Metrics, rank, run_tests
 from harness.results import CellRecord, Status, Store
-from harness.scores import Scores, align, pool, score
 from harness.spec import RunSpec
 
 _SEVERITY: tuple[Status, ...] = ("complete", "budget_exhausted", "overran", "interrupted", "failed")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from sklearn.metrics import f1_score
 
-from harness import stats
+from harness.analysis import stats
 
 USERS = np.arange(40)
 

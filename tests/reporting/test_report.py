@@ -11,13 +11,13 @@ import pytest
 from fabricate import compare, filled, record, run_spec, samples, store
 from rich.console import Console
 
-from harness import formatting
+from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
-from harness.comparison import Comparison
 from harness.inspecting import inspect_query, print_inspection
-from harness.report import print_report, to_markdown, write
-from harness.tables import tables
-from harness.words import answer_in_words
+from harness.reporting import formatting
+from harness.reporting.report import print_report, to_markdown, write
+from harness.reporting.tables import tables
+from harness.reporting.words import answer_in_words
 
 CLEAR = {"instruct": 0.2, "dpo": 0.9, "aloe": 0.25}
 HOSTILE = "a|b <b>x</b> *y* [red]z[/red]\x1b[31m\nnew line"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
-from harness.formatting import memory, number, p_value, plain, seconds, share
+from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
+from harness.reporting.formatting import memory, number, p_value, plain, seconds, share
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""From cells to one comparison: statistics, paired tests, for whom and at what cost. Knows no screen."""
