@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from harness.analysis.comparing import compare as compare_cells
+from harness.analysis.comparing import read_cells
+from harness.analysis.comparison import Comparison
+from harness.analysis.scores import score
 from harness.api import Metric
-from harness.comparing import compare as compare_cells
-from harness.comparing import read_cells
-from harness.comparison import Comparison
 from harness.results import CellRecord, RunRecord, Status, Store, write_text
-from harness.scores import score
 from harness.spec import CellSpec, RunSpec, parse_methods
 
 LABELS = ("comedy", "classic", "sci-fi")
