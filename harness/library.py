@@ -21,7 +21,7 @@ from harness.spec import RunSpec, parse_budget
 def compare(
     methods: str = "all",
     budget: str | float = "20m",
-    tasks: str = "all",
+    tasks: str | None = None,
     preset: str = "tiny",
     out: str | Path | None = None,
     wandb: Mode = "disabled",
@@ -32,7 +32,7 @@ def compare(
     listener: Listener | None = None,
     **settings: Any,
 ) -> Comparison:
-    """Fit and evaluate `methods` on `tasks` under one budget per cell, and compare them.
+    """Fit and evaluate `methods` on `tasks` (default: the preset's) under one budget per cell, and compare them.
 
     `budget` is text such as "20m", or seconds. `settings` are further fields of `harness.spec.RunSpec`: model, data,
     split, users, limit, regime, eval_history, group_size, history, device, dtype, batch_size, ... `out` defaults to a
@@ -44,14 +44,25 @@ def compare(
     spec = resolve(methods, tasks, preset, overrides, **chosen)
     mode = require_mode(wandb)
     folder = Path(out) if out else default_folder(spec)
-    comparison = run(spec, folder, save_fits, fresh, listener or Quiet())
+    comparison = run(spec, folder, save_fits, fresh, listener)
     track(comparison, folder, mode)
     return comparison
 
 
-def run(spec: RunSpec, out: Path, save_fits: bool, fresh: bool, listener: Listener) -> Comparison:
-    """Compute a specification's missing cells into `out`, then write the comparison and its plots."""
-    store = Store(out)
+def run(
+    spec: RunSpec,
+    out: Path,
+    save_fits: bool = False,
+    fresh: bool = False,
+    listener: Listener | None = None,
+    pool: Path | None = None,
+) -> Comparison:
+    """Compute a specification's missing cells into `out`, then write the comparison and its plots.
+
+    `pool` is a folder of cells that several runs share: what is finished there is taken from it.
+    """
+    store = Store(out, pool)
+    listener = listener or Quiet()
     Experiment(spec, store, listener, save_fits).run(fresh)
     listener.stage("Comparing")
     comparison = build(store)

@@ -72,10 +72,15 @@ class RunRecord(BaseModel):
 
 
 class Store:
-    """The folder of one run: `run.json`, `cells/<task>/<method>/seed-<n>-<hash8>/{cell.json,samples.parquet}`."""
+    """The folder of one run: `run.json`, `cells/<task>/<method>/seed-<n>-<hash8>/{cell.json,samples.parquet}`.
 
-    def __init__(self, root: Path) -> None:
+    `pool` is a folder laid out like `cells` that several runs share: finished cells are taken from it and added to it,
+    as copies, so that each run's folder is whole.
+    """
+
+    def __init__(self, root: Path, pool: Path | None = None) -> None:
         self.root = root
+        self.pool = pool
 
     def check(self, spec: RunSpec, hardware: dict[str, Any], fresh: bool) -> None:
         """Raise HarnessError if the folder holds another run, a run of other hardware, or foreign files."""
@@ -113,15 +118,28 @@ class Store:
 
     def cell_dir(self, spec: CellSpec) -> Path:
         """Folder of a cell; method and task names come from the registry, so the path needs no cleaning."""
-        return self.root / "cells" / spec.task / spec.method / f"seed-{spec.seed}-{spec.digest[:8]}"
+        return _cell_dir(self.root / "cells", spec)
 
     def finished(self, spec: CellSpec) -> CellRecord | None:
         """The cell's record, unless it has yet to be computed; failed and interrupted cells are computed again."""
         path = self.cell_dir(spec) / "cell.json"
+        if not path.exists() and self.pool is not None:
+            self._adopt(spec, _cell_dir(self.pool, spec))
         if not path.exists():
             return None
         record = _parse(CellRecord, path)
         return None if record.status in ("failed", "interrupted") else record
+
+    def _adopt(self, spec: CellSpec, pooled: Path) -> None:
+        if not (pooled / "cell.json").exists():
+            return
+        found, ours = _parse(CellRecord, pooled / "cell.json").hardware, self.read_run().hardware
+        if found != ours:
+            raise HarnessError(
+                f"{pooled} was computed on other hardware ({found}); this is {ours}. Timings of two machines do not "
+                "compare: choose another --out, or pass --fresh to discard what is there."
+            )
+        _copy(pooled, self.cell_dir(spec))
 
     def begin(self, spec: CellSpec) -> int:
         """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record."""
@@ -140,6 +158,8 @@ class Store:
             with replacing(folder / "samples.parquet") as temporary:
                 samples.to_parquet(temporary, index=False)
         write_text(folder / "cell.json", record.model_dump_json(indent=2))
+        if self.pool is not None and record.status not in ("failed", "interrupted"):
+            _copy(folder, _cell_dir(self.pool, record.spec))
 
     def records(self) -> list[CellRecord]:
         """Every record in the folder, by path."""
@@ -150,6 +170,17 @@ class Store:
         import pandas as pd
 
         return pd.read_parquet(self.cell_dir(spec) / "samples.parquet")
+
+
+def _cell_dir(cells: Path, spec: CellSpec) -> Path:
+    return cells / spec.task / spec.method / f"seed-{spec.seed}-{spec.digest[:8]}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a cell's folder; `cell.json`, which declares it finished, comes last."""
+    target.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cell.json"))
+    write_text(target / "cell.json", (source / "cell.json").read_text(encoding="utf-8"))
 
 
 @contextmanager

@@ -104,3 +104,30 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
         temporary.write_text("half \ud800", encoding="utf-8")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["record.json"]
+
+
+def test_runs_that_share_a_pool_compute_a_cell_once_and_stay_whole_folders(tmp_path):
+    first, second = (Store(tmp_path / name, pool=tmp_path / "cells") for name in ("a", "b"))
+    for store in (first, second):
+        store.open(RUN, HARDWARE)
+    samples = pd.DataFrame({"query_id": ["1"]})
+    written = record(hardware=HARDWARE)
+    first.write(written, samples)
+    assert second.finished(written.spec) == written
+    assert Store(tmp_path / "b").records() == [written]
+    pd.testing.assert_frame_equal(Store(tmp_path / "b").samples(written.spec), samples)
+
+
+def test_a_pool_takes_no_failed_cell(tmp_path):
+    first, second = (Store(tmp_path / name, pool=tmp_path / "cells") for name in ("a", "b"))
+    first.write(record(status="failed"), None)
+    second.open(RUN, HARDWARE)
+    assert second.finished(CellSpec(**CELL)) is None
+
+
+def test_cells_of_other_hardware_are_refused_in_a_pool(tmp_path):
+    Store(tmp_path / "a", pool=tmp_path / "cells").write(record(hardware={"device": "cuda"}), None)
+    other = Store(tmp_path / "b", pool=tmp_path / "cells")
+    other.open(RUN, HARDWARE)
+    with pytest.raises(HarnessError, match="other hardware"):
+        other.finished(CellSpec(**CELL))
