@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
+from harness.results import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,10 +107,32 @@ def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
     for row in comparison.pooled:
         numbers = {**row.metrics, "fit_seconds": row.fit_seconds, "regret_rate": row.regret_rate}
         run.summary.update({f"{row.task}/{row.label}/{name}": x for name, x in numbers.items() if x is not None})
-    artifact = wandb.Artifact(f"comparison-{run.id}", type="comparison")
+    data = _data_artifacts(out)
+    artifact = wandb.Artifact(
+        f"comparison-{run.id}", type="comparison", metadata={"data": [artifact.name for artifact in data]}
+    )
     for path in sorted(path for pattern in _RECORDS for path in out.glob(pattern)):
         artifact.add_file(str(path), name=path.relative_to(out).as_posix())
+    for used in data:
+        # W&B takes inputs only from its server: offline, the data stands among the outputs and in the metadata.
+        run.log_artifact(used) if run.offline else run.use_artifact(used)
     run.log_artifact(artifact)
+
+
+def _data_artifacts(out: Path) -> list[wandb.Artifact]:
+    """One artifact per task that says which data a run was made on, by fingerprint; the data itself stays here."""
+    import wandb
+
+    seen = {(r.spec.task, r.spec.data_fingerprint): r for r in Store(out).records()}
+    artifacts = []
+    for (task, fingerprint), record in sorted(seen.items()):
+        fields = ("task", "task_version", "split", "data_fingerprint", "users", "limit", "history", "selection")
+        metadata = record.spec.model_dump(mode="json", include=set(fields))
+        artifact = wandb.Artifact(f"data-{task}-{fingerprint[:8]}", type="dataset", metadata=metadata)
+        with artifact.new_file("data.json") as file:
+            file.write(json.dumps(metadata, indent=2, sort_keys=True))
+        artifacts.append(artifact)
+    return artifacts
 
 
 def _bars(module: Any, comparison: Comparison, task: str, metric: str) -> dict[str, Any]:

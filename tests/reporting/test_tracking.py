@@ -98,12 +98,44 @@ def test_scores_and_costs_are_in_the_summary(offline: Path) -> None:
     assert {"lamp2/dpo/accuracy", "lamp3/dpo/mae", "lamp2/dpo/fit_seconds", "lamp2/dpo/regret_rate"} <= set(summary)
 
 
+def test_what_was_logged_is_what_comparison_json_says(offline: Path) -> None:
+    comparison = json.loads((offline / "comparison.json").read_text())
+    (path,) = offline.glob("wandb/offline-run-*/files/media/table/comparison*.json")
+    table = json.loads(path.read_text())
+    logged = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    summary = {item.key: json.loads(item.value_json) for r in records(offline, "summary") for item in r.update}
+    for row, ours in zip(comparison["rows"], logged, strict=True):
+        assert (row["task"], row["method"], row["seed"]) == (ours["task"], ours["method"], ours["seed"])
+        for name, value in row["metrics"].items():
+            assert ours[name] == pytest.approx(value, abs=1e-12)
+            assert [ours[f"{name}_low"], ours[f"{name}_high"]] == pytest.approx(row["interval"][name], abs=1e-12)
+            assert summary[f"{row['task']}/{row['method']}/{name}"] == pytest.approx(value, abs=1e-12)
+        for name, test in row["vs_instruct"].items():
+            assert ours[f"{name}_p_holm"] == pytest.approx(test["p_holm"], abs=1e-12)
+    for task, metrics in comparison["higher_is_better"].items():
+        for metric in metrics:
+            (path,) = offline.glob(f"wandb/offline-run-*/files/media/table/{task}/{metric}_table*.json")
+            bars = {label: value for label, value in json.loads(path.read_text())["data"]}
+            assert bars == {r["method"]: r["metrics"][metric] for r in comparison["pooled"] if r["task"] == task}
+
+
 def test_the_records_are_an_artifact(offline: Path) -> None:
     (artifact,) = [artifact for artifact in records(offline, "artifact") if artifact.type == "comparison"]
     names = {Path(entry.path).name for entry in artifact.manifest.contents}
     assert names == {
         *("run.json", "cell.json", "samples.parquet", "comparison.json", "comparison.csv", "comparison.md"),
     }
+
+
+def test_the_data_is_an_artifact_that_the_comparison_names(offline: Path) -> None:
+    data = {
+        artifact.name: json.loads(artifact.metadata)
+        for artifact in records(offline, "artifact")
+        if artifact.type == "dataset"
+    }
+    (comparison,) = [artifact for artifact in records(offline, "artifact") if artifact.type == "comparison"]
+    assert json.loads(comparison.metadata)["data"] == list(data) == ["data-lamp2-d", "data-lamp3-d"]
+    assert data["data-lamp2-d"]["data_fingerprint"] == "d"
 
 
 def test_disabled_touches_nothing(tmp_path: Path) -> None:
