@@ -21,6 +21,8 @@ from lm_eval.api.task import ConfigurableTask
 from harness.api import HistoryItem, LanguageModel, Metric, Personalizer, Query, Task
 from harness.context import fit_prompt
 
+_NEWCOMER = Query(id="newcomer", user="\0newcomer", text="")  # the user of no data
+
 
 @dataclass
 class Evaluation:
@@ -31,6 +33,7 @@ class Evaluation:
     prompts_shortened: int
     unanswerable: int
     users_served: int
+    serves_newcomers: bool  # whether users that the fit has never seen get more than the base prompt
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ def evaluate(
         prompts_shortened=sum(prompt.dropped > 0 for prompt in prompts.values()),
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
+        serves_newcomers=personalizer.serves(_NEWCOMER),
     )
 
 

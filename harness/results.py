@@ -37,6 +37,7 @@ class CellRecord(BaseModel):
     users: int = 0
     users_fitted: int = 0
     users_served: int = 0
+    serves_newcomers: bool | None = None  # whether users that the fit has never seen get more than the base prompt
     samples_used: int = 0
     counts: dict[str, float] = Field(default_factory=dict)  # method-specific counters
     leaks_removed: int = 0
@@ -166,7 +167,10 @@ class Store:
         return [_parse(CellRecord, path) for path in sorted(self.root.glob("cells/*/*/*/cell.json"))]
 
     def samples(self, spec: CellSpec) -> pd.DataFrame:
-        """One row per query: user_id, query_id, prompt_sha256, output, prediction, gold, parsed, then the scores."""
+        """One row per query: user_id, query_id, prompt_sha256, output, prediction, gold, parsed, then the scores.
+
+        `history_items` comes last: how many items the data has of the query's user, before leaks go and any selection.
+        """
         import pandas as pd
 
         return pd.read_parquet(self.cell_dir(spec) / "samples.parquet")

@@ -143,6 +143,8 @@ def test_served_users_are_counted_once(llama):
     queries = [*QUERIES, Query("q4", "u0", "a trail")]
     result = evaluate(llama, ToyTask(), Some(), queries, HISTORIES, {**GOLDS, "q4": "comedy"})
     assert result.users_served == 2
+    assert not result.serves_newcomers
+    assert run(llama, Base()).serves_newcomers
 
 
 @pytest.mark.parametrize("answers", [["comedy"] * 4, ["nothing"] * 4])
