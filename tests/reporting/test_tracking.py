@@ -115,7 +115,7 @@ def test_what_was_logged_is_what_comparison_json_says(offline: Path) -> None:
     for task, metrics in comparison["higher_is_better"].items():
         for metric in metrics:
             (path,) = offline.glob(f"wandb/offline-run-*/files/media/table/{task}/{metric}_table*.json")
-            bars = {label: value for label, value in json.loads(path.read_text())["data"]}
+            bars = dict(json.loads(path.read_text())["data"])
             assert bars == {r["method"]: r["metrics"][metric] for r in comparison["pooled"] if r["task"] == task}
 
 
