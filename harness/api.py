@@ -161,8 +161,8 @@ class Task(ABC):
         """Read `split` from a directory, or make it for "synthetic". Raises HarnessError if nothing is usable."""
 
     @abstractmethod
-    def supervise(self, item: HistoryItem) -> tuple[str | None, str]:
-        """(query text or None, answer) that a history item supervises."""
+    def supervise(self, item: HistoryItem) -> tuple[str | None, str] | None:
+        """(query text or None, answer) that a history item supervises; None if it answers no question of the task."""
 
     @abstractmethod
     def parse(self, output: str) -> tuple[str, bool]:

@@ -37,7 +37,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def compare(
     methods: Annotated[str, typer.Option(help="all, controls, or names with settings: a,b:key=value,c.")] = "all",
     budget: Annotated[str, typer.Option(help="Cap on the fit of each cell: 90s, 20m, 1h30m.")] = "20m",
-    tasks: Annotated[str, typer.Option(help="all, or names: lamp2,lamp3,lamp7.")] = "all",
+    tasks: Annotated[
+        str | None, typer.Option(help="all, or names: lamp2,lamp5 (default: the preset's, lamp2,lamp3,lamp7).")
+    ] = None,
     preset_name: Annotated[
         str, typer.Option("--preset", help="Model and hyperparameters; see `harness presets`.")
     ] = "tiny",

@@ -79,8 +79,9 @@ class FitPool:
     def _from_history(self, user: str, order: random.Random) -> Iterator[Example]:
         items = self.select.whole[user]
         for index in order.sample(range(len(items)), len(items)):
-            query, answer = self.task.supervise(items[index])
-            yield Example(user, query, self.select(user, without=index), answer)
+            if pair := self.task.supervise(items[index]):
+                query, answer = pair
+                yield Example(user, query, self.select(user, without=index), answer)
 
     def _from_questions(self, user: str, order: random.Random) -> Iterator[Example]:
         questions = [query for query in self.data.queries if query.user == user]

@@ -14,7 +14,7 @@ from harness.spec import MethodSpec, RunSpec, parse_methods
 
 def resolve(
     methods: str = "all",
-    tasks: str = "all",
+    tasks: str | None = None,
     preset_name: str = "tiny",
     overrides: dict[str, dict[str, Any]] | None = None,
     **given: Any,
@@ -25,13 +25,17 @@ def resolve(
     """
     if preset_name not in PRESETS:
         raise HarnessError(unknown("preset", preset_name, PRESETS.names()))
-    run_level = {key: value for key, value in preset(preset_name).items() if key not in ("description", "methods")}
+    run_level = {
+        key: value for key, value in preset(preset_name).items() if key not in ("description", "methods", "tasks")
+    }
     chosen = {key: value for key, value in given.items() if value is not None}
     fields = {**run_level, **chosen, "preset": preset_name, "overrides": overrides or {}}
     if fields.get("regime") == "unseen":
         fields.setdefault("eval_history", "none")
     try:
-        spec = RunSpec(methods=expand_methods(methods), tasks=expand_tasks(tasks), **fields)
+        spec = RunSpec(
+            methods=expand_methods(methods), tasks=expand_tasks(tasks or preset(preset_name)["tasks"]), **fields
+        )
     except ValidationError as error:
         raise HarnessError(_explain("the specification", error, RunSpec)) from error
     for method in spec.methods:

@@ -86,13 +86,14 @@ def _supervision(task: Task, data: TaskData) -> Iterator[str]:
 
 
 def _supervises(task: Task, item: HistoryItem) -> bool:
-    query, answer = task.supervise(item)
-    return query != "" and task.parse(answer) == (answer, True)
+    pair = task.supervise(item)
+    return pair is None or (pair[0] != "" and task.parse(pair[1]) == (pair[1], True))
 
 
 def _prompts(task: Task, data: TaskData) -> Iterator[str]:
     prompts = task.prompts
-    labels = ("label-one", "label-two") if task.labels else ("", "")
+    labelled = any(item.label for items in data.histories.values() for item in items)
+    labels = ("label-one", "label-two") if labelled else ("", "")
     history = (HistoryItem("1", "the first text of the past", labels[0]), HistoryItem("2", "a second text", labels[1]))
     base = prompts.base(_QUERY, history)
     agents = {

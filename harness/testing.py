@@ -199,7 +199,7 @@ def _with_canary(user: User, task: Task) -> User:
         user,
         history=history,
         examples=tuple(
-            replace(example, query=query, answer=answer, history=mark(example.history))
-            for example, (query, answer) in zip(user.examples, map(task.supervise, history), strict=False)
+            replace(example, query=pair[0], answer=pair[1], history=mark(example.history))
+            for example, pair in zip(user.examples, filter(None, map(task.supervise, history)), strict=False)
         ),
     )

@@ -82,10 +82,10 @@ def toy_user(name: str, favourite: int = 0, examples: int = 2, items: int = 4, t
         HistoryItem(f"{name}-{place}", f"{_SUBJECTS[(favourite + place) % 6]} of {name}", label, rank=place)
         for place, label in enumerate(labels)
     )
-    pairs = [(task or ToyTask()).supervise(item) for item in history[:examples]]
     made = (
-        Example(name, query, history[:place] + history[place + 1 :], answer)
-        for place, (query, answer) in enumerate(pairs)
+        Example(name, pair[0], history[:place] + history[place + 1 :], pair[1])
+        for place, item in enumerate(history[:examples])
+        if (pair := (task or ToyTask()).supervise(item))
     )
     return User(name, history, tuple(made))
 

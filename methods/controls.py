@@ -65,7 +65,7 @@ class UserMajority(Constant):
     """The most frequent answer in each user's history; for users without one, and for free text, as `Constant`."""
 
     def fit(self, context: FitContext) -> Personalizer:
-        answers = {user.id: _answers(context.task, user.history) for user in context.users if user.history}
+        answers = {user.id: given for user in context.users if (given := _answers(context.task, user.history))}
         everybody = _majority(context.task, [answer for own in answers.values() for answer in own])
         own = {user: label for user, given in answers.items() if (label := _majority(context.task, given))}
         context.report.users_fitted = len(own)
@@ -185,7 +185,7 @@ def _solve(change: Callable[[torch.Tensor], torch.Tensor], target: torch.Tensor)
 
 
 def _answers(task: Task, history: Sequence[HistoryItem]) -> list[str]:
-    return [task.supervise(item)[1] for item in history]
+    return [pair[1] for item in history if (pair := task.supervise(item))]
 
 
 def _majority(task: Task, answers: Sequence[str]) -> str | None:

@@ -57,7 +57,7 @@ def _splits(schema: Schema, directory: Path) -> dict[str, _Files]:
     nested = [path for path in folder.glob(f"*/*{_QUESTIONS}") if path.name == path.parent.name + _QUESTIONS]
     questions = [path for path in sorted(nested) + sorted(folder.glob(f"*{_QUESTIONS}")) if path.is_file()]
     if not questions:
-        raise MissingError(f"{directory}: no {schema.folder}/<split>{_QUESTIONS}")
+        raise MissingError(f"{directory}: no {schema.folder}/<split>{_QUESTIONS}. {schema.how_to_get}")
     return {path.name.removesuffix(_QUESTIONS): _files(path) for path in questions}
 
 

@@ -1,4 +1,4 @@
-"""LaMP-2, LaMP-3 and LaMP-7 as tasks, over the synthetic world or a directory of LaMP files."""
+"""The LaMP tasks, over a directory of LaMP files; LaMP-2, 3 and 7 over the synthetic world as well."""
 
 import hashlib
 from pathlib import Path
@@ -7,17 +7,19 @@ from typing import ClassVar
 from harness.api import HistoryItem, Metric, Query, Task, TaskData
 from tasks.data import MissingError, read
 from tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
+from tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6
 from tasks.prompts import LAMP_2, LAMP_3, LAMP_7, MOVIE_TAGS
-from tasks.schema import RATINGS, SCHEMAS
+from tasks.schema import RATINGS, REFERENCES, SCHEMAS
 
 SYNTHETIC = "synthetic"
+SYNTHETIC_TASKS = ("lamp2", "lamp3", "lamp7")
 SYNTHETIC_SPLITS = ("train", "dev", "tune")
 SYNTHETIC_USERS = 300  # per split, two queries each
 _WRAPPING = " \t\"'“”‘’`.*"
 
 
 class Lamp(Task):
-    """What the three tasks share; subclasses say what their answers are."""
+    """What the tasks share; subclasses say what their answers are."""
 
     def load(self, source: str, split: str) -> TaskData:
         """Read a LaMP directory (see tasks/data.py), or make 300 users a split of the "synthetic" world.
@@ -25,11 +27,13 @@ class Lamp(Task):
         A directory with only one split of the task yields that one, whatever was asked for: compare `TaskData.split`.
         Raises HarnessError if nothing is usable; one that is a FileNotFoundError if the task or split is not there.
         """
-        if source == SYNTHETIC:
-            return _synthetic(self.name, split)
-        return read(SCHEMAS[self.name], Path(source), split)
+        if source != SYNTHETIC:
+            return read(SCHEMAS[self.name], Path(source), split)
+        if self.name not in SYNTHETIC_TASKS:
+            raise MissingError(f"{self.name}: there is no synthetic data. {SCHEMAS[self.name].how_to_get}")
+        return _synthetic(self.name, split)
 
-    def supervise(self, item: HistoryItem) -> tuple[str | None, str]:
+    def supervise(self, item: HistoryItem) -> tuple[str | None, str] | None:
         """The item's text and its label."""
         return item.text, item.label
 
@@ -38,6 +42,28 @@ class Lamp(Task):
         line = first_line(output)
         named = line.strip(_WRAPPING).casefold()
         return (named, True) if named in self.labels else (line, False)
+
+
+class Lamp1(Lamp):
+    """Personalized citation identification: which of two references a paper cites, [1] or [2]."""
+
+    name: ClassVar[str] = "lamp1"
+    title: ClassVar[str] = "LaMP-1: personalized citation identification"
+    version: ClassVar[str] = "1"
+    prompts = LAMP_1
+    labels = REFERENCES
+    metrics: tuple[Metric, ...] = (ACCURACY,)
+    max_new_tokens = 8  # a space, a quote, a digit in brackets, a full stop
+
+    def load(self, source: str, split: str) -> TaskData:
+        """As the others, with a note on what its histories lack."""
+        data = super().load(source, split)
+        data.notes.append("histories hold papers without references: only --regime unseen has examples to learn from")
+        return data
+
+    def supervise(self, item: HistoryItem) -> None:
+        """Nothing: the history names an author's papers, not what they cite, so any question would be made up."""
+        return None
 
 
 class Lamp2(Lamp):
@@ -64,24 +90,59 @@ class Lamp3(Lamp):
     max_new_tokens = 4  # a space, a quote, the digit, a full stop
 
 
-class Lamp7(Lamp):
+class FreeText(Lamp):
+    """What the tasks share whose answers are one line of any text."""
+
+    metrics: tuple[Metric, ...] = (rouge("rouge1"), rouge("rougeL"))
+    max_new_tokens = 64  # the longest of 400 real tweets has 148 characters, 32 words; titles have about 10
+
+    def parse(self, output: str) -> tuple[str, bool]:
+        """The first non-empty line; any text will do."""
+        line = first_line(output)
+        return line, bool(line)
+
+
+class Lamp4(FreeText):
+    """Personalized news headline generation."""
+
+    name: ClassVar[str] = "lamp4"
+    title: ClassVar[str] = "LaMP-4: personalized news headline generation"
+    version: ClassVar[str] = "1"
+    prompts = LAMP_4
+
+
+class Lamp5(FreeText):
+    """Personalized scholarly title generation from an abstract."""
+
+    name: ClassVar[str] = "lamp5"
+    title: ClassVar[str] = "LaMP-5: personalized scholarly title generation"
+    version: ClassVar[str] = "1"
+    prompts = LAMP_5
+
+
+class Lamp6(FreeText):
+    """Personalized e-mail subject generation, for holders of the licensed Avocado corpus."""
+
+    name: ClassVar[str] = "lamp6"
+    title: ClassVar[str] = "LaMP-6: personalized e-mail subject generation"
+    version: ClassVar[str] = "1"
+    prompts = LAMP_6
+
+
+class Lamp7(FreeText):
     """Personalized tweet paraphrasing: free text, one line."""
 
     name: ClassVar[str] = "lamp7"
     title: ClassVar[str] = "LaMP-7: personalized tweet paraphrasing"
     version: ClassVar[str] = "1"
     prompts = LAMP_7
-    metrics: tuple[Metric, ...] = (rouge("rouge1"), rouge("rougeL"))
-    max_new_tokens = 64  # the longest of 400 real golds has 148 characters, 32 words
 
     def supervise(self, item: HistoryItem) -> tuple[str | None, str]:
         """No query, since the history holds answers only; the tweet on one line, as answers are."""
         return None, " ".join(item.text.splitlines())
 
-    def parse(self, output: str) -> tuple[str, bool]:
-        """The first non-empty line; any text will do."""
-        line = first_line(output)
-        return line, bool(line)
+
+TASKS: tuple[type[Lamp], ...] = (Lamp1, Lamp2, Lamp3, Lamp4, Lamp5, Lamp6, Lamp7)
 
 
 def first_line(output: str) -> str:

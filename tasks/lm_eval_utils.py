@@ -1,9 +1,9 @@
 """What the YAML files beside this module need to run with plain `lm_eval --include_path tasks --tasks lamp2`.
 
-Data: the synthetic world, or `--metadata '{"source": "DIR", "split": "dev"}'`. The numbers differ from the harness's:
-the history in the prompt is the last 10 items instead of the most representative ones, items that repeat a query or its
-gold stay in, no method is fitted, a long prompt loses its head instead of whole items, and an answer that begins with a
-line break is empty. Parsing and metrics are the same.
+Data: `--metadata '{"source": "DIR", "split": "dev"}'`; without it the synthetic world, which has LaMP-2, 3 and 7. The
+numbers differ from the harness's: the history in the prompt is the last 10 items instead of the most representative
+ones, items that repeat a query or its gold stay in, no method is fitted, a long prompt loses its head instead of whole
+items, and an answer that begins with a line break is empty. Parsing and metrics are the same.
 """
 
 from collections.abc import Sequence
@@ -11,21 +11,22 @@ from typing import Any
 
 import numpy as np
 
-from tasks.lamp import Lamp, Lamp2, Lamp3, Lamp7
+from tasks.lamp import TASKS
 
 HISTORY = 10
-_TASKS: dict[str, Lamp] = {task.name: task for task in (Lamp2(), Lamp3(), Lamp7())}
+_TASKS = {task.name: task() for task in TASKS}
 _METRICS = {metric.name: metric for task in _TASKS.values() for metric in task.metrics}
 
 
 def documents(lamp: str, source: str = "synthetic", split: str = "dev", **_: Any) -> dict[str, Any]:
-    """The queries of a task as the "test" split: id, user, prompt, gold. lm-eval passes further metadata along."""
+    """The queries of a task as the "test" split: task, id, user, prompt, gold. lm-eval passes more metadata along."""
     import datasets
 
     task = _TASKS[lamp]
     data = task.load(source, split)
     rows = [
         {
+            "task": lamp,
             "id": query.id,
             "user": query.user,
             "prompt": task.prompts.base(query.text, data.histories[query.user][-HISTORY:]),
@@ -36,19 +37,13 @@ def documents(lamp: str, source: str = "synthetic", split: str = "dev", **_: Any
     return {"test": datasets.Dataset.from_list(rows)}
 
 
-def score_lamp2(doc: dict[str, str], results: list[str]) -> dict[str, Any]:
-    """Per-sample statistics of LaMP-2."""
-    return _score("lamp2", doc, results)
-
-
-def score_lamp3(doc: dict[str, str], results: list[str]) -> dict[str, Any]:
-    """Per-sample statistics of LaMP-3."""
-    return _score("lamp3", doc, results)
-
-
-def score_lamp7(doc: dict[str, str], results: list[str]) -> dict[str, Any]:
-    """Per-sample statistics of LaMP-7."""
-    return _score("lamp7", doc, results)
+def score(doc: dict[str, str], results: list[str]) -> dict[str, Any]:
+    """Per-sample statistics by metric."""
+    task = _TASKS[doc["task"]]
+    prediction, _ = task.parse(results[0])
+    statistics = {metric.name: metric.statistics(prediction, doc["gold"]) for metric in task.metrics}
+    # Plain means stay numbers, so that lm-eval reports their standard error.
+    return {name: values if name in ("f1", "rmse") else values[0] for name, values in statistics.items()}
 
 
 def aggregate_f1(statistics: Sequence[Sequence[float]]) -> float:
@@ -59,14 +54,6 @@ def aggregate_f1(statistics: Sequence[Sequence[float]]) -> float:
 def aggregate_rmse(statistics: Sequence[Sequence[float]]) -> float:
     """Root of the mean of the samples' squared errors."""
     return _aggregate("rmse", statistics)
-
-
-def _score(lamp: str, doc: dict[str, str], results: list[str]) -> dict[str, Any]:
-    task = _TASKS[lamp]
-    prediction, _ = task.parse(results[0])
-    statistics = {metric.name: metric.statistics(prediction, doc["gold"]) for metric in task.metrics}
-    # Plain means stay numbers, so that lm-eval reports their standard error.
-    return {name: values if name in ("f1", "rmse") else values[0] for name, values in statistics.items()}
 
 
 def _aggregate(name: str, statistics: Sequence[Sequence[float]]) -> float:

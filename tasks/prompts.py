@@ -1,7 +1,7 @@
-"""The prompts of the three tasks: paper Appendix A.3 word for word, and ours where the paper gives none.
+"""The prompts of the paper's three tasks: Appendix A.3 word for word, and ours where the paper gives none.
 
 The paper prints the personal and the neutral prompt and the history format. It gives no insight prompt and no LLM-REC
-prompt; those are ours and stand beside the others, so that all words that reach a model are on this page.
+prompt; those are ours and stand beside the others. Of LaMP's other tasks, `own_prompts.py` has the words.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ MOVIE_TAGS = (
 )
 _TAGS = ", ".join(MOVIE_TAGS)
 _ANSWER = "Your answer:"
-_IMPERSONAL = (
+IMPERSONAL = (
     "You are a generic and impersonal assistant. "
     "You do not consider the user’s preferences or profile history when responding. "
     "Your answer should {insight}."
@@ -93,7 +93,8 @@ class LampPrompts:
         return "\n\n".join(part for part in parts if part)
 
 
-def _summaries(items: str, goal: str) -> dict[SummaryStrategy, str]:
+def summaries_of(items: str, goal: str) -> dict[SummaryStrategy, str]:
+    """LLM-REC's requests about `items`, in the plural, with the `goal` of the recommendation-driven one."""
     return {
         "basic": f"Summarize the {items} above in one sentence.",
         "recommendation": f"Summarize the {items} above in one sentence that helps to {goal} for this user.",
@@ -114,7 +115,7 @@ LAMP_2 = LampPrompts(
         "You are a helpfully personalized assistant. You try to predict the movie tagging that the user preferred "
         f"based on their history. The user prefers {{insight}}. Answer only with one tag name ({_TAGS})."
     ),
-    neutral_agent=f"{_IMPERSONAL} Answer only with one tag name ({_TAGS}).",
+    neutral_agent=f"{IMPERSONAL} Answer only with one tag name ({_TAGS}).",
     personal_insight=(
         "Which tags does this user prefer when several tags fit a movie? "
         'Complete the sentence "The user prefers ..." without further explanation.'
@@ -124,7 +125,7 @@ LAMP_2 = LampPrompts(
         'Complete the sentence "Your answer should ..." without further explanation.'
     ),
     generic_insight="name the first theme of the movie",
-    summaries=_summaries("movies and tags", "choose a tag"),
+    summaries=summaries_of("movies and tags", "choose a tag"),
 )
 
 LAMP_3 = LampPrompts(
@@ -143,7 +144,7 @@ LAMP_3 = LampPrompts(
         "based on the user history ratings. The user prefers {insight}. "
         "Just answer with 1, 2, 3, 4, or 5 without further explanation."
     ),
-    neutral_agent=_IMPERSONAL,
+    neutral_agent=IMPERSONAL,
     personal_insight=(
         "How does this user score products, compared with what the words of the reviews say? "
         'Complete the sentence "The user prefers ..." without further explanation.'
@@ -153,7 +154,7 @@ LAMP_3 = LampPrompts(
         'Complete the sentence "Your answer should ..." without further explanation.'
     ),
     generic_insight="score the words of the review alone",
-    summaries=_summaries("reviews and scores", "predict a score"),
+    summaries=summaries_of("reviews and scores", "predict a score"),
 )
 
 LAMP_7 = LampPrompts(
@@ -168,7 +169,7 @@ LAMP_7 = LampPrompts(
         "You are a helpfully personalized assistant. You try to paraphrase the tweet in the style the user likes "
         "based on the history. The user prefers {insight}."
     ),
-    neutral_agent=_IMPERSONAL,
+    neutral_agent=IMPERSONAL,
     personal_insight=(
         'In which style does this user write? Complete the sentence "The user prefers ..." without further explanation.'
     ),
@@ -177,5 +178,5 @@ LAMP_7 = LampPrompts(
         'Complete the sentence "Your answer should ..." without further explanation.'
     ),
     generic_insight="keep the plain wording of the tweet",
-    summaries=_summaries("tweets", "write a tweet"),
+    summaries=summaries_of("tweets", "write a tweet"),
 )

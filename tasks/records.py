@@ -4,7 +4,6 @@ Pure functions over loaded JSON. Schema: questions `[{"id", "input", "profile": 
 `{"task", "golds": [{"id", "output"}]}` and, ours, users `{question id: user id}` (Salemi et al. 2024, Appendix).
 """
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,11 +88,11 @@ class _Reader:
         text = record.get("input")
         if not isinstance(text, str):
             raise _Bad("input", f"is {kind_of(text)}, not text")
-        # The first occurrence, as in LaMP's own extract_after_*; the query may contain the word again.
-        found = re.search(re.escape(self.schema.marker), text, re.IGNORECASE)
-        if not found:
-            raise _Bad("input", f"has no {self.schema.marker!r} before the query")
-        query = self._text("input", text[found.end() :])
+        try:
+            asked = self.schema.query(text)
+        except ValueError as error:
+            raise _Bad("input", str(error)) from None
+        query = self._text("input", asked)
         return Query(record_id, self._user(record_id, users), query)
 
     def _user(self, record_id: str, users: dict | None) -> str:

@@ -1,24 +1,63 @@
 """The fields of the LaMP schema: where each task keeps them, and which values they may hold."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from tasks.prompts import MOVIE_TAGS
 
 # Four times the longest review seen in Amazon data; longer texts are cut so that one item cannot stall a run.
 MAX_CHARACTERS = 20_000
+REFERENCES = ("[1]", "[2]")
 RATINGS = ("1", "2", "3", "4", "5")
 
 
 @dataclass(frozen=True)
 class Schema:
-    """Where a LaMP task keeps its fields. `marker` ends the official instruction; what follows it is the query text."""
+    """Where a LaMP task keeps its fields."""
 
     folder: str  # also the task's name in the outputs file
-    marker: str
+    address: str | None  # its folder at LaMP's own address; None if the files are not published
+    query: Callable[[str], str]  # the query text out of a question's input; raises ValueError
     text_key: str
     label_key: str  # "" where profile items carry no label
     answer: Callable[[object], str]  # a gold or a label in its canonical form; raises ValueError
+
+    @property
+    def how_to_get(self) -> str:
+        """A sentence on where the files come from."""
+        if self.address is None:
+            return (
+                f"{self.folder} cannot be downloaded: its e-mails are the Avocado collection (LDC2015T03), which the "
+                "LDC licenses. With a copy, LaMP's create_avocado_dataset.py writes the files that --data DIR reads."
+            )
+        return f"`harness data fetch {self.folder.replace('_', '').lower()}` downloads the files that --data DIR reads."
+
+
+def after(marker: str, text: str) -> str:
+    """What follows `marker`, which ends the official instruction, whatever its case. Raises ValueError without it."""
+    return _split(text, marker)[1]
+
+
+def citation(text: str) -> str:
+    """The paper and the two references of a LaMP-1 question: `"title" [1]: "reference" [2]: "reference"`.
+
+    Officially: `For an author who has written the paper with the title "...", which reference is related? Just answer
+    with [1] or [2] without explanation. [1]: "..." [2]: "..."`. Raises ValueError for anything else.
+    """
+    _, rest = _split(text, "paper with the title")
+    title, rest = _split(rest, "which reference is related?")
+    first, second = _split(_split(rest, "[1]:")[1], "[2]:")
+    return f"{title.strip().removesuffix(',')} [1]: {first.strip()} [2]: {second.strip()}"
+
+
+def _split(text: str, marker: str) -> tuple[str, str]:
+    # At the first one, as in LaMP's own extract_after_*; the query may contain the words again.
+    found = re.search(re.escape(marker), text, re.IGNORECASE)
+    if not found:
+        raise ValueError(f"has no {marker!r} before the query")
+    return text[: found.start()], text[found.end() :]
 
 
 def movie_tag(value: object) -> str:
@@ -40,6 +79,19 @@ def rating(value: object) -> str:
     if text not in RATINGS:
         raise ValueError(f"{text[:40]!r} is no whole number from 1 to 5")
     return text
+
+
+def choice(value: object) -> str:
+    """ "[1]" or "[2]". Raises ValueError for anything else."""
+    text = plain_text(value)
+    if text not in REFERENCES:
+        raise ValueError(f"{text[:40]!r} is neither [1] nor [2]")
+    return text
+
+
+def one_line(value: object) -> str:
+    """Text on one line, as answers are: a headline, a title or a subject. Raises ValueError as `plain_text` does."""
+    return " ".join(plain_text(value).split())
 
 
 def plain_text(value: object) -> str:
@@ -70,7 +122,13 @@ def kind_of(value: object) -> str:
 
 
 SCHEMAS = {
-    "lamp2": Schema("LaMP_2", "description:", "description", "tag", movie_tag),
-    "lamp3": Schema("LaMP_3", "review:", "text", "score", rating),
-    "lamp7": Schema("LaMP_7", "explanation before or after it:", "text", "", plain_text),
+    # LaMP's own prompts show the titles of an author's papers and leave their abstracts out.
+    "lamp1": Schema("LaMP_1", "LaMP_1", citation, "title", "", choice),
+    # Beside new/ are the files of an earlier LaMP-2, news categorization.
+    "lamp2": Schema("LaMP_2", "LaMP_2/new", partial(after, "description:"), "description", "tag", movie_tag),
+    "lamp3": Schema("LaMP_3", "LaMP_3", partial(after, "review:"), "text", "score", rating),
+    "lamp4": Schema("LaMP_4", "LaMP_4", partial(after, "article:"), "text", "title", one_line),
+    "lamp5": Schema("LaMP_5", "LaMP_5", partial(after, "of a paper:"), "abstract", "title", one_line),
+    "lamp6": Schema("LaMP_6", None, partial(after, "email:"), "text", "title", one_line),
+    "lamp7": Schema("LaMP_7", "LaMP_7", partial(after, "explanation before or after it:"), "text", "", plain_text),
 }

@@ -145,3 +145,4 @@ def test_tasks_validate_passes_for_the_registered_tasks():
     result = harness("tasks", "validate")
     assert result.returncode == 0, result.stdout
     assert result.stdout.count(": valid") >= 3
+    assert "not checked: lamp4: there is no synthetic data" in result.stdout

@@ -161,6 +161,22 @@ def test_a_tweet_supervises_its_own_wording_without_an_input():
         assert [example.query for example in user.examples] == [None]
 
 
+class Silent(Lamp3):
+    """A task whose history items with a score of 1 answer no question."""
+
+    def supervise(self, item):
+        return None if item.label == "1" else super().supervise(item)
+
+
+def test_items_that_supervise_nothing_are_passed_over(tmp_path):
+    ones = [{"id": f"one {number}", "text": f"Bad {number}.", "score": "1"} for number in range(5)]
+    write_split(tmp_path, "dev", ["ann"], items=0, extra=[*ones, {"id": "two", "text": "Better.", "score": "2"}])
+    pool = prepare(
+        Silent(), SPEC.model_copy(update={"data": str(tmp_path), "supervision": 5}), WordCounter(), embed
+    ).pool
+    assert [[example.answer for example in user.examples] for user in pool.users(0)] == [["2"]]
+
+
 def test_data_without_a_usable_question_is_refused(tmp_path):
     write_split(tmp_path, "dev", [])
     with pytest.raises(HarnessError, match="no usable"):

@@ -7,10 +7,10 @@ from harness.registry import CONTROLS, METHODS, MODELS, PRESETS, TASKS, Registry
 from harness.resolve import build_method, expand_methods, resolve
 
 
-def test_the_five_methods_and_three_tasks_are_registered():
+def test_the_five_methods_and_seven_tasks_are_registered():
     assert METHODS.names() == ["aloe", "chameleon", "dpo", "instruct", "llm_rec"]
     assert CONTROLS.names() == ["constant", "mean_difference", "random_direction", "shuffled_history", "user_majority"]
-    assert TASKS.names() == ["lamp2", "lamp3", "lamp7"]
+    assert TASKS.names() == [f"lamp{number}" for number in range(1, 8)]
     assert "tiny-llama" in MODELS
 
 
@@ -49,8 +49,13 @@ def test_all_begins_with_instruct_and_leaves_controls_out():
 def test_every_preset_resolves_with_all_methods_and_controls(name):
     spec = resolve("all,controls", preset_name=name, budget=60.0)
     assert spec.preset == name
+    assert spec.tasks == ("lamp2", "lamp3", "lamp7")
     for method in spec.methods:
         build_method(method, spec)
+
+
+def test_all_tasks_are_every_registered_one():
+    assert resolve(tasks="all", budget=1.0).tasks == tuple(TASKS.names())
 
 
 def test_the_command_line_wins_over_the_variant_of_the_preset():

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made import write
 
 from harness.api import Fault, HarnessError, HistoryItem, Query, Task, TaskData
 from harness.data_check import SplitReport, check_data
 from harness.leaks import find_leaks
 from harness.task_checks import check_task
+from tasks.lamp import TASKS as ALL
 from tasks.lamp import Lamp2, Lamp3, Lamp7
 from tasks.metrics import MAE
 from tasks.prompts import LAMP_2
+from tasks.schema import SCHEMAS
 
 TASKS = (Lamp2(), Lamp3(), Lamp7())
 
@@ -100,6 +103,12 @@ def test_the_lamp_tasks_keep_their_promises(task: Task, split: str) -> None:
     assert check_task(task, task.load("synthetic", split)) == []
 
 
+@pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
+def test_every_task_keeps_its_promises_on_made_data(task: type[Task], tmp_path: Path) -> None:
+    write(tmp_path / SCHEMAS[task.name].folder, task=task.name)
+    assert check_task(task(), task().load(str(tmp_path), "dev")) == []
+
+
 def small() -> TaskData:
     history = {"u": (HistoryItem("1", "A dog.", "comedy"), HistoryItem("2", "A duel.", "classic"))}
     return TaskData("dev", history, [Query("q", "u", "A robot.")], {"q": "sci-fi"})
@@ -130,6 +139,7 @@ def raises(output: str) -> tuple[str, bool]:
         ({"metrics": (replace(Lamp2.metrics[0], value=lambda means: means),)}, "accuracy: value maps statistics"),
         ({"metrics": (MAE,)}, "metrics: raised ValueError"),
         ({"supervise": lambda item: (item.text, "news")}, "history item supervises no valid answer: 1, 2"),
+        ({"supervise": lambda item: None}, None),
         ({"prompts": replace(LAMP_2, query_intro="Your answer:")}, None),
         ({"prompts": replace(LAMP_2, personal_agent="Please.")}, "prompts: personal does not hold the insight"),
         ({"prompts": replace(LAMP_2, neutral_agent=LAMP_2.personal_agent)}, "personal and neutral are the same"),

@@ -8,53 +8,27 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import GOLDS, HISTORIES, INPUTS, ITEMS, QUERIES, TASKS, outputs, question, write
 
-from harness.api import HarnessError, HistoryItem, TaskData
+from harness.api import HarnessError, TaskData
 from tasks.data import MissingError, read
 from tasks.records import Names, parse
-from tasks.schema import MAX_CHARACTERS, SCHEMAS
+from tasks.schema import MAX_CHARACTERS, SCHEMAS, citation
 
 NAMES = Names("dev_questions.json", "dev_outputs.json", "dev_users.json")
-INPUTS = {
-    "lamp2": "Which tag does this movie relate to? tags: [sci-fi, comedy] description: A robot wakes.",
-    "lamp3": "What is the score of the following review on a scale of 1 to 5? review: It broke.",
-    "lamp7": "Paraphrase the following tweet without any explanation before or after it: I am tired.",
+MARKERS = {
+    "lamp1": "which reference is related?",
+    "lamp2": "description:",
+    "lamp3": "review:",
+    "lamp4": "article:",
+    "lamp5": "of a paper:",
+    "lamp6": "email:",
+    "lamp7": "explanation before or after it:",
 }
-QUERIES = {"lamp2": "A robot wakes.", "lamp3": "It broke.", "lamp7": "I am tired."}
-ITEMS: dict[str, dict[str, Any]] = {
-    "lamp2": {"id": "i1", "tag": "comedy", "description": "A dog talks."},
-    "lamp3": {"id": "i1", "text": "Fine.", "score": "4"},
-    "lamp7": {"id": "i1", "text": "so tired lol"},
-}
-HISTORIES = {
-    "lamp2": (HistoryItem("i1", "A dog talks.", "comedy"),),
-    "lamp3": (HistoryItem("i1", "Fine.", "4"),),
-    "lamp7": (HistoryItem("i1", "so tired lol"),),
-}
-GOLDS = {"lamp2": "sci-fi", "lamp3": "1", "lamp7": "im tired"}
-TASKS = tuple(SCHEMAS)
-
-
-def question(task: str = "lamp2", **changes: Any) -> dict[str, Any]:
-    return {"id": "q1", "input": INPUTS[task], "profile": [ITEMS[task]], **changes}
-
-
-def outputs(task: str = "lamp2", **golds: Any) -> dict[str, Any]:
-    golds = golds or {"q1": GOLDS[task]}
-    return {"task": SCHEMAS[task].folder, "golds": [{"id": key, "output": gold} for key, gold in golds.items()]}
 
 
 def parsed(questions: object, golds: object = None, users: object = None, task: str = "lamp2") -> TaskData:
     return parse(SCHEMAS[task], NAMES, questions, outputs(task) if golds is None else golds, users)
-
-
-def write(folder: Path, split: str = "dev", task: str = "lamp2", **files: object) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    contents: dict[str, object] = {"questions": [question(task)], "outputs": outputs(task), **files}
-    for kind, content in contents.items():
-        data = content if isinstance(content, bytes) else json.dumps(content).encode()
-        (folder / f"{split}_{kind}.json").write_bytes(data)
-    return folder
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -318,7 +292,7 @@ def test_numbers_as_ids_match_text() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_marker_may_be_capitalised(task: str) -> None:
-    marker = SCHEMAS[task].marker
+    marker = MARKERS[task]
     text = INPUTS[task].replace(marker, marker.title())
     assert parsed([question(task, input=text)], task=task).queries[0].text == QUERIES[task]
 
@@ -326,6 +300,60 @@ def test_the_marker_may_be_capitalised(task: str) -> None:
 def test_the_query_may_hold_the_marker_again() -> None:
     data = parsed([question(input="tags: [] description: A job description: none.")])
     assert data.queries[0].text == "A job description: none."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        INPUTS["lamp1"].replace("[2]:", "[3]:"),
+        INPUTS["lamp1"].replace("[1]:", ""),
+        INPUTS["lamp1"].replace("title", "name"),
+        INPUTS["lamp1"].replace("reference is", "references are"),
+        INPUTS["lamp2"],
+    ],
+)
+def test_a_question_without_a_paper_and_two_references_is_named(text: str) -> None:
+    data = parsed(
+        [question("lamp1"), question("lamp1", id="bad", input=text)],
+        outputs("lamp1", q1="[2]", bad="[1]"),
+        task="lamp1",
+    )
+    assert [query.id for query in data.queries] == ["q1"]
+    assert [(fault.record, fault.field) for fault in data.faults] == [("bad", "input")]
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_characters="[]"), min_size=1).map(str.strip).filter(bool)
+
+
+@given(title=WORDS, references=st.tuples(WORDS, WORDS))
+def test_paper_and_references_are_found_whatever_they_say(title: str, references: tuple[str, str]) -> None:
+    first, second = references
+    text = (
+        f'For an author who has written the paper with the title "{title}", which reference is related? '
+        f'Just answer with [1] or [2] without explanation. [1]: "{first}" [2]: "{second}"'
+    )
+    assert citation(text) == f'"{title}" [1]: "{first}" [2]: "{second}"'
+
+
+@pytest.mark.parametrize("gold", ["1", "[3]", "[1] ", "[1] or [2]", 1])
+def test_only_the_two_labels_are_citation_golds(gold: object) -> None:
+    data = parsed([question("lamp1"), question("lamp1", id="q2")], outputs("lamp1", q1=gold, q2="[1]"), task="lamp1")
+    assert ("q1" in data.golds) == (gold == "[1] ")
+
+
+@pytest.mark.parametrize("task", ["lamp4", "lamp5", "lamp6"])
+def test_titles_stand_on_one_line(task: str) -> None:
+    item = {**ITEMS[task], "title": " Two\n lines "}
+    data = parsed([question(task, profile=[item])], outputs(task, q1="A\r\n  gold"), task=task)
+    assert data.histories["q1"][0].label == "Two lines"
+    assert data.golds == {"q1": "A gold"}
+
+
+def test_missing_files_come_with_a_way_to_get_them(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match="`harness data fetch lamp4` downloads"):
+        read(SCHEMAS["lamp4"], tmp_path, "dev")
+    with pytest.raises(MissingError, match=r"LaMP_6 cannot be downloaded.*LDC2015T03"):
+        read(SCHEMAS["lamp6"], tmp_path, "dev")
 
 
 def test_ten_megabytes_in_an_item_are_cut_quickly_and_counted() -> None:

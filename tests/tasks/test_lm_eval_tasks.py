@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
+from made import GOLDS, HISTORIES, QUERIES, write
 
 import tasks
 from harness.api import Task
+from tasks.lamp import TASKS as ALL
 from tasks.lamp import Lamp2, Lamp3, Lamp7
+from tasks.schema import SCHEMAS
 
 FOLDER = Path(tasks.__file__).parent
 TASKS = {task.name: task for task in (Lamp2(), Lamp3(), Lamp7())}
@@ -40,14 +43,30 @@ class Canned(LM):
     loglikelihood_rolling = loglikelihood
 
 
-def evaluate(name: str, metadata: dict[str, Any] | None = None) -> tuple[dict[str, Any], Canned]:
+@pytest.mark.parametrize("task", ALL, ids=lambda task: task.name)
+def test_every_task_runs_on_a_directory_with_its_own_prompt_and_metrics(task: type[Task], tmp_path: Path) -> None:
+    write(tmp_path / SCHEMAS[task.name].folder, task=task.name)
+    result, model = evaluate(task.name, {"source": str(tmp_path)}, (GOLDS[task.name],))
+    [request] = model.requests
+    assert request.args[0] == task().prompts.base(QUERIES[task.name], HISTORIES[task.name])
+    assert request.args[1]["max_gen_toks"] == task.max_new_tokens
+    perfect = {metric.name: 1.0 if metric.higher_is_better else 0.0 for metric in task.metrics}
+    # One gold of one label: macro-F1 is 1/15.
+    perfect |= {"f1": 1 / 15} if "f1" in perfect else {}
+    assert {name: result["results"][task.name][f"{name},none"] for name in perfect} == pytest.approx(perfect)
+
+
+def evaluate(
+    name: str, metadata: dict[str, Any] | None = None, answers: tuple[str, ...] = ()
+) -> tuple[dict[str, Any], Canned]:
     manager = TaskManager(include_path=str(FOLDER), include_defaults=False, metadata=metadata)
-    model = Canned(ANSWERS[name])
+    model = Canned(answers or ANSWERS[name])
     return lm_eval.evaluate(lm=model, task_dict=manager.load([name]), limit=30, bootstrap_iters=0), model
 
 
 def test_the_folder_holds_these_tasks_only() -> None:
-    assert sorted(TaskManager(include_path=str(FOLDER), include_defaults=False).all_tasks) == sorted(TASKS)
+    found = TaskManager(include_path=str(FOLDER), include_defaults=False).all_tasks
+    assert sorted(found) == [task.name for task in ALL]
 
 
 @pytest.mark.parametrize("name", TASKS)

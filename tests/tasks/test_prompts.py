@@ -3,6 +3,7 @@
 import pytest
 
 from harness.api import HistoryItem
+from tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6
 from tasks.prompts import LAMP_2, LAMP_3, LAMP_7, LampPrompts
 
 PERSONAL = {
@@ -132,3 +133,35 @@ def test_texts_with_braces_stay_as_they_are(task: str) -> None:
     item = HistoryItem("1", "{text} {0} %s", "{label}")
     prompt = PROMPTS[task].personal("{query} {", [item], "{insight} }")
     assert all(text in prompt for text in ("{text} {0} %s", "{query} {", "{insight} }"))
+
+
+# ---------------------------------------------------------------------------------------------------- the other tasks
+
+OWN_HISTORY = {
+    "lamp1": '1. "[TEXT 1]"\n2. "[TEXT 2]"',
+    "lamp4": '1. "[LABEL 1]" is the headline for article: "[TEXT 1]".\n'
+    '2. "[LABEL 2]" is the headline for article: "[TEXT 2]".',
+    "lamp5": '1. "[LABEL 1]" is the title for abstract: "[TEXT 1]".\n'
+    '2. "[LABEL 2]" is the title for abstract: "[TEXT 2]".',
+    "lamp6": '1. "[LABEL 1]" is the subject for e-mail: "[TEXT 1]".\n'
+    '2. "[LABEL 2]" is the subject for e-mail: "[TEXT 2]".',
+}
+OWN: dict[str, LampPrompts] = {"lamp1": LAMP_1, "lamp4": LAMP_4, "lamp5": LAMP_5, "lamp6": LAMP_6}
+
+
+@pytest.mark.parametrize("task", OWN)
+def test_our_prompts_are_built_as_the_papers_are(task: str) -> None:
+    prompts = OWN[task]
+    history, query, question, answer = prompts.base("[QUERY]", ITEMS).split("\n\n")
+    assert history.startswith("Suppose you are ")
+    assert history.endswith(f": {OWN_HISTORY[task]}")
+    assert query.startswith("Now, given a new ")
+    assert query.endswith(" by the user: [QUERY]") or task == "lamp1"
+    assert question.startswith("Question: ")
+    assert answer == "Your answer:"
+    personal = prompts.personal("[QUERY]", ITEMS, "[INSIGHT]").split("\n\n")
+    neutral = prompts.neutral("[QUERY]", ITEMS, "[INSIGHT]").split("\n\n")
+    assert personal[3].startswith("You are a helpfully personalized assistant.")
+    assert "The user prefers [INSIGHT]." in personal[3]
+    assert neutral[3].startswith(paper(NEUTRAL, "lamp7").split("\n\n")[3])
+    assert not any("{" in part for part in [*personal, *neutral])
