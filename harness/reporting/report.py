@@ -42,7 +42,7 @@ def print_report(comparison: Comparison, console: Console) -> None:
         console.print(Text(sentence), end="\n\n")
     for task in comparison.spec.tasks:
         for table in tables(comparison, task):
-            _print(table, console)
+            print_table(table, console)
     console.print(Text(legend(comparison), style="dim"))
     for note in comparison.notes:
         console.print(Text(f"Note: {plain(note)}", style="dim"))
@@ -66,7 +66,7 @@ def to_markdown(comparison: Comparison) -> str:
     parts.append(markdown(setting))
     for task in spec.tasks:
         parts.append(f"## {markdown(task)}")
-        parts += [_markdown_table(table) for table in tables(comparison, task)]
+        parts += [markdown_table(table) for table in tables(comparison, task)]
         parts.append(markdown(legend(comparison)))
         if any(row.task == task and row.metrics for row in comparison.pooled):
             parts.append(f"![Scores with intervals](plots/{task}.png)")
@@ -93,7 +93,8 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     return paths
 
 
-def _markdown_table(table: Table) -> str:
+def markdown_table(table: Table) -> str:
+    """The table in Markdown, its title above it, foreign text escaped."""
     lines = [" | ".join(map(markdown, table.columns)), " | ".join("---" for _ in table.columns)]
     for index, row in enumerate(table.rows):
         cells = [markdown(cell) for cell in row]
@@ -102,7 +103,7 @@ def _markdown_table(table: Table) -> str:
     return "\n".join([f"**{markdown(table.title)}**", "", *(f"| {line} |" for line in lines)])
 
 
-def _print(table: Table, console: Console) -> None:
+def print_table(table: Table, console: Console) -> None:
     """Print a table, in several parts if the screen is too narrow; each part repeats the first column."""
     from rich.box import HORIZONTALS
     from rich.cells import cell_len
