@@ -76,6 +76,8 @@ TASKS = Registry("harness.tasks", "task")
 MODELS = Registry("harness.models", "model")
 RECIPES = Registry("harness.recipes", "training recipe")
 PRESETS = Registry("harness.presets", "preset")
+EXPERIMENTS = Registry("harness.experiments", "experiment")
+REPORTED = Registry("harness.reported", "set of reported numbers")
 COMMANDS = Registry("harness.commands", "command")
 
 
