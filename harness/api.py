@@ -107,6 +107,7 @@ class TaskData:
         default_factory=list
     )  # what a reader of the results must know, e.g. another split was used
     fingerprint: str = ""  # sha256 over the source
+    separation: Literal["user", "time"] = "user"  # between splits; by time, the same users are in all of them
 
 
 # --------------------------------------------------------------------------------------------------------------- task

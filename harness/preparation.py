@@ -147,6 +147,11 @@ def _without_leaks(data: TaskData, queries: Sequence[Query], spec: RunSpec) -> t
 
 
 def _require_disjoint(task: Task, data: TaskData, fit_data: TaskData, evaluated: set[str]) -> None:
+    if data.separation == "time":
+        raise HarnessError(
+            f"{task.name}: --regime unseen fits on users who are not evaluated, but {fit_data.split} and {data.split} "
+            "of a time-based separation have the same users. Use the user-based files, or --regime seen."
+        )
     shared = sorted({query.user for query in fit_data.queries} & evaluated)
     if shared or fit_data.split == data.split:
         fault = f"users {', '.join(shared[:3])} are in both" if shared else f"both come from the split {data.split}"

@@ -3,6 +3,9 @@
 Also accepted: one folder deeper (DIR/LaMP_<n>/<split>/<split>_questions.json), DIR being the LaMP_<n> folder itself,
 and an optional <split>_users.json that maps question ids to user ids. LaMP names no users: without that file every
 question's profile is a user of its own.
+
+LaMP publishes each task twice: separated by user and, under time/, by time, with earlier and later questions of the
+same users in train, dev and test. DIR/time is a directory like any other, known by its name as separated by time.
 """
 
 import hashlib
@@ -14,6 +17,7 @@ from harness.api import HarnessError, TaskData
 from tasks.records import Names, parse
 from tasks.schema import Schema
 
+TIME = "time"  # the folder of the files separated by time
 _QUESTIONS = "_questions.json"
 
 
@@ -34,7 +38,10 @@ def read(schema: Schema, directory: Path, split: str) -> TaskData:
     Raises MissingError if there is no such split (named: those there are), HarnessError for files that cannot be read:
     no UTF-8 (with the byte offset), no JSON (with line and column), or files that do not belong together.
     """
-    splits = _splits(schema, directory)
+    folder = _folder(schema, directory)
+    splits = _splits(folder)
+    if not splits:
+        raise MissingError(f"{directory}: no {schema.folder}/<split>{_QUESTIONS}. {schema.how_to_get}")
     notes = []
     if split not in splits:
         if len(splits) != 1:
@@ -44,20 +51,23 @@ def read(schema: Schema, directory: Path, split: str) -> TaskData:
         split = only
     data = _read_files(schema, splits[split], directory)
     data.split = split
+    if TIME in (folder.absolute().parent.name, folder.resolve().parent.name):
+        data.separation = "time"
+        notes.append("separated by time: the users of the other splits are the same, their questions earlier or later")
     data.notes[:0] = notes
     return data
 
 
-def _splits(schema: Schema, directory: Path) -> dict[str, _Files]:
+def _folder(schema: Schema, directory: Path) -> Path:
     if not directory.is_dir():
         raise MissingError(f"{directory}: no such directory")
     folder = directory / schema.folder
-    if not folder.is_dir() and directory.resolve().name == schema.folder:
-        folder = directory
+    return directory if not folder.is_dir() and directory.resolve().name == schema.folder else folder
+
+
+def _splits(folder: Path) -> dict[str, _Files]:
     nested = [path for path in folder.glob(f"*/*{_QUESTIONS}") if path.name == path.parent.name + _QUESTIONS]
     questions = [path for path in sorted(nested) + sorted(folder.glob(f"*{_QUESTIONS}")) if path.is_file()]
-    if not questions:
-        raise MissingError(f"{directory}: no {schema.folder}/<split>{_QUESTIONS}. {schema.how_to_get}")
     return {path.name.removesuffix(_QUESTIONS): _files(path) for path in questions}
 
 

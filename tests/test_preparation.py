@@ -49,7 +49,7 @@ def write_split(folder, split, users, items=6, asked=2, extra=()):
             golds.append({"id": key, "output": str(1 + number)})
             names[key] = user
     place = folder / "LaMP_3"
-    place.mkdir(exist_ok=True)
+    place.mkdir(parents=True, exist_ok=True)
     (place / f"{split}_questions.json").write_text(json.dumps(questions))
     (place / f"{split}_outputs.json").write_text(json.dumps({"task": "LaMP_3", "golds": golds}))
     (place / f"{split}_users.json").write_text(json.dumps(names))
@@ -133,6 +133,15 @@ def test_unseen_refuses_users_who_are_evaluated_too(tmp_path):
     write_split(tmp_path, "train", ["bob", "cy"])
     with pytest.raises(HarnessError, match="users bob are in both"):
         prepared(tmp_path, regime="unseen")
+
+
+def test_unseen_refuses_files_separated_by_time(tmp_path):
+    """Their users are the same people in every split, although LaMP does not name them."""
+    write_split(tmp_path / "time", "dev", ["ann", "bob"])
+    write_split(tmp_path / "time", "train", ["cy", "dee"])
+    with pytest.raises(HarnessError, match="train and dev of a time-based separation have the same users"):
+        prepared(tmp_path / "time", regime="unseen")
+    assert prepared(tmp_path / "time").data.separation == "time"
 
 
 def test_unseen_refuses_a_directory_with_one_split(tmp_path):

@@ -56,6 +56,28 @@ def test_the_task_folder_itself_is_accepted(tmp_path: Path, place: str) -> None:
     assert len(read(SCHEMAS["lamp2"], tmp_path / "LaMP_2", "dev").queries) == 1
 
 
+@pytest.mark.parametrize("place", ["time/LaMP_2", "time/LaMP_2/dev"])
+def test_a_folder_named_time_is_known_as_separated_by_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    write(tmp_path / place)
+    for directory in (tmp_path / "time", tmp_path / "time" / "LaMP_2"):
+        data = read(SCHEMAS["lamp2"], directory, "dev")
+        assert (data.separation, len(data.notes)) == ("time", 1)
+        assert "separated by time" in data.notes[0]
+    monkeypatch.chdir(tmp_path / "time")
+    assert read(SCHEMAS["lamp2"], Path(), "dev").separation == "time"
+
+
+def test_both_separations_lie_side_by_side(tmp_path: Path) -> None:
+    write(tmp_path / "LaMP_2")
+    write(tmp_path / "time" / "LaMP_2", outputs=outputs(q1="comedy"))
+    user, time = (read(SCHEMAS["lamp2"], path, "dev") for path in (tmp_path, tmp_path / "time"))
+    assert (user.separation, user.golds) == ("user", {"q1": "sci-fi"})
+    assert (time.separation, time.golds) == ("time", {"q1": "comedy"})
+    assert user.fingerprint != time.fingerprint
+
+
 def test_another_tasks_folder_is_not_taken(tmp_path: Path) -> None:
     write(tmp_path / "LaMP_2")
     with pytest.raises(MissingError, match=r"no LaMP_3/<split>_questions.json"):
