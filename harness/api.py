@@ -235,6 +235,14 @@ class LanguageModel(Protocol):
         """Tokens of the prompt as `generate` would send it, template included."""
         ...
 
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The prompt as `generate` sends it, template included."""
+        ...
+
+    def answer_ids(self, output: str) -> list[int]:
+        """The tokens with which the model would write `output` after a prompt, without the end of sequence."""
+        ...
+
     def room(self, max_new_tokens: int) -> int:
         """How many prompt tokens fit beside `max_new_tokens`."""
         ...
@@ -295,9 +303,16 @@ class FitContext(Protocol):
         ...
 
     def shorten(
-        self, build: Callable[[Sequence[HistoryItem]], str], history: Sequence[HistoryItem], max_new_tokens: int
+        self,
+        build: Callable[[Sequence[HistoryItem]], str],
+        history: Sequence[HistoryItem],
+        max_new_tokens: int,
+        limit: int | None = None,
     ) -> str:
-        """`build(history)`, without as many of the least representative items as the context requires (counted)."""
+        """`build(history)`, without as many of the least representative items as the context requires (counted).
+
+        `limit` is the most tokens the prompt may have, where that is less than the context has room for.
+        """
         ...
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:

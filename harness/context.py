@@ -42,10 +42,14 @@ class Context:
             yield self._complete(batch)
 
     def shorten(
-        self, build: Callable[[Sequence[HistoryItem]], str], history: Sequence[HistoryItem], max_new_tokens: int
+        self,
+        build: Callable[[Sequence[HistoryItem]], str],
+        history: Sequence[HistoryItem],
+        max_new_tokens: int,
+        limit: int | None = None,
     ) -> str:
         """`build(history)` less the items that do not fit; each shortened prompt counts once."""
-        prompt, dropped = fit_prompt(self.lm, build, history, max_new_tokens)
+        prompt, dropped = fit_prompt(self.lm, build, history, max_new_tokens, limit)
         if dropped:
             self.report.counts["prompts_shortened"] = self.report.counts.get("prompts_shortened", 0) + 1
         return prompt
@@ -78,9 +82,11 @@ def fit_prompt(
     build: Callable[[Sequence[HistoryItem]], str],
     history: Sequence[HistoryItem],
     max_new_tokens: int,
+    limit: int | None = None,
 ) -> tuple[str, int]:
     """(prompt, items dropped): the least representative items go until the prompt fits or no history is left."""
     room = lm.room(max_new_tokens)
+    room = room if limit is None else min(room, limit)
     kept = tuple(history)
     prompt = build(kept)
     while kept and lm.count_tokens(prompt) > room:

@@ -75,7 +75,15 @@ class HuggingFaceModel:
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the prompt as `generate` would send it, template included."""
-        return len(self._encoder.prompt_ids(prompt))
+        return len(self.prompt_ids(prompt))
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The prompt as `generate` sends it: template, begin of sequence and, for T5, the end included."""
+        return self._encoder.prompt_ids(prompt)
+
+    def answer_ids(self, output: str) -> list[int]:
+        """The tokens with which the model would write `output` after a prompt, without the end of sequence."""
+        return self._encoder.answer_ids(output)
 
     def room(self, max_new_tokens: int) -> int:
         """How many prompt tokens fit beside `max_new_tokens`; an encoder-decoder keeps the two apart."""
@@ -94,7 +102,7 @@ class HuggingFaceModel:
         sequence included. Raises ValueError for a prompt of more than `room(max_new_tokens)` tokens, and for edits made
         for another number of prompts.
         """
-        sources = [self._encoder.prompt_ids(prompt) for prompt in prompts]
+        sources = [self.prompt_ids(prompt) for prompt in prompts]
         self._check(sources, self.room(max_new_tokens), edits)
         outputs = [""] * len(sources)
 
@@ -155,8 +163,8 @@ class HuggingFaceModel:
     def _pairs(
         self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None, end: Sequence[int] = ()
     ) -> tuple[list[list[int]], list[list[int]]]:
-        sources = [self._encoder.prompt_ids(prompt) for prompt in prompts]
-        answers = [[*self._encoder.answer_ids(output), *end] for output in outputs]
+        sources = [self.prompt_ids(prompt) for prompt in prompts]
+        answers = [[*self.answer_ids(output), *end] for output in outputs]
         pairs = list(zip(sources, answers, strict=True))
         self._check(sources if self.is_encoder_decoder else [s + a for s, a in pairs], self.max_length, edits)
         self.tokens_in += sum(len(s) + len(a) for s, a in pairs)

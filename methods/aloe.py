@@ -1,4 +1,4 @@
-"""ALOE (Wu et al. 2024), the paper's fine-tuning baseline: trl's SFT on the users' examples, loss on answers."""
+"""ALOE (Wu et al. 2024), the paper's fine-tuning baseline: SFT on the users' examples, loss on answers."""
 
 import json
 import random
@@ -8,11 +8,13 @@ from typing import Literal
 
 from datasets import Dataset
 from pydantic import Field, model_validator
+from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
 from harness.api import FitContext, HarnessError, Method, Personalizer, Task
+from methods.seq2seq import Seq2SeqSft
 from methods.training import TrainingConfig, fit_weights, load_weights
-from methods.training_data import Row, require_decoder_only, training_prompt, turn
+from methods.training_data import Row, room, training_prompt
 from methods.weights import LoraSettings
 
 
@@ -44,7 +46,6 @@ class Aloe(Method):
     Config = AloeConfig
 
     def fit(self, context: FitContext) -> Personalizer:
-        require_decoder_only(context.lm, "aloe")
         rows = self._personal_rows(context)
         if self.config.general_fraction and rows:
             with context.clock.phase("general data"):
@@ -63,40 +64,40 @@ class Aloe(Method):
             for example in batch:
                 prompt = training_prompt(context, self.config.max_length, example, [example.answer])
                 if prompt is not None:
-                    rows.append(_row(context, prompt, example.answer, example.user))
+                    rows.append(Row(prompt, {"completion": example.answer}, example.user))
         return rows
 
     def _general_rows(self, context: FitContext, personal: int) -> list[Row]:
         wanted = round(personal * self.config.general_fraction / (1 - self.config.general_fraction))
-        limit = min(self.config.max_length, context.lm.max_length)
         lines = _read(self.config.general_data)
         random.Random(context.seed).shuffle(lines)
-        fitting = (line for line in lines if sum(context.lm.count_tokens(text) for text in line.values()) < limit)
-        rows = [_row(context, line["prompt"], line["completion"], "") for line in islice(fitting, wanted)]
+        fitting = (row for row in lines if self._fits(context, row))
+        rows = list(islice(fitting, wanted))
         context.report.counts["general_examples"] = len(rows)
         return rows
 
-    def _trainer(self, context: FitContext, data: Dataset, lora: LoraSettings | None) -> SFTTrainer:
+    def _fits(self, context: FitContext, row: Row) -> bool:
+        return context.lm.count_tokens(row.prompt) <= room(context.lm, self.config.max_length, row.answers.values())
+
+    def _trainer(self, context: FitContext, data: Dataset, lora: LoraSettings | None) -> Trainer:
+        model = context.lm.model
         if lora is None:
-            context.lm.model.float()  # steps of 1e-5 round to nothing in half precision
+            model.float()  # steps of 1e-5 round to nothing in half precision
+        if context.lm.is_encoder_decoder:
+            return Seq2SeqSft(context, self.config, data, lora)
         return SFTTrainer(
-            model=context.lm.model,
+            model=model,
             args=SFTConfig(**self.config.arguments(context), completion_only_loss=True, packing=False),
             train_dataset=data,
             processing_class=context.lm.tokenizer,
-            peft_config=None if lora is None else lora.peft(),
+            peft_config=None if lora is None else lora.peft(model),
         )
 
 
-def _row(context: FitContext, prompt: str, completion: str, user: str) -> Row:
-    lm = context.lm
-    return Row({"prompt": turn(lm, "user", prompt), "completion": turn(lm, "assistant", completion)}, user)
-
-
-def _read(path: Path) -> list[dict[str, str]]:
+def _read(path: Path) -> list[Row]:
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return [{"prompt": str(line["prompt"]), "completion": str(line["completion"])} for line in lines]
+        return [Row(str(line["prompt"]), {"completion": str(line["completion"])}, "") for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise HarnessError(
             f"aloe: general_data {path} cannot be read ({error}). Give a JSONL file whose lines have prompt and "

@@ -6,13 +6,15 @@ from typing import Literal
 
 from datasets import Dataset
 from pydantic import Field
+from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
 from harness.api import Example, FitContext, Method, Personalizer, Task
 from methods.chameleon.insights import Insights, add_insights
 from methods.chameleon.pairs import generate_pairs
+from methods.seq2seq import Seq2SeqDpo
 from methods.training import TrainingConfig, fit_weights, load_weights
-from methods.training_data import Row, require_decoder_only, training_prompt, turn
+from methods.training_data import Row, training_prompt
 from methods.weights import LoraSettings
 
 Choice = tuple[Example, str, str]  # example, chosen, rejected
@@ -41,7 +43,6 @@ class Dpo(Method):
     Config = DpoConfig
 
     def fit(self, context: FitContext) -> Personalizer:
-        require_decoder_only(context.lm, "dpo")
         insights: dict[str, Insights] = {}
         rows: list[Row] = []
         reserve = self.config.training_share * context.clock.budget
@@ -62,22 +63,17 @@ class Dpo(Method):
 
     def _row(self, context: FitContext, example: Example, chosen: str, rejected: str) -> Row | None:
         prompt = training_prompt(context, self.config.max_length, example, [chosen, rejected])
-        if prompt is None:
-            return None
-        roles: tuple[tuple[str, Literal["user", "assistant"], str], ...] = (
-            ("prompt", "user", prompt),
-            ("chosen", "assistant", chosen),
-            ("rejected", "assistant", rejected),
-        )
-        return Row({name: turn(context.lm, role, text) for name, role, text in roles}, example.user)
+        return None if prompt is None else Row(prompt, {"chosen": chosen, "rejected": rejected}, example.user)
 
-    def _trainer(self, context: FitContext, data: Dataset) -> DPOTrainer:
+    def _trainer(self, context: FitContext, data: Dataset) -> Trainer:
+        if context.lm.is_encoder_decoder:
+            return Seq2SeqDpo(context, self.config, data, self.config.lora, self.config.beta)
         return DPOTrainer(
             model=context.lm.model,
             args=DPOConfig(**self.config.arguments(context), beta=self.config.beta),
             train_dataset=data,
             processing_class=context.lm.tokenizer,
-            peft_config=self.config.lora.peft(),
+            peft_config=self.config.lora.peft(context.lm.model),
         )
 
 

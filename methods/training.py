@@ -20,7 +20,7 @@ from transformers.trainer_callback import PrinterCallback
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
 from methods.deadline import MARGIN, Deadline, Stopwatch
 from methods.instruct import BasePrompt
-from methods.training_data import Row
+from methods.training_data import Row, record
 from methods.weights import LoraSettings, Trained, trained_tensors
 
 _MEASURED = 3  # micro-batches in a calibration; fewer where an epoch has fewer
@@ -45,7 +45,10 @@ class TrainingConfig(BaseModel):
     training_share: float = Field(default=0.5, gt=0, lt=1)
 
     def arguments(self, context: FitContext) -> dict[str, Any]:
-        """Keyword arguments for a trl config: reproducible, quiet, in the order of the data, nothing written."""
+        """Keyword arguments for the trainer's own: reproducible, quiet, in the order of the data, nothing written.
+
+        `max_length` is trl's.
+        """
         device = context.lm.model.device
         return {
             "output_dir": str(context.scratch),
@@ -81,14 +84,14 @@ class Schedule:
 def fit_weights(
     context: FitContext, rows: Sequence[Row], lora: LoraSettings | None, build: Callable[[datasets.Dataset], Trainer]
 ) -> Personalizer:
-    """Train on the rows what `build` makes of them; without rows, or time, it is the base prompt for everybody.
+    """Train on the rows what `build` makes of their records; without rows, or time, all get the base prompt.
 
     Raises HarnessError if trl dropped records, which would make methods learn from different data.
     """
     if not rows:
         return BasePrompt(context.task)
     with context.clock.phase("construction"), _quiet():
-        trainer = build(datasets.Dataset.from_list([row.record for row in rows]))
+        trainer = build(datasets.Dataset.from_list([record(context.lm, row) for row in rows]))
     if (kept := len(_data(trainer))) != len(rows):
         raise HarnessError(f"trl kept {kept} of {len(rows)} training examples. Please report this.")
     trainer.remove_callback(PrinterCallback)

@@ -31,14 +31,14 @@ class LoraSettings(BaseModel):
     dropout: float = Field(default=0.05, ge=0, lt=1)
     target_modules: tuple[str, ...] | None = None
 
-    def peft(self) -> LoraConfig:
-        """The same as peft wants it."""
+    def peft(self, model: "PreTrainedModel") -> LoraConfig:
+        """The same as peft wants it for this transformers model."""
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
             target_modules=None if self.target_modules is None else list(self.target_modules),
-            task_type="CAUSAL_LM",
+            task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
         )
 
 
@@ -100,7 +100,7 @@ def _replaced(model: nn.Module, tensors: dict[str, torch.Tensor]) -> Iterator[No
 def _adapted(model: "PreTrainedModel", tensors: dict[str, torch.Tensor], lora: LoraSettings) -> Iterator[None]:
     """Insert the adapter's layers and take them out again; peft works on the model in place."""
     learning = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    adapted = PeftModel(model, lora.peft())
+    adapted = PeftModel(model, lora.peft(model))
     try:
         set_peft_model_state_dict(adapted, tensors)
         adapted.eval()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import Trainer
 
 from harness.clock import BudgetClock
 from harness.context import Context
@@ -24,6 +25,15 @@ def toy_source(tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceModel:
 def t5(model_folder: Callable[[str], Path]) -> HuggingFaceModel:
     """An encoder-decoder; only for those who leave it as it is."""
     return load(str(model_folder("t5")))
+
+
+@pytest.fixture
+def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
+    """The trainers that fits build, once for their calibration and once more for their training."""
+    built: list[Trainer] = []
+    original = Trainer.train
+    monkeypatch.setattr(Trainer, "train", lambda self, *rest: built.append(self) or original(self, *rest))
+    return built
 
 
 @pytest.fixture

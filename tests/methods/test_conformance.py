@@ -61,6 +61,11 @@ def test_methods_that_train(method, config, toy_source: HuggingFaceModel):
     check_method(method, config, lm=toy_source)
 
 
+@pytest.mark.parametrize(("method", "config"), TRAINED)
+def test_methods_that_train_encoder_decoders(method, config, t5: HuggingFaceModel):
+    check_method(method, config, lm=t5)
+
+
 @pytest.mark.parametrize(
     ("method", "config"),
     [

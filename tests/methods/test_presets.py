@@ -17,8 +17,9 @@ def test_every_setting_is_known(name):
         assert all(key in config for key in sections[method.name])
 
 
-def test_the_papers_numbers():
-    methods = preset("paper-mistral")["methods"]
+@pytest.mark.parametrize("name", ["paper-mistral", "paper-flan-t5"])
+def test_the_papers_numbers(name):
+    methods = preset(name)["methods"]
     aloe, dpo = methods["aloe"], methods["dpo"]
     assert (aloe["num_epochs"], aloe["batch_size"], aloe["accumulation"]) == (1, 1, 48)
     assert (aloe["learning_rate"], aloe["max_length"]) == (1e-5, 8192)
@@ -27,8 +28,9 @@ def test_the_papers_numbers():
     assert (dpo["scheduler"], dpo["lora"]) == ("cosine", {"r": 256, "alpha": 128, "dropout": 0.05})
 
 
-def test_defaults_are_the_papers_too():
-    spec = resolve(methods="aloe,dpo,chameleon", preset_name="paper-mistral", budget=60.0)
+@pytest.mark.parametrize("name", ["paper-mistral", "paper-flan-t5"])
+def test_defaults_are_the_papers_too(name):
+    spec = resolve(methods="aloe,dpo,chameleon", preset_name=name, budget=60.0)
     for method in spec.methods:
         with_preset = build_method(method, spec).config
         defaults = METHODS.get(method.name).Config().model_dump()
