@@ -319,6 +319,13 @@ class FitContext(Protocol):
         """Sentence embeddings [N, e]."""
         ...
 
+    def checkpoint(self, samples: int, make: Callable[[], Personalizer]) -> None:
+        """Called wherever the fit could answer, after `samples` examples: at a mark of the run, keep what `make` gives.
+
+        Costs nothing away from a mark; at one the clock stands still. `make` must leave the fit as it is.
+        """
+        ...
+
 
 class Personalizer(ABC):
     """What `fit` returns: how each query is answered. The defaults answer with the unedited base model."""

@@ -16,11 +16,12 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
+from harness.anytime import Anytime, Checkpoints, Point, write
 from harness.api import Method
 from harness.clock import BudgetClock
 from harness.context import Context
 from harness.environment import PeakMemory
-from harness.evaluation import evaluate
+from harness.evaluation import Evaluation, evaluate
 from harness.lm import HuggingFaceModel
 from harness.preparation import Embed, Prepared
 from harness.results import CellRecord, Store, write_text
@@ -59,9 +60,11 @@ class Cell:
         device = str(source.model.device)
         with tempfile.TemporaryDirectory(prefix="harness-") as folder, PeakMemory(device) as memory:
             try:
-                saved = self._fit(source.pristine(), Path(folder), record, listener)
+                saved, checkpoints = self._fit(source.pristine(), Path(folder), record, listener)
                 _free()
                 samples = self._evaluate(source.pristine(), saved, record, listener)
+                if self.spec.marks:
+                    write(store, self.spec, self._anytime(source, checkpoints, record, listener))
                 if save_fit:
                     shutil.copytree(saved, store.cell_dir(self.spec) / "fit", dirs_exist_ok=True)
             except KeyboardInterrupt:
@@ -88,7 +91,9 @@ class Cell:
             **self.provenance,
         )
 
-    def _fit(self, lm: HuggingFaceModel, folder: Path, record: CellRecord, listener: CellListener) -> Path:
+    def _fit(
+        self, lm: HuggingFaceModel, folder: Path, record: CellRecord, listener: CellListener
+    ) -> tuple[Path, Checkpoints]:
         saved, scratch = folder / "fit", folder / "scratch"
         saved.mkdir()
         scratch.mkdir()
@@ -96,6 +101,8 @@ class Cell:
         set_seed(self.spec.seed)
         clock = BudgetClock(self.spec.budget, synchronize=_synchronizer(str(lm.model.device)))
         context = Context(lm, self.prepared.task, users, self.spec.regime, clock, self.spec.seed, scratch, self.embed)
+        marks = tuple(share * self.spec.budget for share in self.spec.marks)
+        context.checkpoints = Checkpoints(marks, folder / "checkpoints", clock)
         listener.fitting(self.spec, clock)
         try:
             personalizer = self.method.fit(context)
@@ -105,22 +112,11 @@ class Cell:
             clock.stop()
             _account_for_fit(record, clock, context)
         record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
-        return saved
+        return saved, context.checkpoints
 
     def _evaluate(self, lm: HuggingFaceModel, saved: Path, record: CellRecord, listener: CellListener) -> pd.DataFrame:
-        listener.evaluating(self.spec, len(self.prepared.queries))
-        personalizer = self.method.load(saved, self.prepared.task)
         clock = BudgetClock(float("inf"), synchronize=_synchronizer(str(lm.model.device)))
-        prepared = self.prepared
-        result = evaluate(
-            lm,
-            prepared.task,
-            personalizer,
-            prepared.queries,
-            prepared.histories,
-            prepared.data.golds,
-            listener.answered,
-        )
+        result = self._answer(lm, saved, listener)
         clock.stop()
         record.eval_seconds = clock.elapsed()
         record.metrics = result.metrics
@@ -128,9 +124,41 @@ class Cell:
         record.prompts_shortened = result.prompts_shortened
         record.unanswerable = result.unanswerable
         record.users_served = result.users_served
+        record.serves_newcomers = result.serves_newcomers
         record.tokens_in = record.fit_tokens_in + lm.tokens_in
         record.tokens_out = record.fit_tokens_out + lm.tokens_out
-        return result.samples
+        items = {user: len(history) for user, history in self.prepared.data.histories.items()}
+        return result.samples.assign(history_items=result.samples["user_id"].map(items).astype("int64"))
+
+    def _anytime(
+        self, source: HuggingFaceModel, checkpoints: Checkpoints, record: CellRecord, listener: CellListener
+    ) -> Anytime:
+        points = [
+            point.model_copy(update={"metrics": self._answer(source.pristine(), saved, listener).metrics})
+            for point, saved in checkpoints.points
+        ]
+        whole = Point(
+            mark=None,
+            seconds=record.fit_seconds,
+            making=0.0,
+            samples_used=record.samples_used,
+            metrics=record.metrics,
+            annealed=True,
+        )
+        return Anytime(points=[*points, whole], missing=checkpoints.missing())
+
+    def _answer(self, lm: HuggingFaceModel, saved: Path, listener: CellListener) -> Evaluation:
+        listener.evaluating(self.spec, len(self.prepared.queries))
+        prepared = self.prepared
+        return evaluate(
+            lm,
+            prepared.task,
+            self.method.load(saved, prepared.task),
+            prepared.queries,
+            prepared.histories,
+            prepared.data.golds,
+            listener.answered,
+        )
 
 
 def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -> None:

@@ -31,12 +31,13 @@ class BudgetClock:
         self._synchronize = synchronize
         self._booked: dict[str, float] = {}
         self._open: list[str] = []
+        self._lost = 0.0  # seconds paused so far
         self._stopped: float | None = None
         self._start = self._edge = now()
 
     def elapsed(self) -> float:
-        """Seconds since the start, or until `stop`."""
-        return (self._now() if self._stopped is None else self._stopped) - self._start
+        """Seconds since the start, without the paused ones, or until `stop`."""
+        return self._time() - self._start
 
     def remaining(self) -> float:
         """Seconds left, 0 at least."""
@@ -45,7 +46,22 @@ class BudgetClock:
     def stop(self) -> None:
         """End the fit: later calls of `elapsed` return the same number."""
         self._synchronize()
-        self._stopped = self._now()
+        self._stopped = self._time()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens inside takes no time."""
+        self._synchronize()
+        self._stopped = halted = self._time()
+        try:
+            yield
+        finally:
+            self._synchronize()
+            self._lost = self._now() - halted
+            self._stopped = None
+
+    def _time(self) -> float:
+        return self._now() - self._lost if self._stopped is None else self._stopped
 
     @property
     def overran(self) -> bool:
@@ -75,7 +91,7 @@ class BudgetClock:
 
     def _book(self) -> None:
         self._synchronize()
-        now = self._now()
+        now = self._time()
         if self._open:
             self._booked[self._open[-1]] = self._booked.get(self._open[-1], 0.0) + now - self._edge
         self._edge = now

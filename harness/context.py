@@ -8,7 +8,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api import Clock, Example, FitReport, HistoryItem, LanguageModel, Regime, Reserve, Task, User
+from harness.anytime import Checkpoints
+from harness.api import Clock, Example, FitReport, HistoryItem, LanguageModel, Personalizer, Regime, Reserve, Task, User
 from harness.history import drop_least_representative
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Context:
     scratch: Path
     embedder: Callable[[Sequence[str]], NDArray[np.float32]]
     report: FitReport = field(default_factory=FitReport)
+    checkpoints: Checkpoints | None = None
 
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Complete examples in batches: every user's first, then every user's second, ... while the clock has room.
@@ -57,6 +59,11 @@ class Context:
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Sentence embeddings [N, e]."""
         return self.embedder(texts)
+
+    def checkpoint(self, samples: int, make: Callable[[], Personalizer]) -> None:
+        """Keep what `make` gives if a mark was passed since the last time."""
+        if self.checkpoints is not None:
+            self.checkpoints.offer(samples, make)
 
     def _complete(self, batch: list[Example]) -> list[Example]:
         open_examples = [example for example in batch if example.query is None]

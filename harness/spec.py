@@ -57,12 +57,20 @@ class RunSpec(_Frozen):
     supervision: int = Field(default=1, gt=0)
     keep_leaks: bool = False
     seeds: tuple[int, ...] = (0,)
+    marks: tuple[float, ...] = ()  # shares of the budget at which checkpoints of a fit are evaluated as well
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     embedder: str = "model"
     device: str = "auto"
     dtype: str = "auto"
     quantization: Literal["nf4"] | None = None
     batch_size: int = Field(default=32, gt=0)
+
+    @field_validator("marks")
+    @classmethod
+    def _rising_shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if list(values) != sorted(set(values)) or not all(0 < value < 1 for value in values):
+            raise ValueError("marks are rising shares of the budget between 0 and 1, as in 0.25,0.5,0.75")
+        return values
 
     @field_validator("methods", "tasks", "seeds")
     @classmethod
@@ -101,11 +109,13 @@ class CellSpec(_Frozen):
     supervision: int
     keep_leaks: bool
     embedder: str
+    marks: tuple[float, ...] = ()
 
     @property
     def digest(self) -> str:
-        """sha256 over the canonical JSON, 64 hex digits."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
+        """sha256 over the canonical JSON, 64 hex digits. A cell without marks hashes as before there were any."""
+        fields = self.model_dump(mode="json", exclude=None if self.marks else {"marks"})
+        text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

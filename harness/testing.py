@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.anytime import Checkpoints
 from harness.api import HistoryItem, Method, Personalizer, Query, Task, User
 from harness.clock import BudgetClock
 from harness.context import Context
@@ -36,18 +37,21 @@ class Bench:
     task: Task
     folder: Path
 
-    def fit(self, users: Sequence[User], budget: float = AMPLE, seed: int = 0) -> tuple[Personalizer, Context]:
-        """Fit on a clock that runs in real time."""
+    def fit(
+        self, users: Sequence[User], budget: float = AMPLE, seed: int = 0, marks: tuple[float, ...] = ()
+    ) -> tuple[Personalizer, Context]:
+        """Fit on a clock that runs in real time, with checkpoints at `marks` (seconds)."""
         scratch = Path(tempfile.mkdtemp(dir=self.folder))
         context = Context(
             lm=self.source.pristine(),
             task=self.task,
             users=users,
             regime="seen",
-            clock=BudgetClock(budget),
+            clock=(clock := BudgetClock(budget)),
             seed=seed,
             scratch=scratch,
             embedder=lambda texts: np.ones((len(texts), 2), dtype=np.float32),
+            checkpoints=Checkpoints(marks, scratch / "checkpoints", clock),
         )
         return self.method.fit(context), context
 
@@ -94,6 +98,7 @@ def check_method(
         check_model_is_restored(bench, personalizer, users)
         check_save_and_load(bench, personalizer, users, answers)
         check_seed(bench, users, answers)
+        check_checkpoints(bench, users, answers)
         check_privacy(bench, users, answers, shares_users)
         check_clock(bench, users)
 
@@ -151,6 +156,18 @@ def check_seed(bench: Bench, users: Sequence[User], answers: list[str]) -> None:
     """The same seed gives the same answers."""
     again = bench.ask(bench.fit(users)[0], users)
     assert again == answers, f"a second fit with the same seed answers {again}, the first {answers}"
+
+
+def check_checkpoints(bench: Bench, users: Sequence[User], answers: list[str]) -> None:
+    """Checkpoints change nothing about the fit, and each can be loaded and answers."""
+    personalizer, context = bench.fit(users, marks=tuple(2.0**power for power in range(-10, 6)))
+    now = bench.ask(personalizer, users)
+    assert now == answers, f"a fit with checkpoints answers {now}, the same fit without them {answers}"
+    assert context.checkpoints is not None
+    for point, folder in context.checkpoints.points:
+        assert point.samples_used >= 0, f"a checkpoint was offered after {point.samples_used} samples"
+        loaded = type(bench.method)(bench.method.config).load(folder, bench.task)
+        assert len(bench.ask(loaded, users)) == len(users)
 
 
 def check_privacy(bench: Bench, users: Sequence[User], answers: list[str], shares_users: bool) -> None:

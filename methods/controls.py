@@ -145,7 +145,7 @@ class _Shuffled:
     def __init__(self, inner: FitContext) -> None:
         self.lm, self.task, self.regime, self.clock = inner.lm, inner.task, inner.regime, inner.clock
         self.seed, self.report, self.scratch = inner.seed, inner.report, inner.scratch
-        self.shorten, self.embed = inner.shorten, inner.embed
+        self.shorten, self.embed, self.checkpoint = inner.shorten, inner.embed, inner.checkpoint
         self._inner = inner
         donors = [*inner.users[1:], *inner.users[:1]]
         self._given = {user.id: donor.history for user, donor in zip(inner.users, donors, strict=True)}

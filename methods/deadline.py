@@ -1,7 +1,7 @@
 """Trainer callbacks that keep a training run within the clock."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -91,3 +91,14 @@ class Deadline(TrainerCallback):
         self.slowest = max(self.slowest, self.clock.elapsed() - self.begun)
         late = self.clock.remaining() <= self.slowest + self.reserve
         control.should_training_stop = control.should_training_stop or late
+
+
+class Offers(TrainerCallback):
+    """Calls `offer` with the optimizer steps done, after each but the last, whose weights are the whole fit's."""
+
+    def __init__(self, offer: Callable[[int], None]) -> None:
+        self.offer = offer
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if state.global_step < state.max_steps and not control.should_training_stop:
+            self.offer(state.global_step)

@@ -65,13 +65,18 @@ class LlmRec(Method):
         notes: dict[str, str] = {}
         users = [user for user in context.users if user.history and context.regime == "seen"]
         size = self.config.batch_size
+
+        def personalizer() -> Personalizer:
+            return Notes(context.task, notes, self.config.placement)
+
         with context.clock.phase("notes"):
             for batch in context.clock.steps([users[start : start + size] for start in range(0, len(users), size)]):
                 notes |= self._write(context, batch)
+                context.checkpoint(_items(users, notes), personalizer)
         context.report.users_fitted = len(notes)
-        context.report.samples_used = sum(len(user.history) for user in users if user.id in notes)
+        context.report.samples_used = _items(users, notes)
         context.report.counts["empty_notes"] = sum(len(user.history) > 0 for user in context.users) - len(notes)
-        return Notes(context.task, notes, self.config.placement)
+        return personalizer()
 
     def _write(self, context: FitContext, users: Sequence[User]) -> dict[str, str]:
         parts: list[list[str]] = [[] for _ in users]
@@ -87,6 +92,10 @@ class LlmRec(Method):
     def load(self, directory: Path, task: Task) -> Personalizer:
         saved = json.loads((directory / _FILE).read_text(encoding="utf-8"))
         return Notes(task, saved["notes"], saved["placement"])
+
+
+def _items(users: Sequence[User], notes: dict[str, str]) -> int:
+    return sum(len(user.history) for user in users if user.id in notes)
 
 
 def _request(context: FitContext, strategy: SummaryStrategy, user: User, max_new_tokens: int) -> str:

@@ -18,7 +18,7 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
-from methods.deadline import MARGIN, Deadline, Stopwatch
+from methods.deadline import MARGIN, Deadline, Offers, Stopwatch
 from methods.instruct import BasePrompt
 from methods.training_data import Row, record
 from methods.weights import LoraSettings, Trained, trained_tensors
@@ -120,7 +120,8 @@ def _train(trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: Lor
     done = 0
     if schedule.steps:
         with clock.phase("training"):
-            done = _run(trainer, context, schedule.steps, reserve)
+            offers = Offers(lambda steps: _offer(trainer, context, rows, lora, steps))
+            done = _run(trainer, context, schedule.steps, reserve, offers)
     clock.exhausted = clock.exhausted or done < schedule.natural
     _account(context, trainer.args, rows, done)
     return done > 0
@@ -160,21 +161,33 @@ def _natural_steps(trainer: Trainer) -> int:
     return math.ceil(math.ceil(batches / trainer.args.gradient_accumulation_steps) * trainer.args.num_train_epochs)
 
 
-def _run(trainer: Trainer, context: FitContext, steps: int, reserve: float) -> int:
+def _run(trainer: Trainer, context: FitContext, steps: int, reserve: float, offers: Offers) -> int:
     trainer.args.max_steps = steps
     trainer.add_callback(Deadline(context.clock, reserve))
+    trainer.add_callback(offers)
     set_seed(context.seed)  # calibration has drawn dropout masks
     result = trainer.train()
     context.report.counts["training_loss"] = result.training_loss
     return trainer.state.global_step
 
 
+def _offer(trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None, steps: int) -> None:
+    def make() -> Personalizer:
+        return Trained(context.task, trained_tensors(_model(trainer), lora), lora)
+
+    context.checkpoint(_samples(trainer.args, len(rows), steps), make)
+
+
+def _samples(args: TrainingArguments, rows: int, steps: int) -> int:
+    """How many rows so many optimizer steps see, repetitions counted."""
+    width = args.per_device_train_batch_size * args.gradient_accumulation_steps
+    epochs, rest = divmod(steps, math.ceil(rows / width))
+    return epochs * rows + min(rest * width, rows)
+
+
 def _account(context: FitContext, args: TrainingArguments, rows: Sequence[Row], steps: int) -> None:
-    per_epoch = math.ceil(len(rows) / (args.per_device_train_batch_size * args.gradient_accumulation_steps))
-    epochs, rest = divmod(steps, per_epoch)
-    rest_rows = min(rest * args.per_device_train_batch_size * args.gradient_accumulation_steps, len(rows))
-    used = rows if epochs else rows[:rest_rows]
-    context.report.samples_used = epochs * len(rows) + rest_rows
+    context.report.samples_used = _samples(args, len(rows), steps)
+    used = rows[: context.report.samples_used]
     context.report.users_fitted = len({row.user for row in used} - {""})
     context.report.counts["optimizer_steps"] = steps
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
+from harness.anytime import Anytime
 from harness.api import Method, Personalizer
 from harness.cell import Cell
 from harness.lm import load
@@ -80,8 +81,8 @@ def compute(tmp_path, source):
 
     prepared = prepare(Lamp7(), spec, source, embed)
 
-    def run(method, budget=60.0, save_fit=False):
-        cell = CellSpec(**{**CELL, "task": "lamp7", "method": "probe", "budget": budget})
+    def run(method, budget=60.0, save_fit=False, marks=()):
+        cell = CellSpec(**{**CELL, "task": "lamp7", "method": "probe", "budget": budget, "marks": marks})
         store = Store(tmp_path / "out")
         record, samples = Cell(cell, method, prepared, embed, {}).compute(source, store, Quiet(), save_fit)
         return record, samples, store.cell_dir(cell)
@@ -146,6 +147,12 @@ def test_what_was_saved_is_what_is_evaluated(compute):
     assert set(samples["output"]) == {"from the file"}
 
 
+def test_samples_hold_the_length_of_their_users_history_before_selection(compute):
+    record, samples, _ = compute(Probe())
+    assert list(samples["history_items"]) == [4, 4]
+    assert record.serves_newcomers
+
+
 def test_a_kept_fit_can_be_loaded(compute):
     _, _, folder = compute(Probe(), save_fit=True)
     assert Probe().load(folder / "fit", Lamp7()).answer == "fitted"
@@ -203,3 +210,30 @@ def test_fits_of_one_seed_draw_the_same_random_numbers(compute):
     np.random.rand(7)
     compute(Probe(draw))
     assert drawn[0] == drawn[1]
+
+
+def test_checkpoints_are_evaluated_beside_the_fit_and_marked_as_not_annealed(compute):
+    late = []
+
+    def work(context):
+        for number in range(6):
+            time.sleep(0.05)
+            late.extend([number] if context.clock.elapsed() >= 0.125 else [])
+            context.checkpoint(number, lambda: Plain(context.task, "stopped"))
+
+    record, samples, folder = compute(Probe(work), budget=10.0, marks=(0.0125, 0.5))
+    anytime = Anytime.model_validate_json((folder / "anytime.json").read_text())
+    assert [(point.mark, point.samples_used, point.annealed) for point in anytime.points] == [
+        (0.125, late[0], False),
+        (None, 0, True),
+    ]
+    assert 0.125 <= anytime.points[0].seconds <= anytime.points[1].seconds == record.fit_seconds
+    assert anytime.points[0].metrics.keys() == record.metrics.keys() != set()
+    assert anytime.points[1].metrics == record.metrics
+    assert [gone.mark for gone in anytime.missing] == [5.0]
+    assert set(samples["output"]) == {"fitted"}
+
+
+def test_a_cell_without_marks_has_no_anytime_file(compute):
+    _, _, folder = compute(Probe(lambda context: context.checkpoint(1, lambda: 1 / 0)))
+    assert not (folder / "anytime.json").exists()

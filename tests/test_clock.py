@@ -1,5 +1,7 @@
 """The budget clock, on a clock of our own making."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,3 +119,29 @@ def test_the_device_is_synchronized_at_both_edges_of_a_phase(time):
     with clock.phase("fit"):
         time.sleep(1)
     assert calls == [100.0, 101.0]
+
+
+@given(work=seconds, pause=seconds, more=seconds)
+def test_what_happens_in_a_pause_takes_no_time(work, pause, more):
+    time = FakeTime()
+    clock = BudgetClock(100, now=time)
+    with clock.phase("training"):
+        time.sleep(work)
+        with clock.paused():
+            time.sleep(pause)
+            assert clock.elapsed() == pytest.approx(work)
+        time.sleep(more)
+    time.sleep(1.0)
+    clock.stop()
+    time.sleep(1.0)
+    assert clock.elapsed() == pytest.approx(work + more + 1)
+    assert clock.phases == pytest.approx({"training": work + more, "untracked": 1.0})
+
+
+def test_the_clock_goes_on_after_a_pause_that_failed(time):
+    clock = BudgetClock(100, now=time)
+    with suppress(KeyError), clock.paused():
+        time.sleep(5)
+        raise KeyError
+    time.sleep(2)
+    assert clock.elapsed() == pytest.approx(2)

@@ -72,9 +72,11 @@ class Chameleon(Method):
         collected = self._collect(context, groups)
         fitted = _fitted_groups(groups, collected.pairs, self.config.min_pairs)
         with context.clock.phase("directions"):
-            banks = self._steer(context, collected.pairs, list(fitted.values()))
+            steered = self._steer(context, collected.pairs, list(fitted.values()))
         self._account(context, groups, collected, fitted)
-        return self._personalizer(context, groups, collected, list(fitted), banks)
+        if steered:
+            _report_losses(context.report.counts, steered[1])
+        return self._personalizer(context, groups, collected, list(fitted), steered)
 
     def load(self, directory: Path, task: Task) -> Personalizer:
         return Steering.load(directory, task)
@@ -96,7 +98,14 @@ class Chameleon(Method):
             with context.clock.phase("representations"):
                 if pairs:
                     parts.append(represent_pairs(context, pairs, self.config.pair_text, self.config.position))
-        return Collected(Pairs.join(parts) if parts else None, insights)
+            collected = sum(len(part.users) for part in parts)
+            context.checkpoint(collected, lambda: self._answer(context, groups, _join(parts, insights)))
+        return _join(parts, insights)
+
+    def _answer(self, context: FitContext, groups: Sequence[Sequence[str]], collected: Collected) -> Personalizer:
+        fitted = _fitted_groups(groups, collected.pairs, self.config.min_pairs)
+        steered = self._steer(context, collected.pairs, list(fitted.values()))
+        return self._personalizer(context, groups, collected, list(fitted), steered)
 
     def _reserve(
         self, context: FitContext, groups: Sequence[Sequence[str]], parts: Sequence[Pairs]
@@ -115,7 +124,9 @@ class Chameleon(Method):
 
         return reserve
 
-    def _steer(self, context: FitContext, pairs: Pairs | None, rows: Sequence[Sequence[int]]) -> Banks | None:
+    def _steer(
+        self, context: FitContext, pairs: Pairs | None, rows: Sequence[Sequence[int]]
+    ) -> tuple[Banks, Directions] | None:
         if pairs is None or not rows:
             return None
         device = context.lm.model.device
@@ -129,8 +140,7 @@ class Chameleon(Method):
             self.config.layers,
             layers_per_group=self.config.group_size == 1,
         )
-        _report_losses(context.report.counts, found)
-        return self._banks(context, grouped, found)
+        return self._banks(context, grouped, found), found
 
     def _account(
         self,
@@ -152,13 +162,17 @@ class Chameleon(Method):
         groups: Sequence[Sequence[str]],
         collected: Collected,
         fitted: list[int],
-        banks: Banks | None,
+        steered: tuple[Banks, Directions] | None,
     ) -> Steering:
         rows = {user: row for row, group in enumerate(fitted) for user in groups[group]}
         everybody = context.regime == "unseen" or self.config.group_size is None
         asked = self.config.eval_prompt == "insight"
         insights = {user: own.personal for user, own in collected.insights.items() if own.personal} if asked else {}
-        return Steering(context.task, banks, rows, 0 if everybody and fitted else -1, insights)
+        return Steering(context.task, steered and steered[0], rows, 0 if everybody and fitted else -1, insights)
+
+
+def _join(parts: Sequence[Pairs], insights: dict[str, Insights]) -> Collected:
+    return Collected(Pairs.join(parts) if parts else None, insights)
 
 
 def _check_layers(config: ChameleonConfig, available: int) -> None:

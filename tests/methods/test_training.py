@@ -8,6 +8,7 @@ import torch
 from pydantic import ValidationError
 from trained import LORA, Ticks, aloe, dpo
 
+from harness.anytime import Checkpoints
 from harness.api import Example, HarnessError
 from harness.clock import BudgetClock
 from harness.encoding import Encoder
@@ -301,3 +302,23 @@ def test_an_example_without_an_input_is_never_trained_on(make_context):
     context = make_context(task=ToyFreeText(), users=toy_users(2, task=ToyFreeText()))
     examples: list[Example] = [example for batch in context.examples(8) for example in batch]
     assert all(example.query is not None for example in examples)
+
+
+@pytest.mark.parametrize("method", [aloe, dpo])
+def test_checkpoints_are_the_weights_at_their_marks_and_leave_the_fit_as_it_is(
+    make_context, monkeypatch, tmp_path, method
+):
+    def fit(marks):
+        clock = BudgetClock(20, now=Ticks(monkeypatch))
+        checkpoints = Checkpoints(marks, tmp_path / str(len(marks)), clock)
+        context = make_context(clock=clock, checkpoints=checkpoints)
+        return method(warmup_ratio=0.0).fit(context), checkpoints, context
+
+    plain, _, _ = fit(())
+    marked, checkpoints, context = fit((2.5, 5.0, 6.5))  # 1 s of calibration, then six steps of 1 s
+    assert all(torch.equal(tensor, marked.tensors[name]) for name, tensor in plain.tensors.items())
+    assert [(p.mark, p.seconds, p.samples_used) for p, _ in checkpoints.points] == [(2.5, 3.0, 4), (5.0, 5.0, 8)]
+    assert [gone.mark for gone in checkpoints.missing()] == [6.5]  # the step that passes it is the last: the fit itself
+    first, second = (Trained.load(folder, context.task).tensors for _, folder in checkpoints.points)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(second[name], marked.tensors[name]) for name in first)
