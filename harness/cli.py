@@ -64,6 +64,9 @@ def compare(
         bool, typer.Option("--keep-leaks", help="Keep history items that equal an evaluated query or its gold.")
     ] = False,
     seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
+    marks: Annotated[
+        str | None, typer.Option(help="Evaluate checkpoints of each fit at these shares of the budget: 0.25,0.5,0.75.")
+    ] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, repeatable.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16.")] = None,
@@ -115,6 +118,7 @@ def compare(
         supervision=supervision,
         keep_leaks=keep_leaks,
         seeds=_seeds(seeds),
+        marks=_marks(marks),
         device=device,
         dtype=dtype,
         quantization=quantization,
@@ -209,6 +213,15 @@ def _seeds(text: str | None) -> tuple[int, ...] | None:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise HarnessError(f"Cannot read --seeds '{text}'. Write whole numbers separated by commas: 0,1,2.") from None
+
+
+def _marks(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise HarnessError(f"Cannot read --marks '{text}'. Write shares of the budget: 0.25,0.5,0.75.") from None
 
 
 def _list(registries: dict[str, Registry], as_json: bool) -> None:
