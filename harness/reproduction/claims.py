@@ -1,0 +1,206 @@
+"""What the paper claims, judged by the answers of this run.
+
+A claim is a set of comparisons. Each is tested: two methods, or two points of one method, by the paired permutation
+test over users; a trend along the axis by Page's test on per-user scores (Page 1963). Holm runs over all tests of the
+experiment, a test that two claims need counting once. One comparison is
+
+- supported: significant, the way the claim says;
+- not supported: significant the other way; or null, although the difference that the paper reports is no smaller than
+  the minimum detectable one, so that it would probably have been found;
+- undecided: null, and this sample might have missed the reported difference, or the paper reports none.
+
+A claim is supported if all its comparisons are, not supported if any is not, and undecided otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.analysis import stats
+from harness.analysis.comparison import ALPHA
+from harness.analysis.pairs import Metrics
+from harness.analysis.scores import Scores, align
+from harness.api import Metric
+from harness.reproduction.measuring import Side
+from harness.reproduction.reported import Reported
+from harness.reproduction.result import ClaimResult, ClaimTest, Verdict
+from harness.reproduction.spec import Claim, ExperimentSpec
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison that a claim asks for; `b` is empty for a trend, which spans all points."""
+
+    kind: Literal["pair", "trend"]
+    model: str
+    task: str
+    metric: str
+    a: str
+    a_point: int
+    b: str = ""
+    b_point: int = 0
+
+
+def judge(
+    sides: Sequence[Side],
+    spec: ExperimentSpec,
+    metrics: Metrics,
+    reported: Reported,
+    counterparts: Mapping[str, str],
+) -> list[ClaimResult]:
+    """Every claim of the experiment for every model."""
+    models = list(dict.fromkeys(side.model for side in sides))
+    asked = [(claim, model, list(_cases(claim, model, sides, metrics))) for model in models for claim in spec.claims]
+    cases = list(dict.fromkeys(case for _, _, own in asked for case in own))
+    tests = _tests(cases, sides, metrics)
+    labels = {column.method: column.reported or column.method for column in spec.layout.methods}
+    for case, test in tests.items():
+        printed = [
+            reported.value(spec.name, case.task, case.metric, counterparts[case.model], labels.get(label, label))
+            for label in (case.a, case.b)
+        ]
+        if printed[0] is not None and printed[1] is not None:
+            sign = 1 if _metric(case, metrics).higher_is_better else -1
+            test.reported_gain = sign * (printed[0] - printed[1])
+        test.verdict = verdict(test.gain, test.p_holm, test.minimum_detectable, test.reported_gain)
+    return [_result(claim, model, own, tests) for claim, model, own in asked]
+
+
+def verdict(gain: float, p_holm: float, minimum_detectable: float | None, reported_gain: float | None) -> Verdict:
+    """The rule above for one comparison; gains are positive where they go the way of the claim."""
+    if p_holm < ALPHA:
+        return "supported" if gain > 0 else "not supported"
+    if reported_gain is not None and minimum_detectable is not None and minimum_detectable <= reported_gain:
+        return "not supported"
+    return "undecided"
+
+
+def combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """A claim's verdict from its comparisons'; undecided without any."""
+    if "not supported" in verdicts:
+        return "not supported"
+    return "supported" if verdicts and set(verdicts) == {"supported"} else "undecided"
+
+
+def page_trend(values: NDArray[np.float64]) -> tuple[float, float]:
+    """(Page's L less its expectation, two-sided p) of per-user values [users, points], positive for a rise."""
+    from scipy.stats import page_trend_test
+
+    users, points = values.shape
+    rise = page_trend_test(values, method="asymptotic")
+    fall = page_trend_test(-values, method="asymptotic")
+    expected = users * points * (points + 1) ** 2 / 4
+    return float(rise.statistic - expected), min(1.0, 2 * min(float(rise.pvalue), float(fall.pvalue)))
+
+
+def _cases(claim: Claim, model: str, sides: Sequence[Side], metrics: Metrics) -> Iterator[Case]:
+    own = [side for side in sides if side.model == model]
+    if claim.at is not None and claim.than_at is not None:
+        points = [(claim.at % len(own), claim.than_at % len(own))]
+    else:
+        points = [(number, number) for number in range(len(own))]
+    for task in claim.tasks or own[0].comparison.spec.tasks:
+        if claim.trend:
+            yield Case("trend", model, task, metrics[task][0].name, claim.trend, 0)
+            continue
+        for metric in metrics[task]:
+            for other in claim.than:
+                for here, there in points:
+                    yield Case("pair", model, task, metric.name, claim.better, here, other, there)
+
+
+def _tests(cases: Sequence[Case], sides: Sequence[Side], metrics: Metrics) -> dict[Case, ClaimTest]:
+    """The tests that the answers allow, after Holm."""
+    by_point = {(side.model, side.point): side for side in sides}
+    found = {case: test for case in cases if (test := _test(case, by_point, metrics, len(cases))) is not None}
+    for test, adjusted in zip(found.values(), stats.holm([test.p for test in found.values()]), strict=True):
+        test.p_holm, test.tests = adjusted, len(found)
+    return found
+
+
+def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, size: int) -> ClaimTest | None:
+    metric = _metric(case, metrics)
+    if case.kind == "trend":
+        return _trend(case, [side for (model, _), side in sorted(sides.items()) if model == case.model], metric)
+    here, there = sides[case.model, case.a_point], sides[case.model, case.b_point]
+    a, b = here.scores.get((case.task, case.a)), there.scores.get((case.task, case.b))
+    if a is None or b is None:
+        return None
+    ours, theirs = align(a, b)
+    if not len(ours.queries):
+        return None
+    x, y = ours.statistics[metric.name], theirs.statistics[metric.name]
+    result = stats.paired_test(x, y, ours.users, metric.value)
+    detectable = stats.minimum_detectable_difference(x, y, ours.users, metric.value, alpha=ALPHA / size)
+    if stats.smallest_p(result.users) * size >= ALPHA:
+        detectable = math.nan  # so few users that no difference whatever could be significant
+    return ClaimTest(
+        kind="pair",
+        model=case.model,
+        task=case.task,
+        metric=case.metric,
+        a=case.a,
+        a_tick=here.tick,
+        b=case.b,
+        b_tick=there.tick,
+        gain=result.difference if metric.higher_is_better else -result.difference,
+        p=result.p,
+        p_holm=result.p,
+        users=result.users,
+        minimum_detectable=detectable if math.isfinite(detectable) else None,
+        identical=bool((x == y).all()),
+    )
+
+
+def _trend(case: Case, sides: Sequence[Side], metric: Metric) -> ClaimTest | None:
+    scores = [side.scores.get((case.task, case.a)) for side in sides]
+    per_user = [_per_user(own, metric) for own in scores if own is not None]
+    if len(per_user) < 3 or len(per_user) < len(sides):
+        return None
+    users = sorted(set.intersection(*(set(values) for values in per_user)))
+    sign = 1 if metric.higher_is_better else -1
+    matrix = sign * np.array([[values[user] for values in per_user] for user in users])
+    gain, p = page_trend(matrix)
+    return ClaimTest(
+        kind="trend",
+        model=case.model,
+        task=case.task,
+        metric=case.metric,
+        a=case.a,
+        gain=gain,
+        p=p,
+        p_holm=p,
+        users=len(users),
+        identical=bool((matrix == matrix[:, :1]).all()),
+    )
+
+
+def _per_user(scores: Scores, metric: Metric) -> dict[str, float]:
+    users, values = stats.per_user(scores.statistics[metric.name], scores.users, metric.value)
+    return dict(zip(map(str, users), map(float, values), strict=True))
+
+
+def _metric(case: Case, metrics: Metrics) -> Metric:
+    return next(metric for metric in metrics[case.task] if metric.name == case.metric)
+
+
+def _result(claim: Claim, model: str, cases: Sequence[Case], tests: Mapping[Case, ClaimTest]) -> ClaimResult:
+    """A comparison without answers keeps a claim from being supported."""
+    own = [tests[case] for case in cases if case in tests]
+    missing = [f"{case.a} on {case.task}" for case in cases if case not in tests]
+    verdicts: list[Verdict] = [test.verdict for test in own]
+    verdicts += ["undecided"] * bool(missing)
+    return ClaimResult(
+        model=model,
+        quote=claim.quote,
+        source=claim.source,
+        verdict=combined(verdicts),
+        tests=own,
+        missing=list(dict.fromkeys(missing)),
+    )

@@ -1,0 +1,93 @@
+"""Experiments as pages, each with its table or figure, a sentence per claim and its costs; and all of them joined."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.reporting.formatting import listed, markdown, seconds
+from harness.reporting.report import markdown_table
+from harness.reporting.words import INSTRUMENTS
+from harness.reproduction.layouts import LEGEND, claims_table, costs_table, main_table
+from harness.reproduction.reported import Reported
+from harness.reproduction.result import Reproduction
+from harness.reproduction.spec import Common
+from harness.reproduction.words import sentence
+
+RULE = (
+    "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "
+    "way, or null although the difference that the paper reports would probably have been found (it is no smaller than "
+    "the minimum detectable difference: found with 80% power at the level that the first step of Holm demands). "
+    "Undecided: anything else. Tests are paired and clustered by user, Holm runs over all tests of an experiment."
+)
+
+
+def page(result: Reproduction, common: Common, printed: Reported, picture: str, level: int = 1) -> str:
+    """One experiment. `picture` is where the page finds its plot; `level` the depth of its heading."""
+    parts = [f"{'#' * level} {markdown(result.title)}", markdown(setting(result))]
+    if level == 1:
+        parts += map(markdown, instrument(result))
+    parts += [markdown_table(main_table(result, common.names)), markdown(LEGEND)]
+    parts.append(f"![{markdown(result.title)}]({picture})")
+    if result.name in printed.trends:
+        parts.append(markdown(f"The paper prints no numbers for it. In its words: {printed.trends[result.name]}"))
+    parts.append("\n".join(f"- {markdown(sentence(claim))}" for claim in result.claims))
+    parts += ["\n".join(f"- {markdown(note)}" for note in result.notes)] if result.notes else []
+    tests = list({test.model_dump_json(): test for claim in result.claims for test in claim.tests}.values())
+    details = [markdown_table(claims_table(tests)), markdown_table(costs_table(result))]
+    parts.append("\n\n".join(["<details><summary>All comparisons, and costs</summary>", *details, "</details>"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def joined(results: Sequence[Reproduction], common: Common, printed: Reported, pictures: str) -> str:
+    """All experiments, the verdicts first. `pictures` is the pattern of their plots' places, over `{name}`."""
+    parts = ["# The paper's experiments, reproduced", markdown(f"The paper: {printed.source}")]
+    parts += map(markdown, dict.fromkeys(line for result in results for line in instrument(result)))
+    parts += [_overview(results), markdown(RULE), markdown(_made(results))]
+    parts += [page(result, common, printed, pictures.format(name=result.name), level=2).rstrip() for result in results]
+    parts += ["## Known deviations from the paper", "\n".join(f"- {markdown(line)}" for line in common.deviations)]
+    return "\n\n".join(parts) + "\n"
+
+
+def instrument(result: Reproduction) -> list[str]:
+    """What a reader must know of a test instrument before any number."""
+    tested = [model for model in result.models if model in INSTRUMENTS]
+    if not tested:
+        return []
+    return [
+        f"Measured numbers are those of {listed(tested)}, a small test instrument on a synthetic world. They show "
+        "whether the experiments run and what the methods do as built; they are no evidence about real language "
+        "models, for or against the paper. Reported numbers are of other models and other data: read the order of the "
+        "methods, never the gap between measured and reported."
+    ]
+
+
+def setting(result: Reproduction) -> str:
+    """Where it stands in the paper, with what it was made here, and how that is scaled."""
+    asked = result.settings
+    seeds = f"seed{'s' * (len(asked['seeds']) > 1)} {', '.join(map(str, asked['seeds']))}"
+    users = f"{asked['users']} users" if asked["users"] else "all users"
+    text = (
+        f"{result.source}. Preset {result.preset}, {listed(list(result.models))}, data {asked['data']} "
+        f"({asked['split']}), regime {asked['regime']}, {users} at most, {seeds}. "
+    )
+    return f"{text}{result.note}".rstrip()
+
+
+def _overview(results: Sequence[Reproduction]) -> str:
+    lines = ["| experiment | model | claim | verdict |", "| --- | --- | --- | --- |"]
+    for result in results:
+        for claim in result.claims:
+            cells = (result.title, claim.model, claim.quote, claim.verdict)
+            lines.append(f"| {' | '.join(map(markdown, cells))} |")
+    return "\n".join(lines)
+
+
+def _made(results: Sequence[Reproduction]) -> str:
+    machine = results[0].provenance.get("hardware", {})
+    git = results[0].provenance.get("git", {})
+    cells = {digest: spent for result in results for digest, spent in result.cells.items()}
+    parts = [f"Made by `harness reproduce {'all' if len(results) > 1 else results[0].name} "]
+    parts.append(f"--preset {results[0].preset}` on {machine.get('processor', 'an unknown processor')}")
+    if git.get("commit"):
+        parts.append(f", commit {str(git['commit'])[:12]}{' with local changes' if git.get('dirty') else ''}")
+    return f"{''.join(parts)}. Fitting and answering took {seconds(sum(cells.values()))} over {len(cells)} cells."

@@ -1,0 +1,59 @@
+"""What a reproduction would compute: distinct cells, how long, and how much disk. Loads no model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.reproduction.spec import ExperimentSpec
+from harness.resolve import build_method
+from harness.results import CellRecord
+from harness.spec import CellSpec, RunSpec
+from harness.sweeps.spec import Point
+
+BYTES_PER_CELL = 240_000  # measured with 400 queries; the point's folder and the pool hold a copy each
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One experiment: cells its points ask for, those that no earlier one computes, and seconds at most."""
+
+    name: str
+    points: int
+    cells: int
+    new: int
+    at_most: float
+
+
+def plans(chosen: Sequence[tuple[ExperimentSpec, Sequence[Point]]]) -> list[Plan]:
+    """The experiments in the order they will run, each sharing the cells of those before it."""
+    known: dict[str, float] = {}
+    found = []
+    for spec, points in chosen:
+        own = {key: budget for point in points for key, budget in planned_cells(point.spec)}
+        new = {key: budget for key, budget in own.items() if key not in known}
+        known |= new
+        found.append(Plan(spec.name, len(points), len(own), len(new), sum(new.values())))
+    return found
+
+
+def planned_cells(spec: RunSpec) -> Iterator[tuple[str, float]]:
+    """(what tells a run's cells apart, seconds that its fit may take), for each of them; equal keys are one cell."""
+    same = sorted((set(CellSpec.model_fields) & set(RunSpec.model_fields)) - {"method"})
+    shared = spec.model_dump(mode="json", include=set(same))
+    for method in spec.methods:
+        config = build_method(method, spec).config.model_dump(mode="json")
+        for task in spec.tasks:
+            for seed in spec.seeds:
+                own = {**shared, "task": task, "seed": seed, "method": method.label, "config": config}
+                yield json.dumps(own, sort_keys=True), spec.budget if config else 0.0
+
+
+def seconds_per_cell(out: Path) -> float | None:
+    """Mean seconds of the cells that OUT already holds; None if it holds none."""
+    paths = sorted((out / "cells").glob("*/*/*/cell.json"))
+    records = [CellRecord.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
+    spent = [record.fit_seconds + record.eval_seconds for record in records if record.status != "failed"]
+    return sum(spent) / len(spent) if spent else None

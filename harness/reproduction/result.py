@@ -1,0 +1,99 @@
+"""What an experiment came to, as types: `<name>.json` is a `Reproduction`; tables, plots and pages derive from it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from harness.reproduction.spec import Layout
+from harness.results import Status
+
+Verdict = Literal["supported", "not supported", "undecided"]
+Bounds = tuple[float, float]
+
+
+class Measured(BaseModel):
+    """One method's score on a metric at one point; `improvement` is on instruct there, positive for better.
+
+    Intervals are 95%, over users. `reported` is the paper's number for the counterpart of the model.
+    """
+
+    model: str
+    point: int  # along the axis
+    tick: str  # the axis' value there; empty for a table
+    task: str
+    metric: str
+    higher_is_better: bool
+    label: str
+    status: Status
+    value: float | None = None
+    interval: Bounds | None = None
+    improvement: float | None = None
+    improvement_interval: Bounds | None = None
+    best: bool = False
+    tied: bool = False  # not told apart from the best
+    reported: float | None = None
+    seeds: int = 0
+    users: int = 0
+    queries: int = 0
+    users_fitted: int = 0
+    samples_used: int = 0
+    fit_seconds: float = 0.0
+    eval_seconds: float = 0.0
+
+
+class ClaimTest(BaseModel):
+    """`a` against `b` on one metric: `gain` is a's advantage, positive where it goes the way of the claim.
+
+    `pair`: paired permutation test. `trend`: Page's test over the points, `b` empty; its gain is Page's L less what
+    chance expects. `p` is two-sided, Holm runs over all tests of the experiment, `minimum_detectable` is as in a
+    comparison.
+    """
+
+    kind: Literal["pair", "trend"]
+    model: str
+    task: str
+    metric: str
+    a: str
+    a_tick: str = ""
+    b: str = ""
+    b_tick: str = ""
+    gain: float
+    p: float
+    p_holm: float
+    tests: int = 1
+    users: int
+    minimum_detectable: float | None = None
+    identical: bool = False
+    reported_gain: float | None = None
+    verdict: Verdict = "undecided"
+
+
+class ClaimResult(BaseModel):
+    """The verdict on one claim for one model, and the tests behind it; `missing` names what gave no answers."""
+
+    model: str
+    quote: str
+    source: str
+    verdict: Verdict
+    tests: list[ClaimTest]
+    missing: list[str] = Field(default_factory=list)
+
+
+class Reproduction(BaseModel):
+    """One table or figure. `cells` maps the digest of each distinct cell to the seconds that computing it took."""
+
+    name: str
+    title: str
+    source: str
+    preset: str
+    note: str
+    layout: Layout
+    models: dict[str, str]  # model -> its counterpart in the paper, empty if it has none
+    settings: dict[str, Any]  # of the first point
+    rows: list[Measured]
+    claims: list[ClaimResult]
+    notes: list[str]
+    cells: dict[str, float]
+    provenance: dict[str, Any]

@@ -1,0 +1,75 @@
+"""One honest sentence per claim: the verdict, by which test, and what this sample could have told."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harness.analysis.comparison import ALPHA
+from harness.reporting.formatting import listed, p_value, plain
+from harness.reproduction.result import ClaimResult, ClaimTest
+
+
+def sentence(claim: ClaimResult) -> str:
+    """`Not supported on tiny-llama: "..." (Section 4.2). ...`"""
+    said = f'{claim.verdict.capitalize()} on {claim.model} and these data: "{claim.quote}" ({claim.source}).'
+    parts = [said, _counts(claim.tests), _decisive(claim)]
+    if claim.missing:
+        parts.append(f"There are no answers of {listed(claim.missing)}.")
+    return plain(" ".join(part for part in parts if part))
+
+
+def subject(test: ClaimTest) -> str:
+    """`chameleon at 100 against chameleon at 1 on lamp2 accuracy`."""
+    if test.kind == "trend":
+        return f"the trend of {test.a} over the axis on {test.task} {test.metric}"
+    return f"{_at(test.a, test.a_tick)} against {_at(test.b, test.b_tick)} on {test.task} {test.metric}"
+
+
+def method(test: ClaimTest) -> str:
+    """The test's name."""
+    return "Page's trend test" if test.kind == "trend" else "paired permutation test"
+
+
+def _at(label: str, tick: str) -> str:
+    return f"{label} at {tick}" if tick else label
+
+
+def _counts(tests: Sequence[ClaimTest]) -> str:
+    """How the comparisons came out, where there is more than one."""
+    if len(tests) < 2:
+        return ""
+    won = sum(test.verdict == "supported" for test in tests)
+    lost = sum(test.p_holm < ALPHA and test.gain <= 0 for test in tests)
+    null = len(tests) - won - lost
+    return f"Of {len(tests)} comparisons {won} go its way beyond chance, {lost} the other way, {null} neither."
+
+
+def _decisive(claim: ClaimResult) -> str:
+    """The comparison on which the verdict rests: the weakest of a supported claim, the strongest against it else."""
+    deciding = [test for test in claim.tests if test.verdict == claim.verdict]
+    if not deciding:
+        return ""
+    test = max(deciding, key=lambda t: t.p_holm) if claim.verdict == "supported" else min(deciding, key=_against)
+    lead = "Deciding" if len(claim.tests) > 1 else "It rests on"
+    lead = f"{lead}: {subject(test)}" if len(claim.tests) > 1 else f"{lead} {subject(test)}"
+    return f"{lead}: {outcome(test)}."
+
+
+def _against(test: ClaimTest) -> tuple[bool, float]:
+    return test.p_holm >= ALPHA, test.p_holm if test.p_holm < ALPHA else test.gain
+
+
+def outcome(test: ClaimTest) -> str:
+    """Gain, p, minimum detectable difference and, where there is one, the paper's own gain."""
+    p = f"{p_value(test.p_holm)} by the {method(test)} after Holm over {test.tests}, {test.users} users"
+    if test.identical:
+        return f"every query scored the same ({p})"
+    size = f"Page's L {test.gain:+.4g} from chance" if test.kind == "trend" else f"gain {test.gain:+.3f}"
+    parts = [f"{size}, {p}"]
+    if test.minimum_detectable is not None:
+        parts.append(f"minimum detectable {test.minimum_detectable:.2g}")
+    if test.reported_gain is not None:
+        parts.append(f"reported gain {test.reported_gain:+.3f}")
+    elif test.p_holm >= ALPHA:
+        parts.append("no reported size to hold it against")
+    return "; ".join(parts)
