@@ -25,7 +25,7 @@ tasks_app = typer.Typer(help="List the tasks, or validate them.", invoke_without
 models_app = typer.Typer(
     help="List the models, or train an embedded one.", invoke_without_command=True, rich_markup_mode=None
 )
-data_app = typer.Typer(help="Look at data before a run.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Get data, or look at it before a run.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(models_app, name="models")
 app.add_typer(data_app, name="data")
@@ -288,7 +288,10 @@ def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2."""
     try:
         for name in COMMANDS.names():
-            app.add_typer(COMMANDS.get(name), name=name)
+            if name in groups:
+                groups[name].add_typer(COMMANDS.get(name))  # its commands join the group's own
+            else:
+                app.add_typer(COMMANDS.get(name), name=name)
         app()
     except HarnessError as error:
         typer.echo(f"Error: {error}", err=True)
@@ -296,3 +299,4 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
         sys.exit(130)
+        groups = {info.name: info.typer_instance for info in app.registered_groups}
