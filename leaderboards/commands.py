@@ -1,0 +1,56 @@
+"""`harness leaderboard`: keep the results of runs, and show them as a site."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Keep the results of runs as records, and show them as a static site.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Records = Annotated[Path, typer.Option(help="Folder of the records, to be kept under version control.")]
+RECORDS = Path("leaderboards/records")
+
+
+@app.command()
+def add(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="The --out of finished comparisons.")],
+    records: Records = RECORDS,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Answers kept per method and task; they hold what users wrote, 0 keeps none.")
+    ] = 3,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite another result of the same run.")] = False,
+) -> None:
+    """Write a run's record. Adding the same run again changes nothing."""
+    from leaderboards.recording import add as add_run
+
+    for run in runs:
+        path, outcome = add_run(run, records, samples, replace)
+        typer.echo(f"{outcome}: {path}")
+
+
+@app.command()
+def build(
+    out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"), records: Records = RECORDS
+) -> None:
+    """Write the site: static files that need no server and no network. Open index.html."""
+    from leaderboards.site import build as build_site
+
+    build_site(records, out)
+    typer.echo(f"Built {out / 'index.html'}")
+
+
+@app.command()
+def serve(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    out: Annotated[Path | None, typer.Option(help="Keep the site in this folder.")] = None,
+    records: Records = RECORDS,
+) -> None:
+    """Build the site and show it on this machine until Ctrl-C."""
+    from leaderboards.serving import serve as serve_site
+
+    serve_site(records, out, port)

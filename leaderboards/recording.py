@@ -1,0 +1,165 @@
+"""From a run's folder to a record in the directory that git keeps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from importlib.metadata import entry_points
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, Literal
+
+from harness.api import HarnessError
+from leaderboards.files import check, read_model, write_whole
+from leaderboards.runs import Cell, Row, Run, RunSpec
+from leaderboards.schema import Kind, Provenance, Record, Result, Score, Setting, Test
+
+BASELINE = "instruct"
+SAMPLES = 3  # answers kept per method and task
+_MEND = "Mend or remove the record; `harness leaderboard add RUN_DIR` writes a new one."
+
+Outcome = Literal["added", "unchanged", "replaced"]
+
+
+def record(folder: Path, samples: int = SAMPLES) -> Record:
+    """Read a run's folder. Raises HarnessError naming file and field if it is no complete, consistent run."""
+    run = Run(folder)
+    spec = check(RunSpec, run.file.spec, folder / "run.json", "Give the --out of a finished `harness compare`.")
+    comparison = run.comparison
+    values = {
+        "id": _identifier(spec, run),
+        "setting": _setting(spec, run.file.spec),
+        "higher_is_better": comparison.higher_is_better,
+        "results": [_result(run, row, samples) for row in comparison.pooled],
+        "rankings": [ranking.model_dump() for ranking in comparison.rankings],
+        "notes": comparison.notes,
+        "provenance": _provenance(run),
+    }
+    return check(Record, values, folder / "comparison.json", "`harness report DIR` rebuilds it.")
+
+
+def add(folder: Path, records: Path, samples: int = SAMPLES, replace: bool = False) -> tuple[Path, Outcome]:
+    """Write a run's record; a record of the same run stays as it is.
+
+    Raises HarnessError if another result of the same specification and hardware is there, unless `replace`.
+    """
+    new = record(folder, samples)
+    path = records / f"{new.id}.json"
+    text = new.model_dump_json(indent=1) + "\n"
+    if not path.exists():
+        write_whole(path, text)
+        return path, "added"
+    if path.read_text(encoding="utf-8", errors="replace") == text:
+        return path, "unchanged"
+    if not replace:
+        raise HarnessError(
+            f"{path} holds another result of the same specification on the same hardware. Pass --replace to put "
+            f"{folder} in its place."
+        )
+    write_whole(path, text)
+    return path, "replaced"
+
+
+def read_records(folder: Path) -> list[Record]:
+    """All records, the newest run first. Raises HarnessError naming the file and field of the first bad one."""
+    if not folder.is_dir():
+        raise HarnessError(f"There is no folder {folder}. Add a run with `harness leaderboard add`, or give --records.")
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        one = read_model(Record, path, _MEND)
+        if one.id != path.stem:
+            raise HarnessError(f"{path} holds the record {one.id}: the file must be named after it. {_MEND}")
+        found.append(one)
+    return sorted(found, key=lambda one: (one.provenance.first_started_at, one.id), reverse=True)
+
+
+def _identifier(spec: RunSpec, run: Run) -> str:
+    """Readable and unique: model, regime, budget, then a hash of the specification and the hardware."""
+    text = json.dumps([run.file.spec, run.file.hardware], sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    words = f"{_public(spec.model)}-{spec.regime}-{spec.budget:g}s".lower()
+    return f"{re.sub(r'[^a-z0-9]+', '-', words).strip('-') or 'run'}-{digest}"
+
+
+def _public(name: str) -> str:
+    """A path without its folders, which say more about somebody's machine than about the run; a hub name as it is."""
+    windows = PureWindowsPath(name)
+    if windows.drive or "\\" in name:
+        return windows.name
+    return PurePosixPath(name).name if name.startswith(("/", ".", "~")) else name
+
+
+def _setting(spec: RunSpec, everything: dict[str, Any]) -> Setting:
+    shown = {key: _public(value) if isinstance(value, str) else value for key, value in everything.items()}
+    return Setting(
+        model=_public(spec.model),
+        data=_public(spec.data),
+        split=spec.split,
+        regime=spec.regime,
+        budget_seconds=spec.budget,
+        preset=spec.preset,
+        seeds=spec.seeds,
+        group_size=spec.group_size,
+        everything=shown,
+    )
+
+
+def _result(run: Run, row: Row, samples: int) -> Result:
+    cells = [cell for cell, _ in run.of(row)]
+    spec = cells[0].spec
+    shared = row.model_dump(include=set(Result.model_fields) & set(Row.model_fields))
+    return Result(
+        **shared,
+        kind=_kind(row.method),
+        config=spec.config,
+        scores={metric: _score(run, row, metric) for metric in row.metrics},
+        tokens=row.tokens_in + row.tokens_out,
+        stored_bytes=_stored(cells),
+        task_version=spec.task_version,
+        data_fingerprint=spec.data_fingerprint,
+        method_source=spec.method_source,
+        samples=run.samples(row, samples),
+    )
+
+
+def _score(run: Run, row: Row, metric: str) -> Score:
+    low, high = row.interval.get(metric, (None, None))
+    return Score(value=row.metrics[metric], low=low, high=high, vs_instruct=_test(run, row, metric))
+
+
+def _test(run: Run, row: Row, metric: str) -> Test | None:
+    found = row.vs_instruct.get(metric)
+    if found is None:
+        return None
+    label = f"{row.method}:{row.variant}" if row.variant else row.method
+    sizes = [
+        test.minimum_detectable
+        for test in run.comparison.comparisons
+        if (test.task, test.metric, test.a, test.b) == (row.task, metric, label, BASELINE)
+    ]
+    return Test(**found.model_dump(), minimum_detectable=sizes[0] if sizes else None)
+
+
+def _stored(cells: list[Cell]) -> int | None:
+    return max(cell.fit_bytes for cell in cells) or None
+
+
+def _kind(method: str) -> Kind:
+    if method == BASELINE:
+        return "baseline"
+    controls = {point.name for point in entry_points(group="harness.controls")}
+    return "control" if method in controls else "method"
+
+
+def _provenance(run: Run) -> Provenance:
+    cells = sorted((cell for cell, _ in run.cells.values()), key=lambda cell: cell.started_at)
+    if not cells:
+        raise HarnessError(f"{run.root} has no cells. Give the --out of a finished `harness compare`.")
+    return Provenance(
+        first_started_at=cells[0].started_at,
+        last_started_at=cells[-1].started_at,
+        model_fingerprint=cells[-1].spec.model_fingerprint,
+        hardware=run.file.hardware,
+        versions=cells[-1].versions,
+        git=cells[-1].git,
+    )

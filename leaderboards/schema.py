@@ -1,0 +1,152 @@
+"""A record: one run of the harness as the leaderboard keeps it, a small JSON file under version control."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Kind = Literal["baseline", "method", "control"]
+Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]
+
+
+class _Strict(BaseModel):
+    """What this package writes: nothing unknown, no infinite number."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Test(_Strict):
+    """A method's metric minus instruct's, on the queries that both answered, with Holm over the run's tests."""
+
+    difference: float
+    p: float = Field(ge=0, le=1)
+    p_holm: float = Field(ge=0, le=1)
+    minimum_detectable: float | None = None  # found with 80% power; None where nothing can be said
+
+
+class Score(_Strict):
+    """A metric with its 95% interval over users (None for a single user), seeds pooled."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    vs_instruct: Test | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Score:
+        if (self.low is None) != (self.high is None) or (
+            self.low is not None and self.high is not None and self.low > self.high
+        ):
+            raise ValueError(f"the interval [{self.low}, {self.high}] has no two ordered ends")
+        return self
+
+
+class Sample(_Strict):
+    """One answer, cut to a readable length. User-written text: whoever shows it escapes it."""
+
+    query: str
+    output: str
+    prediction: str
+    gold: str
+    parsed: bool
+
+
+class Result(_Strict):
+    """A method on a task, its seeds pooled. Seconds, bytes, shares of 1; None if the run does not tell."""
+
+    task: str
+    method: str
+    variant: str
+    kind: Kind
+    config: dict[str, Any]
+    status: Status
+    reason: str
+    seeds: list[int]
+    scores: dict[str, Score]
+    parse_failures: float | None
+    regret_rate: float | None
+    worst_decile: float | None
+    queries: int
+    users: int
+    users_fitted: int
+    users_served: int
+    samples_used: int
+    fit_seconds: float = Field(ge=0)
+    eval_seconds: float = Field(ge=0)
+    tokens: int = Field(ge=0)  # read and written, fit and evaluation
+    peak_memory_bytes: int = Field(ge=0)
+    stored_bytes: int | None = Field(ge=0)  # what the fit leaves behind
+    task_version: str
+    data_fingerprint: str
+    method_source: str  # sha256 of the method's code
+    samples: list[Sample]
+
+    @property
+    def label(self) -> str:
+        """How tables name it: `chameleon:edit=personalized`."""
+        return f"{self.method}:{self.variant}" if self.variant else self.method
+
+
+class Ranking(_Strict):
+    """The best method (label) of a task by a metric, and those that no test tells apart from it."""
+
+    task: str
+    metric: str
+    best: str
+    tied: list[str]
+
+
+class Setting(_Strict):
+    """What all methods of the run shared. `everything` is the specification as the run has it."""
+
+    model: str
+    data: str
+    split: str
+    regime: Literal["seen", "unseen"]
+    budget_seconds: float = Field(gt=0)
+    preset: str
+    seeds: list[int]
+    group_size: int | None
+    everything: dict[str, Any]
+
+
+class Provenance(_Strict):
+    """Where the numbers come from. Dates are ISO 8601, UTC."""
+
+    first_started_at: str
+    last_started_at: str
+    model_fingerprint: str
+    hardware: dict[str, Any]
+    versions: dict[str, str]
+    git: dict[str, Any]
+
+
+class Record(_Strict):
+    """One run. `id` names the file: equal specification on equal hardware, equal id."""
+
+    schema_version: Literal[1] = 1
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    setting: Setting
+    higher_is_better: dict[str, dict[str, bool]]  # task -> metric -> direction; a task's first metric is its main one
+    results: list[Result] = Field(min_length=1)
+    rankings: list[Ranking]
+    notes: list[str]
+    provenance: Provenance
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Record:
+        labels = {(result.task, result.label) for result in self.results}
+        if len(labels) < len(self.results):
+            raise ValueError("a method has two results on one task")
+        for result in self.results:
+            unknown = set(result.scores) - set(self.higher_is_better.get(result.task, {}))
+            if unknown:
+                raise ValueError(f"{result.label} on {result.task}: no direction for {', '.join(sorted(unknown))}")
+        for ranking in self.rankings:
+            absent = {label for label in (ranking.best, *ranking.tied) if (ranking.task, label) not in labels}
+            if absent:
+                raise ValueError(
+                    f"the ranking of {ranking.task} names {', '.join(sorted(absent))}, which has no result"
+                )
+        return self

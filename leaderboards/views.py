@@ -1,0 +1,114 @@
+"""What the pages show: records as table rows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from leaderboards.schema import Record, Result, Score
+
+ALPHA = 0.05
+_UNRANKED = ("overran", "failed", "interrupted")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A metric in a table: its number, how it stands in its run, and the task's axis on which its interval lies."""
+
+    metric: str
+    higher: bool
+    score: Score
+    mark: str = ""  # best, tied
+    axis: tuple[float, float] = (0.0, 1.0)
+
+    @property
+    def verdict(self) -> str:
+        """better or worse than instruct beyond chance, else empty."""
+        test = self.score.vs_instruct
+        if test is None or test.p_holm >= ALPHA or test.difference == 0:
+            return ""
+        return "better" if (test.difference > 0) == self.higher else "worse"
+
+    def place(self, value: float) -> float:
+        """Per cent of the axis, from the left."""
+        low, high = self.axis
+        return round(100 * (value - low) / (high - low), 2) if high > low else 50.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a task in a run; `cells` has the task's metrics, the main one first, and none for a failed fit."""
+
+    record: Record
+    result: Result
+    cells: tuple[Cell, ...]
+
+    @property
+    def page(self) -> str:
+        """Name of the method's page."""
+        return slug(self.result.label)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the row takes part in its run's ranking."""
+        return self.result.status not in _UNRANKED
+
+
+def rows(records: Iterable[Record]) -> list[Row]:
+    """By task, then run by run in the order of `records`, each run's best first."""
+    found = [_row(record, result) for record in records for result in record.results]
+    axes = _axes(found)
+    placed = [
+        replace(row, cells=tuple(replace(cell, axis=axes[row.result.task, cell.metric]) for cell in row.cells))
+        for row in found
+    ]
+    runs = list(dict.fromkeys(row.record.id for row in placed))
+    return sorted(placed, key=lambda row: (row.result.task, runs.index(row.record.id), _quality(row)))
+
+
+def slug(label: str) -> str:
+    """A file name for a method's label: readable, safe, and different for different labels on any file system."""
+    if re.fullmatch(r"[a-z0-9_]+", label):
+        return label
+    words = re.sub(r"[^a-z0-9_]+", "-", label.lower()).strip("-")[:60]
+    return f"{words}-{hashlib.sha256(label.encode()).hexdigest()[:8]}".lstrip("-")
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dictionaries as one, with dotted keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return found
+
+
+def _row(record: Record, result: Result) -> Row:
+    marks = {ranking.metric: ranking for ranking in record.rankings if ranking.task == result.task}
+    cells = []
+    for metric, higher in record.higher_is_better[result.task].items():
+        ranking = marks.get(metric)
+        mark = "best" if ranking and ranking.best == result.label else ""
+        mark = "tied" if ranking and result.label in ranking.tied else mark
+        if metric in result.scores:
+            cells.append(Cell(metric, higher, result.scores[metric], mark))
+    return Row(record, result, tuple(cells))
+
+
+def _axes(found: Iterable[Row]) -> dict[tuple[str, str], tuple[float, float]]:
+    """The span of all intervals of a task's metric."""
+    ends: dict[tuple[str, str], list[float]] = {}
+    for row in found:
+        for cell in row.cells:
+            values = (cell.score.value, cell.score.low, cell.score.high)
+            ends.setdefault((row.result.task, cell.metric), []).extend(v for v in values if v is not None)
+    return {key: (min(values), max(values)) for key, values in ends.items()}
+
+
+def _quality(row: Row) -> tuple[bool, float]:
+    if not row.cells:
+        return True, 0.0
+    main = row.cells[0]
+    return False, -main.score.value if main.higher else main.score.value
