@@ -287,6 +287,7 @@ def _list(registries: dict[str, Registry], as_json: bool) -> None:
 def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2."""
     try:
+        groups = {info.name: info.typer_instance for info in app.registered_groups}
         for name in COMMANDS.names():
             if name in groups:
                 groups[name].add_typer(COMMANDS.get(name))  # its commands join the group's own
@@ -299,4 +300,3 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
         sys.exit(130)
-        groups = {info.name: info.typer_instance for info in app.registered_groups}
