@@ -11,6 +11,7 @@ import typer
 
 from harness.api import HarnessError
 from harness.registry import COMMANDS, CONTROLS, METHODS, MODELS, PRESETS, RECIPES, TASKS, Registry, preset
+from harness.sweeps.cli import run, sweep
 
 app = typer.Typer(
     name="harness",
@@ -125,6 +126,10 @@ def compare(
         batch_size=batch_size,
     )
     sys.exit(run_compare(spec, out, wandb, save_fits, fresh, dry_run))
+
+
+app.command()(sweep)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run)
 
 
 @app.command()
@@ -287,7 +292,6 @@ def _list(registries: dict[str, Registry], as_json: bool) -> None:
 def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2."""
     try:
-        groups = {info.name: info.typer_instance for info in app.registered_groups}
         for name in COMMANDS.names():
             if name in groups:
                 groups[name].add_typer(COMMANDS.get(name))  # its commands join the group's own
@@ -300,3 +304,4 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
         sys.exit(130)
+        groups = {info.name: info.typer_instance for info in app.registered_groups}

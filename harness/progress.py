@@ -30,6 +30,9 @@ _COLOURS = {
 class Quiet:
     """Tells nobody."""
 
+    def point(self, number: int, total: int, label: str) -> None:
+        """Ignored."""
+
     def stage(self, text: str) -> None:
         """Ignored."""
 
@@ -61,6 +64,7 @@ class Display(Quiet):
         self._cells = 0
         self._done = 0
         self._stage = ""
+        self._point: tuple[int, int] | None = None
         self._cell: CellSpec | None = None
         self._clock: BudgetClock | None = None
         self._queries = 0
@@ -77,6 +81,11 @@ class Display(Quiet):
     ) -> None:
         if self._live.is_started:
             self._live.stop()
+
+    def point(self, number: int, total: int, label: str) -> None:
+        """Print the point, and keep an overall bar of a sweep."""
+        self._point, self._cells, self._done = (number, total), 0, 0
+        self._print(f"[bold]Point {number} of {total}: {escape(label)}[/bold]")
 
     def stage(self, text: str) -> None:
         """Print what is being done."""
@@ -134,9 +143,18 @@ class Display(Quiet):
     def _render(self) -> RenderableType:
         head = f"{self._done}/{self._cells} cells, {time.monotonic() - self._begun:.0f}s since the start"
         if self._cell is None:
-            return Text(f"{head}: {self._stage}")
+            return Group(*self._overall(), Text(f"{head}: {self._stage}"))
         line = f"{head}: {self._cell.task} {self._cell.label} seed {self._cell.seed}, {self._stage}"
-        return Group(Text(line), self._bar())
+        return Group(*self._overall(), Text(line), self._bar())
+
+    def _overall(self) -> list[RenderableType]:
+        if self._point is None:
+            return []
+        number, total = self._point
+        done = number - 1 + (self._done / self._cells if self._cells else 0)
+        row = Table.grid(padding=(0, 1))
+        row.add_row(Text(f"point {number} of {total}"), ProgressBar(total=total, completed=done, width=40))
+        return [row]
 
     def _bar(self) -> RenderableType:
         if self._clock is None:

@@ -38,19 +38,27 @@ def track(comparison: Comparison, out: Path, mode: Mode, project: str = PROJECT)
     Offline runs stand in OUT/wandb, need no account and can be sent later with `wandb sync`. Raises HarnessError if W&B
     refuses; all results are on disk by then.
     """
-    if mode == "disabled":
-        return
+    if mode != "disabled":
+        with logged(out, mode, comparison.spec.model_dump(mode="json"), project) as run:
+            _log(run, comparison, out)
+
+
+@contextmanager
+def logged(
+    out: Path, mode: Mode, config: dict[str, Any], project: str = PROJECT, kind: str | None = None
+) -> Iterator[wandb.Run]:
+    """A run whose files stand in OUT/wandb. Raises HarnessError if W&B refuses; all results are on disk by then."""
     import wandb
 
     if mode == "online":
         _require_key()
     try:
-        with _folders(out / "wandb"), _start(comparison, out, mode, project) as run:
-            _log(run, comparison, out)
+        with _folders(out / "wandb"), _start(out, mode, config, project, kind) as run:
+            yield run
     except wandb.errors.Error as error:
         raise HarnessError(
             f"W&B did not take the run: {error}. The results are complete in {out}; use --wandb offline, or check the "
-            "key and the network and run `harness compare` with the same --out again."
+            "key and the network and repeat the command with the same --out."
         ) from error
 
 
@@ -78,7 +86,7 @@ def _folders(root: Path) -> Iterator[None]:
                 os.environ.pop(name, None)
 
 
-def _start(comparison: Comparison, out: Path, mode: Mode, project: str) -> wandb.Run:
+def _start(out: Path, mode: Mode, config: dict[str, Any], project: str, kind: str | None) -> wandb.Run:
     import wandb
 
     return wandb.init(
@@ -86,7 +94,8 @@ def _start(comparison: Comparison, out: Path, mode: Mode, project: str) -> wandb
         name=out.resolve().name,
         dir=str(out),
         mode=mode,
-        config=comparison.spec.model_dump(mode="json"),
+        config=config,
+        job_type=kind,
         reinit="create_new",  # a run that the caller has open stays as it is
         save_code=False,
         settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_job_creation=True),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis.comparison import BASELINE
-from harness.experiment import Listener
 from harness.reporting.report import build
 from harness.reproduction.claims import judge
 from harness.reproduction.figures import draw
@@ -16,12 +15,12 @@ from harness.reproduction.reported import reported
 from harness.reproduction.result import Measured, Reproduction
 from harness.reproduction.spec import ExperimentSpec, common
 from harness.results import CellRecord, Store, replacing, write_text
-from harness.sweeps.run import PointResult, run_points
+from harness.sweeps.run import PointResult, SweepListener, run_points
 from harness.sweeps.spec import Point
 
 
 def reproduce(
-    spec: ExperimentSpec, points: Sequence[Point], preset: str, out: Path, listener: Listener, compute: bool = True
+    spec: ExperimentSpec, points: Sequence[Point], preset: str, out: Path, listener: SweepListener, compute: bool = True
 ) -> Reproduction:
     """One experiment under OUT/<name>/, its cells shared with the others of OUT; without `compute`, from its records.
 

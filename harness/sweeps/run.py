@@ -6,11 +6,19 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from harness.analysis.comparison import Comparison
 from harness.experiment import Listener
 from harness.library import run
 from harness.sweeps.spec import Point
+
+
+class SweepListener(Listener, Protocol):
+    """Who is told how a sweep goes."""
+
+    def point(self, number: int, total: int, label: str) -> None:
+        """A point, counted from 1, has begun."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +33,7 @@ class PointResult:
 def run_points(
     points: Sequence[Point],
     out: Path,
-    listener: Listener,
+    listener: SweepListener,
     fresh: bool = False,
     pool: Path | None = None,
 ) -> list[PointResult]:
@@ -39,7 +47,7 @@ def run_points(
             shutil.rmtree(folder, ignore_errors=True)
     results = []
     for number, point in enumerate(points, start=1):
-        listener.stage(f"Point {number} of {len(points)}: {point.label or point.slug}")
+        listener.point(number, len(points), point.label or point.slug)
         folder = out / "points" / point.slug
         results.append(PointResult(point, folder, run(point.spec, folder, listener=listener, pool=pool)))
     return results

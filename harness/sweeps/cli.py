@@ -1,0 +1,64 @@
+"""The commands `harness sweep` and `harness run`. Nothing heavy is imported before they do their work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep file; see README, section Sweeps.")],
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/<the sweep's name>).")] = None,
+    preset: Annotated[str | None, typer.Option(help="The preset where the file names none (default tiny).")] = None,
+    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "offline",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print points, cells and time, and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
+) -> None:
+    """Run every point of a sweep file, and put them into one table and plots.
+
+    What points share is computed once, and finished cells are never computed again: repeat the command after Ctrl-C.
+    Exit status 1 if a method failed at some point, 2 if the file cannot run as given.
+    """
+    from harness.commands import announce, console, quieten_libraries
+
+    announce()
+    quieten_libraries()
+    from harness.reporting.tracking import require_mode
+    from harness.sweeps.commands import default_folder, print_plan, run_sweep
+    from harness.sweeps.spec import expand, read_sweep
+
+    read = read_sweep(file)
+    points, folder = expand(read, preset), out or default_folder(read)
+    print_plan(read, points, folder, console)
+    if not dry_run:
+        sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console))
+
+
+def run(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option(help="Results folder; calls that share it share finished cells.")] = Path(
+        "runs/points"
+    ),
+    wandb: Annotated[
+        str | None, typer.Option(envvar="WANDB_MODE", help="Default: online under `wandb agent`, else offline.")
+    ] = None,
+) -> None:
+    """Run one point, given as --key=value with the keys of a sweep file. `wandb agent` calls this.
+
+    Example:
+
+      harness run --methods=instruct,chameleon --tasks=lamp3 --budget=60s --history=4 --chameleon.num_layers=2
+    """
+    from harness.commands import announce, console, quieten_libraries
+
+    announce()
+    quieten_libraries()
+    from harness.reporting.tracking import require_mode
+    from harness.sweeps.commands import read_arguments, run_one
+
+    mode = require_mode(wandb or ("online" if "WANDB_SWEEP_ID" in os.environ else "offline"))
+    sys.exit(run_one(read_arguments(context.args), out, mode, console))
