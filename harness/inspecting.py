@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
-_KNOWN = ("user_id", "query_id", "prompt_sha256", "prompt", "output", "prediction", "gold", "parsed")
+_KNOWN = ("user_id", "query_id", "prompt_sha256", "prompt", "output", "prediction", "gold", "parsed", "history_items")
 
 
 @dataclass(frozen=True)

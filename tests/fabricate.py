@@ -16,6 +16,7 @@ from harness.api import Metric
 from harness.results import CellRecord, RunRecord, Status, Store, write_text
 from harness.spec import CellSpec, RunSpec, parse_methods
 
+HISTORY = (0, 1, 4, 16, 64, 65)  # items of one user after the other
 LABELS = ("comedy", "classic", "sci-fi")
 
 
@@ -56,6 +57,7 @@ def samples(task: str, quality: float, users: int = 40, per_user: int = 2, seed:
             "prediction": prediction,
             "gold": gold,
             "parsed": True,
+            "history_items": [HISTORY[index // per_user % len(HISTORY)] for index in range(len(gold))],
         }
     )
 
@@ -107,6 +109,10 @@ def record(
         eval_seconds=2,
         users_fitted=10,
         users_served=12,
+        serves_newcomers=False,
+        fit_tokens_in=1000,
+        fit_tokens_out=200,
+        fit_bytes=6 * 2**10,
         samples_used=20,
         tokens_in=12345,
         tokens_out=678,

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from harness.analysis import stats
 from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row, VsInstruct
+from harness.analysis.costs import marginal, storage, with_front
+from harness.analysis.for_whom import distribution, user_scores, with_gains
 from harness.analysis.pairs import Entry, Metrics, rank, run_tests
-from harness.analysis.scores import Scores, align, pool, score
+from harness.analysis.scores import Scores, pool, score
 from harness.api import Metric
 from harness.results import CellRecord, Status, Store
 from harness.spec import RunSpec
@@ -19,6 +21,7 @@ _SEVERITY: tuple[Status, ...] = ("complete", "budget_exhausted", "overran", "int
 _MEANS = ("fit_seconds", "budget_seconds", "eval_seconds")
 _ROUNDED_MEANS = (
     *("queries", "users", "users_fitted", "users_served", "samples_used", "tokens_in", "tokens_out"),
+    *("fit_tokens_in", "fit_tokens_out", "fit_bytes"),
     *("leaks_removed", "prompts_shortened", "unanswerable", "records_skipped"),
 )
 
@@ -49,7 +52,7 @@ def compare(spec: RunSpec, cells: Iterable[Cell], metrics: Metrics, notes: Itera
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in ordered:
         groups.setdefault(_key(cell.record)[:2], []).append(cell)
-    pooled = _with_regret([_entry(group, metrics) for group in groups.values()], metrics)
+    pooled = _completed([_entry(group, metrics) for group in groups.values()], metrics)
     tests = run_tests(pooled, metrics)
     return Comparison(
         spec=spec,
@@ -59,6 +62,7 @@ def compare(spec: RunSpec, cells: Iterable[Cell], metrics: Metrics, notes: Itera
         comparisons=tests,
         rankings=rank(pooled, tests, metrics),
         notes=list(dict.fromkeys([*notes, *_notes(spec, ordered, tests)])),
+        users=user_scores(pooled, metrics),
     )
 
 
@@ -108,7 +112,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     spec, scores = records[0].spec, pool(answered) if answered else None
     reasons = [record.reason for record in records] + [f"seed {r.spec.seed} {r.status}: {r.reason}" for r in lost]
     fields: dict[str, Any] = {name: _mean(records, name) for name in _MEANS}
-    fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS}
+    fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS} | storage(records) | marginal(records)
     if scores:
         fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}
     row = Row(
@@ -132,33 +136,17 @@ def _mean(records: Sequence[CellRecord], field: str) -> float:
 
 def _quality(scores: Scores, metrics: Sequence[Metric]) -> dict[str, Any]:
     intervals = {m.name: stats.interval(scores.statistics[m.name], scores.users, m.value) for m in metrics}
-    main = metrics[0]
-    ids, values = stats.per_user(scores.statistics[main.name], scores.users, main.value)
     return {
         "metrics": scores.values(metrics),
         "interval": {name: bounds for name, bounds in intervals.items() if math.isfinite(bounds[0])},
-        "per_user_mean": float(values.mean()),
-        "worst_decile": stats.worst_decile(values, main.higher_is_better),
-        "users": len(ids),
         "queries": len(scores.queries),
+        **distribution(scores, metrics[0]),
     }
 
 
-def _with_regret(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
-    """Fill in the share of users worse off than with instruct, where both answered."""
-    base = {entry.row.task: entry.scores for entry in entries if entry.row.label == BASELINE}
-    return [_regret(entry, base.get(entry.row.task), metrics[entry.row.task][0]) for entry in entries]
-
-
-def _regret(entry: Entry, base: Scores | None, main: Metric) -> Entry:
-    if entry.scores is None or base is None:
-        return entry
-    ours, theirs = align(entry.scores, base)
-    if not len(ours.queries):
-        return entry
-    values, baseline = (stats.per_user(s.statistics[main.name], ours.users, main.value)[1] for s in (ours, theirs))
-    rate = stats.regret_rate(values, baseline, main.higher_is_better)
-    return replace(entry, row=entry.row.model_copy(update={"regret_rate": rate}))
+def _completed(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
+    """Fill in what a row says relative to others: gains over instruct and the Pareto front."""
+    return with_front(with_gains(entries, metrics), metrics)
 
 
 def _seed_rows(
@@ -171,7 +159,7 @@ def _seed_rows(
     rows = {}
     for seed in seeds:
         chosen = [cell for cell in cells if cell.record.spec.seed == seed]
-        entries = _with_regret([_entry([cell], metrics) for cell in chosen], metrics)
+        entries = _completed([_entry([cell], metrics) for cell in chosen], metrics)
         own = run_tests(entries, metrics, others=False)
         for cell, entry in zip(chosen, entries, strict=True):
             rows[_key(cell.record)] = _versus(entry.row.model_copy(update={"seed": seed}), own)
@@ -180,7 +168,7 @@ def _seed_rows(
 
 def _versus(row: Row, tests: Sequence[PairTest]) -> Row:
     found = {
-        test.metric: VsInstruct(difference=test.difference, p=test.p, p_holm=test.p_holm)
+        test.metric: VsInstruct(difference=test.difference, p=test.p, p_holm=test.p_holm, effect_size=test.effect_size)
         for test in tests
         if test.b == BASELINE and test.task == row.task and test.a == row.label
     }

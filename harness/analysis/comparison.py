@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALPHA = 0.05
+_QUARTILES = ("min", "q1", "median", "q3", "max")
 BASELINE = "instruct"  # the method without any personalization; the rows are judged against it
 
 
@@ -22,6 +24,41 @@ class VsInstruct(BaseModel):
     difference: float
     p: float
     p_holm: float
+    effect_size: float | None = None
+
+
+class HistoryBin(BaseModel):
+    """The users with `low` to `high` history items (None: no end): the task's first metric over all their answers."""
+
+    low: int
+    high: int | None
+    users: int
+    queries: int
+    value: float
+    interval: tuple[float, float] | None  # 95%, over the users; None for a single user
+    vs_instruct: float | None  # value minus instruct's on the queries of these users that both answered
+
+
+class UserScore(BaseModel):
+    """A user under a method, seeds pooled, by the task's first metric: a line of `users.csv`.
+
+    `instruct` and `gain` are over the queries that both methods answered; a gain above 0 is for the better, whatever
+    the metric's direction.
+    """
+
+    task: str
+    method: str
+    variant: str
+    user_id: str
+    queries: int
+    history_items: int | None
+    metric: str
+    value: float
+    instruct: float | None
+    gain: float | None
+
+
+Quartiles = tuple[float, float, float, float, float]  # least, lower quartile, median, upper quartile, greatest
 
 
 class Row(BaseModel):
@@ -38,9 +75,13 @@ class Row(BaseModel):
     interval: dict[str, tuple[float, float]] = Field(default_factory=dict)  # 95%, over users; none for a single user
     vs_instruct: dict[str, VsInstruct] = Field(default_factory=dict)
     parse_failures: float | None = None
-    regret_rate: float | None = None  # share of users worse than with instruct, by the task's first metric
-    per_user_mean: float | None = None  # of the first metric, as is the next
+    per_user_mean: float | None = None  # of the task's first metric, as are all to `by_history`
+    per_user_quartiles: Quartiles | None = None
     worst_decile: float | None = None
+    regret_rate: float | None = None  # share of users worse than with instruct
+    better_rate: float | None = None  # share of users better than with instruct
+    gain_quartiles: Quartiles | None = None  # of the users' gains over instruct, above 0 for the better
+    by_history: list[HistoryBin] = Field(default_factory=list)
     queries: int = 0
     users: int = 0
     users_fitted: int = 0
@@ -49,8 +90,17 @@ class Row(BaseModel):
     fit_seconds: float = 0.0
     budget_seconds: float = 0.0
     eval_seconds: float = 0.0
-    tokens_in: int = 0
+    tokens_in: int = 0  # fit and evaluation
     tokens_out: int = 0
+    fit_tokens_in: int = 0
+    fit_tokens_out: int = 0
+    fit_bytes: int = 0  # what the fit stores
+    bytes_per_user: float | None = None  # fit_bytes by users served
+    serves_newcomers: bool | None = None  # whether users that the fit has never seen get more than the base prompt
+    marginal_seconds: float | None = None  # what it takes to fit one more user: see `costs.marginal`
+    marginal_tokens: float | None = None
+    marginal_bytes: float | None = None
+    on_front: bool | None = None  # no method that fits as fast scores as well; None where it does not rank
     peak_memory_bytes: int = 0
     leaks_removed: int = 0
     prompts_shortened: int = 0
@@ -62,6 +112,11 @@ class Row(BaseModel):
     def label(self) -> str:
         """How tables name the method: `chameleon:edit=personalized`."""
         return join_label(self.method, self.variant)
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it can be the best: it has answers, and its fit kept the budget."""
+        return bool(self.metrics) and self.status != "overran"
 
 
 class PairTest(BaseModel):
@@ -82,6 +137,7 @@ class PairTest(BaseModel):
     queries: int
     users: int
     minimum_detectable: float | None
+    effect_size: float | None = None  # difference in standard deviations over users; None like the former
     identical: bool  # no query was answered differently, as far as the metric sees
     tests: int  # size of the Holm family
 
@@ -106,21 +162,45 @@ class Comparison(BaseModel):
     comparisons: list[PairTest]
     rankings: list[Ranking]
     notes: list[str]  # what a reader must know
+    users: list[UserScore] = Field(default_factory=list, exclude=True, repr=False)  # `users.csv`, too long for JSON
 
     def to_pandas(self) -> pd.DataFrame:
-        """`rows` flat, one per cell: `accuracy`, `accuracy_low`, `accuracy_high`, `accuracy_vs_instruct`, ..."""
+        """`rows` flat, one per cell: `accuracy`, `accuracy_low`, `accuracy_high`, `accuracy_vs_instruct`, ...
+
+        `accuracy_standing` is that of the method with its seeds pooled: best, tied with the best, behind or unranked.
+        """
         import pandas as pd
 
-        return pd.DataFrame([_flat(row) for row in self.rows])
+        rankings = {(ranking.task, ranking.metric): ranking for ranking in self.rankings}
+        return pd.DataFrame([_flat(row, rankings) for row in self.rows])
+
+    def users_to_pandas(self) -> pd.DataFrame:
+        """`users` as a table, one line per task, method and user. Empty for a comparison read from its JSON."""
+        import pandas as pd
+
+        return pd.DataFrame([user.model_dump() for user in self.users], columns=list(UserScore.model_fields))
 
 
-def _flat(row: Row) -> dict[str, Any]:
-    flat: dict[str, Any] = row.model_dump(exclude={"metrics", "interval", "vs_instruct", "seeds"})
+def _flat(row: Row, rankings: Mapping[tuple[str, str], Ranking]) -> dict[str, Any]:
+    nested = {"metrics", "interval", "vs_instruct", "seeds", "by_history", "per_user_quartiles", "gain_quartiles"}
+    flat: dict[str, Any] = row.model_dump(exclude=nested)
+    for field in ("per_user", "gain"):
+        quartiles = getattr(row, f"{field}_quartiles") or (None,) * len(_QUARTILES)
+        flat |= {f"{field}_{name}": value for name, value in zip(_QUARTILES, quartiles, strict=True)}
     for name, value in row.metrics.items():
         flat[name] = value
+        flat[f"{name}_standing"] = standing(row, rankings.get((row.task, name)))
         if name in row.interval:
             flat[f"{name}_low"], flat[f"{name}_high"] = row.interval[name]
         if name in row.vs_instruct:
             test = row.vs_instruct[name]
             flat |= {f"{name}_vs_instruct": test.difference, f"{name}_p": test.p, f"{name}_p_holm": test.p_holm}
+            flat[f"{name}_effect_size"] = test.effect_size
     return flat
+
+
+def standing(row: Row, ranking: Ranking | None) -> str:
+    """`best`, `tied` with the best, `behind` it, or `unranked`."""
+    if ranking is None or not row.ranks:
+        return "unranked"
+    return "best" if row.label == ranking.best else "tied" if row.label in ranking.tied else "behind"

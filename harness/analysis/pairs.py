@@ -40,7 +40,7 @@ def rank(entries: Sequence[Entry], tests: Sequence[PairTest], metrics: Metrics) 
     """The best row of each task by each metric, the cheaper of two equals, and the rows that tie with it."""
     rankings = []
     for task in dict.fromkeys(entry.row.task for entry in entries):
-        rows = [e.row for e in entries if e.row.task == task and e.row.metrics and e.row.status != "overran"]
+        rows = [e.row for e in entries if e.row.task == task and e.row.ranks]
         for metric in metrics[task] if rows else ():
             sign = -1 if metric.higher_is_better else 1
             best = min(rows, key=lambda row: (sign * row.metrics[metric.name], row.fit_seconds)).label
@@ -73,6 +73,7 @@ def _pair(a: Entry, b: Entry, metric: Metric, size: int) -> list[PairTest]:
     x, y = ours.statistics[metric.name], theirs.statistics[metric.name]
     result = stats.paired_test(x, y, ours.users, metric.value)
     detectable = stats.minimum_detectable_difference(x, y, ours.users, metric.value, alpha=ALPHA / size)
+    effect = stats.effect_size(x, y, ours.users, metric.value)
     test = PairTest(
         task=a.row.task,
         metric=metric.name,
@@ -84,6 +85,7 @@ def _pair(a: Entry, b: Entry, metric: Metric, size: int) -> list[PairTest]:
         queries=len(ours.queries),
         users=result.users,
         minimum_detectable=detectable if math.isfinite(detectable) else None,
+        effect_size=effect if math.isfinite(effect) else None,
         identical=bool((x == y).all()),
         tests=size,
     )

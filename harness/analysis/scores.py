@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """Answers to `queries` [n], sorted, by `users` [n], as each metric's statistics [n, S]."""
+    """Answers to `queries` [n], sorted, by `users` [n], as each metric's statistics [n, S].
+
+    `history_items` [n] is how long the user's history is; None for samples that do not say.
+    """
 
     queries: NDArray[Any]
     users: NDArray[Any]
     statistics: Mapping[str, NDArray[np.float64]]
+    history_items: NDArray[np.int64] | None = None
 
     def values(self, metrics: Sequence[Metric]) -> dict[str, float]:
         """Every metric over all answers."""
@@ -38,7 +42,8 @@ def score(samples: pd.DataFrame, metrics: Sequence[Metric]) -> Scores:
         metric.name: np.array([metric.statistics(*pair) for pair in distinct], dtype=np.float64)[rows]
         for metric in metrics
     }
-    return Scores(samples["query_id"].to_numpy(str), samples["user_id"].to_numpy(str), statistics)
+    items = samples["history_items"].to_numpy(np.int64) if "history_items" in samples else None
+    return Scores(samples["query_id"].to_numpy(str), samples["user_id"].to_numpy(str), statistics, items)
 
 
 def pool(seeds: Sequence[Scores]) -> Scores:
@@ -52,15 +57,19 @@ def pool(seeds: Sequence[Scores]) -> Scores:
         sums = np.zeros((len(queries), one.shape[1]))
         np.add.at(sums, index, np.concatenate([scores.statistics[name] for scores in seeds]))
         statistics[name] = sums / counts[:, None]
-    return Scores(queries, np.concatenate([scores.users for scores in seeds])[first], statistics)
+    lengths = [scores.history_items for scores in seeds if scores.history_items is not None]
+    items = np.concatenate(lengths)[first] if len(lengths) == len(seeds) else None
+    return Scores(queries, np.concatenate([scores.users for scores in seeds])[first], statistics, items)
 
 
 def align(a: Scores, b: Scores) -> tuple[Scores, Scores]:
     """Both on the queries that both answered; empty if there is none."""
     _, in_a, in_b = np.intersect1d(a.queries, b.queries, return_indices=True)
-    return _take(a, in_a), _take(b, in_b)
+    return take(a, in_a), take(b, in_b)
 
 
-def _take(scores: Scores, rows: NDArray[np.intp]) -> Scores:
+def take(scores: Scores, rows: NDArray[Any]) -> Scores:
+    """Some of the answers, by index or by mask."""
     statistics = {name: array[rows] for name, array in scores.statistics.items()}
-    return Scores(scores.queries[rows], scores.users[rows], statistics)
+    items = None if scores.history_items is None else scores.history_items[rows]
+    return Scores(scores.queries[rows], scores.users[rows], statistics, items)

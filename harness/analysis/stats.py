@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Value = Callable[[Floats], Floats]
+Draw = Callable[[np.random.Generator, int, int], NDArray[Any]]
 
 _BLOCK = 4_000_000  # entries of one block of a resampling matrix: 32 MB
 _TOLERANCE = 1e-10  # two values closer than this differ by rounding only
@@ -76,12 +78,29 @@ def paired_test(
     observed = float(value(all_a / total) - value(all_b / total))
     exact = 2 ** len(moved) <= permutations
     hits = 0
-    for swaps in _all_swaps(len(moved)) if exact else _random_swaps(len(moved), permutations, seed):
+    for swaps in _all_swaps(len(moved)) if exact else _random(_swaps, permutations, len(moved), seed):
         shift = swaps @ moved
         differences = value((all_a + shift) / total) - value((all_b - shift) / total)
         hits += int(np.sum(np.abs(differences) >= abs(observed) - _TOLERANCE))
     p = hits / 2 ** len(moved) if exact else (1 + hits) / (1 + permutations)
     return Test(observed, p, len(counts))
+
+
+def effect_size(a: Floats, b: Floats, users: NDArray[Any], value: Value) -> float:
+    """value(mean a) - value(mean b) in standard deviations of the users' contributions to it, signed as a minus b.
+
+    The contributions are the pseudo-values of the jackknife that leaves out a user at a time (Efron & Tibshirani 1993,
+    section 11.5): for a mean and users with equally many samples this is Cohen's d_z of the per-user differences. nan
+    for a single user and where no user contributes otherwise than another.
+    """
+    (sums_a, counts), (sums_b, _) = _by_user(a, users), _by_user(b, users)
+    if len(counts) < 2:
+        return float("nan")
+    total, left = counts.sum(), (counts.sum() - counts)[:, None]
+    difference = float(value(sums_a.sum(0) / total) - value(sums_b.sum(0) / total))
+    without = value((sums_a.sum(0) - sums_a) / left) - value((sums_b.sum(0) - sums_b) / left)
+    deviation = float(np.sqrt((len(counts) - 1) * np.sum((without - without.mean()) ** 2)))
+    return difference / deviation if deviation > _TOLERANCE else float("nan")
 
 
 def smallest_p(users: int, permutations: int = 10_000) -> float:
@@ -127,16 +146,22 @@ def per_user(statistics: Floats, users: NDArray[Any], value: Value) -> tuple[NDA
     return np.unique(users), value(sums / counts[:, None])
 
 
+def quartiles(values: Floats) -> tuple[float, float, float, float, float]:
+    """Least, lower quartile, median, upper quartile and greatest of per-user values [U]."""
+    low, lower, median, upper, high = (float(value) for value in np.quantile(values, (0, 0.25, 0.5, 0.75, 1)))
+    return low, lower, median, upper, high
+
+
 def worst_decile(values: Floats, higher_is_better: bool) -> float:
     """Mean over the worst tenth of per-user values [U], one user at least."""
     ordered = np.sort(values) if higher_is_better else -np.sort(-values)
     return float(ordered[: -(-len(values) // 10)].mean())
 
 
-def regret_rate(values: Floats, baseline: Floats, higher_is_better: bool) -> float:
-    """Share of users [U] whose value is strictly worse than the baseline's for the same user."""
+def gains(values: Floats, baseline: Floats, higher_is_better: bool) -> Floats:
+    """How much better each user's value [U] is than the baseline's for the same user; negative where it is worse."""
     gain = (values - baseline) * (1 if higher_is_better else -1)
-    return float(np.mean(gain < -_TOLERANCE))
+    return np.where(np.abs(gain) > _TOLERANCE, gain, 0.0)
 
 
 def _by_user(statistics: Floats, users: NDArray[Any]) -> tuple[Floats, Floats]:
@@ -151,10 +176,8 @@ def _bootstrap(
     sums: Sequence[Floats], counts: Floats, statistic: Callable[..., Floats], resamples: int, seed: int
 ) -> Floats:
     """`statistic` of the means [R, S] of each array of sums, over resamples of users drawn with replacement: [R]."""
-    rng, users = np.random.default_rng(seed), len(counts)
     blocks = []
-    for size in _blocks(resamples, users):
-        weights = rng.multinomial(users, np.full(users, 1 / users), size=size).astype(np.float64)
+    for weights in _random(_weights, resamples, len(counts), seed):
         drawn = (weights @ counts)[:, None]
         blocks.append(statistic(*(weights @ array / drawn for array in sums)))
     return np.concatenate(blocks)
@@ -182,7 +205,30 @@ def _all_swaps(users: int) -> Iterator[Floats]:
     yield (numbers >> np.arange(users) & 1).astype(np.float64)
 
 
-def _random_swaps(users: int, permutations: int, seed: int) -> Iterator[Floats]:
+def _swaps(rng: np.random.Generator, rows: int, users: int) -> NDArray[np.int8]:
+    return rng.integers(0, 2, size=(rows, users), dtype=np.int8)
+
+
+def _weights(rng: np.random.Generator, rows: int, users: int) -> NDArray[np.int64]:
+    """How often each user is drawn, in `rows` draws of as many users as there are, with replacement."""
+    return rng.multinomial(users, np.full(users, 1 / users), size=rows)
+
+
+def _random(draw: Draw, rows: int, users: int, seed: int) -> Iterator[Floats]:
+    """Blocks of a random matrix [rows, users]. A single block is kept, since all pairs of methods need the same."""
+    sizes = list(_blocks(rows, users))
     rng = np.random.default_rng(seed)
-    for size in _blocks(permutations, users):
-        yield rng.integers(0, 2, size=(size, users), dtype=np.int8).astype(np.float64)
+    for size in sizes:
+        block = _kept(draw, rows, users, seed)() if len(sizes) == 1 else draw(rng, size, users)
+        yield block.astype(np.float64)
+
+
+@lru_cache(maxsize=256)
+def _kept(draw: Draw, rows: int, users: int, seed: int) -> Callable[[], NDArray[Any]]:
+    """Unpacks the matrix, which is kept at a bit for each swap and two bytes for each weight: 8 MB at most."""
+    drawn = draw(np.random.default_rng(seed), rows, users)
+    if draw is _swaps:
+        bits = np.packbits(drawn, axis=1)
+        return lambda: np.unpackbits(bits, axis=1, count=users)
+    small = drawn.astype(np.uint16)
+    return lambda: small

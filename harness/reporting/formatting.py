@@ -31,9 +31,14 @@ def p_value(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}" if value < 0.995 else "p = 1"
 
 
-def memory(value: int) -> str:
-    """Bytes as MiB or GiB."""
-    return f"{value / 2**30:.2f} GiB" if value >= 2**30 else f"{value / 2**20:.0f} MiB"
+def memory(value: float) -> str:
+    """Bytes as B, KiB, MiB or GiB."""
+    if value >= 2**30:
+        return f"{value / 2**30:.2f} GiB"
+    for unit, size in (("MiB", 2**20), ("KiB", 2**10)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}" if value < 100 * size else f"{value / size:.0f} {unit}"
+    return f"{value:.0f} B"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from harness.analysis.comparing import compare, read_cells
 from harness.analysis.comparison import BASELINE, Comparison
 from harness.registry import TASKS
 from harness.reporting.formatting import markdown, plain, seconds
+from harness.reporting.plots import figures, write_plots
 from harness.reporting.tables import Table, tables
 from harness.reporting.words import INSTRUMENTS, answer_in_words
 from harness.results import Store, replacing, write_text
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 _LEGEND = (
     "Bold: best. ≈: not told apart from the best. [ ]: 95% interval, bootstrap over users. p: paired permutation test "
     "over users, after Holm over all tests of the run against {baseline}; comparison.json has all other pairs too. "
-    "MDD: the smallest difference that this sample would find with 80% power. Regret rate: users with a worse score "
-    "than under {baseline}. Worst decile: mean score of the worst tenth of the users. Overrun fits do not rank."
+    "d: the difference in standard deviations over users. MDD: the smallest difference that this sample would find "
+    "with 80% power. Regret rate: users with a worse score than under {baseline}. Worst decile: mean score of the "
+    "worst tenth of the users. Gain: how much better than {baseline} a user fares. Pareto: no method that fits as fast "
+    "scores as well by the first metric, whatever the intervals. One more user: nothing where the fit serves users "
+    "whom it has never seen, otherwise what it cost per user fitted. History items are counted before any selection; "
+    "below their scores stands the difference from {baseline}. Overrun fits do not rank."
 )
 _GAP = 2  # columns of the screen between two columns of a table
 
@@ -68,25 +73,23 @@ def to_markdown(comparison: Comparison) -> str:
         parts.append(f"## {markdown(task)}")
         parts += [markdown_table(table) for table in tables(comparison, task)]
         parts.append(markdown(legend(comparison)))
-        if any(row.task == task and row.metrics for row in comparison.pooled):
-            parts.append(f"![Scores with intervals](plots/{task}.png)")
-            parts.append(f"![Score against fit time](plots/{task}-cost.png)")
+        parts += [f"![{caption}](plots/{name}.png)" for name, (caption, _) in figures(comparison, task).items()]
     if comparison.notes:
         parts += ["## Notes", "\n".join(f"- {markdown(note)}" for note in comparison.notes)]
     return "\n\n".join(parts) + "\n"
 
 
 def write(comparison: Comparison, out: Path) -> list[Path]:
-    """Write comparison.{json,csv,md} and plots/*.png under `out`, each atomically, and return their paths.
+    """Write comparison.{json,csv,md}, users.csv and plots/*.png under `out`, each atomically, and return their paths.
 
     comparison.json comes last: where it stands, the rest does too.
     """
-    from harness.reporting.plots import write_plots
-
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"comparison.{suffix}" for suffix in ("json", "csv", "md")]
-    with replacing(paths[1]) as temporary:
-        comparison.to_pandas().to_csv(temporary, index=False)
+    paths.append(out / "users.csv")
+    for path, frame in ((paths[1], comparison.to_pandas()), (paths[3], comparison.users_to_pandas())):
+        with replacing(path) as temporary:
+            frame.to_csv(temporary, index=False)
     write_text(paths[2], to_markdown(comparison))
     paths += write_plots(comparison, out / "plots")
     write_text(paths[0], comparison.model_dump_json(indent=2))

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
+from harness.analysis.comparison import (
+    ALPHA,
+    BASELINE,
+    Comparison,
+    HistoryBin,
+    PairTest,
+    Quartiles,
+    Ranking,
+    Row,
+    standing,
+)
 from harness.reporting.formatting import memory, number, p_value, plain, seconds, share
+
+_TIED = " ≈"
 
 
 @dataclass
@@ -20,14 +32,14 @@ class Table:
 
 
 def tables(comparison: Comparison, task: str) -> list[Table]:
-    """Of one task: what was scored, what it cost and, with several seeds, each seed's scores."""
-    found = [_quality(comparison, task), _cost(comparison, task)]
+    """Of one task: what was scored, for whom, what it cost and, with several seeds, each seed's scores."""
+    found = [_quality(comparison, task), *_users(comparison, task), _cost(comparison, task)]
     return [*found, _seeds(comparison, task)] if len({row.seed for row in comparison.rows}) > 1 else found
 
 
 def _quality(comparison: Comparison, task: str) -> Table:
     rows = [row for row in comparison.pooled if row.task == task]
-    rankings = {ranking.metric: ranking for ranking in comparison.rankings if ranking.task == task}
+    rankings = _rankings(comparison, task)
     tests = {(t.metric, t.a): t for t in comparison.comparisons if t.task == task and t.b == BASELINE}
     metrics = comparison.higher_is_better[task]
     columns = ["method"]
@@ -38,7 +50,7 @@ def _quality(comparison: Comparison, task: str) -> Table:
     for index, row in enumerate(rows):
         cells = [plain(row.label)]
         for metric in metrics:
-            if metric in rankings and rankings[metric].best == row.label:
+            if standing(row, rankings.get(metric)) == "best":
                 table.bold.add((index, len(cells)))
             cells += [_score(row, metric, rankings.get(metric)), _versus(tests.get((metric, row.label)))]
         regret = "–" if row.label == BASELINE else share(row.regret_rate)
@@ -47,51 +59,157 @@ def _quality(comparison: Comparison, task: str) -> Table:
     return table
 
 
+def _rankings(comparison: Comparison, task: str) -> dict[str, Ranking]:
+    return {ranking.metric: ranking for ranking in comparison.rankings if ranking.task == task}
+
+
 def _score(row: Row, metric: str, ranking: Ranking | None) -> str:
     if metric not in row.metrics:
         return "–"
-    tied = " ≈" if ranking and row.label in ranking.tied else ""
-    bounds = "\n[{:.3f}, {:.3f}]".format(*row.interval[metric]) if metric in row.interval else ""
-    return f"{number(row.metrics[metric])}{tied}{bounds}"
+    tied = _TIED if standing(row, ranking) == "tied" else ""
+    return f"{number(row.metrics[metric])}{tied}{_bounds(row.interval.get(metric))}"
+
+
+def _bounds(interval: tuple[float, float] | None) -> str:
+    return "\n[{:.3f}, {:.3f}]".format(*interval) if interval else ""
 
 
 def _versus(test: PairTest | None) -> str:
     if test is None:
         return "–"
+    effect = "" if test.effect_size is None else f" (d {test.effect_size:+.2f})"
     blind = f",\nMDD {test.minimum_detectable:.2g}" if test.p_holm >= ALPHA and test.minimum_detectable else ""
-    return f"{test.difference:+.3f},\n{p_value(test.p_holm)}{blind}"
+    return f"{test.difference:+.3f}{effect},\n{p_value(test.p_holm)}{blind}"
 
+
+# ----------------------------------------------------------------------------------------------------------- for whom
+
+
+def _users(comparison: Comparison, task: str) -> list[Table]:
+    """How users fare by themselves and, where their histories differ in length, by that; none without answers."""
+    rows = [row for row in comparison.pooled if row.task == task and row.metrics]
+    if not rows:
+        return []
+    metric = next(iter(comparison.higher_is_better[task]))
+    bins = history_bins(rows)
+    alike = f", who all have {history_range(bins[0])}" if len(bins) == 1 else ""
+    columns = ["method", "mean per user", "quartiles"]
+    columns += ["better off", "as before", "worse off", "gain quartiles"]
+    table = Table(f"{task}: users by their own {metric}{alike}", columns, [], set())
+    for row in rows:
+        table.rows.append([*_named(table, row, comparison, metric), *_spread(row)])
+    return [table, _by_history(comparison, task, rows, bins)] if len(bins) > 1 else [table]
+
+
+def _spread(row: Row) -> list[str]:
+    mean = "–" if row.per_user_mean is None else number(row.per_user_mean)
+    if row.label == BASELINE or row.gain_quartiles is None:
+        return [mean, _quartiles(row.per_user_quartiles, ".3f"), *["–"] * 4]
+    better, worse = row.better_rate or 0.0, row.regret_rate or 0.0
+    shares = [share(better), share(1 - better - worse), share(worse)]
+    return [mean, _quartiles(row.per_user_quartiles, ".3f"), *shares, _quartiles(row.gain_quartiles, "+.3f")]
+
+
+def _quartiles(values: Quartiles | None, form: str) -> str:
+    return "–" if values is None else " / ".join(format(value, form) for value in values[1:4])
+
+
+def _by_history(comparison: Comparison, task: str, rows: Sequence[Row], bins: Sequence[HistoryBin]) -> Table:
+    metric, higher = next(iter(comparison.higher_is_better[task].items()))
+    heads = [f"{history_range(found)}, {found.users} user{'s' * (found.users > 1)}" for found in bins]
+    title = f"{task}: {metric} {'↑' if higher else '↓'} by history items"
+    table = Table(title, ["method", *heads], [], set())
+    for row in rows:
+        own = {found.low: found for found in row.by_history}
+        table.rows.append(
+            [*_named(table, row, comparison, metric), *(_binned(own.get(found.low), row.label) for found in bins)]
+        )
+    return table
+
+
+def _binned(found: HistoryBin | None, label: str) -> str:
+    if found is None:
+        return "–"
+    versus = "" if found.vs_instruct is None or label == BASELINE else f"\n{found.vs_instruct:+.3f}"
+    return f"{number(found.value)}{_bounds(found.interval)}{versus}"
+
+
+def history_bins(rows: Sequence[Row]) -> list[HistoryBin]:
+    """The bins that any of the rows has, each as the row with most of its users has it."""
+    found: dict[int, HistoryBin] = {}
+    for own in (own for row in rows for own in row.by_history):
+        found[own.low] = max(own, found.get(own.low, own), key=lambda one: one.users)
+    return [found[low] for low in sorted(found)]
+
+
+def history_range(found: HistoryBin) -> str:
+    """`no items`, `1 item`, `2–4 items`, `65+ items`."""
+    if found.high is None:
+        return f"{found.low}+ items"
+    if found.low == found.high:
+        return "1 item" if found.low == 1 else f"{found.low or 'no'} items"
+    return f"{found.low}–{found.high} items"
+
+
+# -------------------------------------------------------------------------------------------------------------- costs
 
 _COSTS: dict[str, Callable[[Row], str]] = {
     "fit": lambda row: seconds(row.fit_seconds),
-    "answering": lambda row: seconds(row.eval_seconds),
+    "Pareto": lambda row: "✓" if row.on_front else "–",
+    "one more user": lambda row: _marginal(row),
+    "stored": lambda row: memory(row.fit_bytes),
+    "stored per user": lambda row: "–" if row.bytes_per_user is None else memory(row.bytes_per_user),
     "users fitted": lambda row: str(row.users_fitted),
     "users served": lambda row: f"{row.users_served} of {row.users}",
     "samples used": lambda row: str(row.samples_used),
-    "tokens in": lambda row: f"{row.tokens_in:,}",
-    "tokens out": lambda row: f"{row.tokens_out:,}",
+    "fit tokens": lambda row: f"{row.fit_tokens_in + row.fit_tokens_out:,}",
+    "all tokens": lambda row: f"{row.tokens_in:,} in,\n{row.tokens_out:,} out",
+    "answering": lambda row: seconds(row.eval_seconds),
     "peak memory": lambda row: memory(row.peak_memory_bytes),
     "leaks removed": lambda row: str(row.leaks_removed),
 }
 
 
+def _marginal(row: Row) -> str:
+    if row.marginal_seconds is None or row.marginal_tokens is None or row.marginal_bytes is None:
+        return "–"
+    if row.serves_newcomers:
+        return "nothing"
+    return f"{seconds(row.marginal_seconds)},\n{row.marginal_tokens:,.0f} tokens,\n{memory(row.marginal_bytes)}"
+
+
 def _cost(comparison: Comparison, task: str) -> Table:
-    rows = [row for row in comparison.pooled if row.task == task]
-    cells = [[plain(row.label), *(cost(row) for cost in _COSTS.values())] for row in rows]
-    return Table(
-        f"{task}: costs, with a budget of {seconds(comparison.spec.budget)} per fit", ["method", *_COSTS], cells, set()
-    )
+    metric = next(iter(comparison.higher_is_better[task]))
+    title = f"{task}: costs, with a budget of {seconds(comparison.spec.budget)} per fit"
+    table = Table(title, ["method", *_COSTS], [], set())
+    for row in comparison.pooled:
+        if row.task == task:
+            table.rows.append([*_named(table, row, comparison, metric), *(cost(row) for cost in _COSTS.values())])
+    return table
+
+
+def _named(table: Table, row: Row, comparison: Comparison, metric: str) -> list[str]:
+    """The method's cell of the table's next row, marked as the best or tied with it by `metric`."""
+    place = standing(row, _rankings(comparison, row.task).get(metric))
+    if place == "best":
+        table.bold.add((len(table.rows), 0))
+    return [f"{plain(row.label)}{_TIED if place == 'tied' else ''}"]
+
+
+# -------------------------------------------------------------------------------------------------------------- seeds
 
 
 def _seeds(comparison: Comparison, task: str) -> Table:
-    metrics = comparison.higher_is_better[task]
-    rows = [row for row in comparison.rows if row.task == task]
-    cells = [
-        [
-            *(plain(row.label), str(row.seed)),
-            *(_score(row, metric, None) for metric in metrics),
-            *(seconds(row.fit_seconds), row.status.replace("_", " ")),
-        ]
-        for row in rows
-    ]
-    return Table(f"{task}: seeds", ["method", "seed", *metrics, "fit", "status"], cells, set())
+    """Each seed by itself, marked by what all seeds together say."""
+    metrics, rankings = comparison.higher_is_better[task], _rankings(comparison, task)
+    table = Table(f"{task}: seeds", ["method", "seed", *metrics, "fit", "status"], [], set())
+    for row in comparison.rows:
+        if row.task != task:
+            continue
+        best = [metric for metric in metrics if metric in row.metrics and standing(row, rankings.get(metric)) == "best"]
+        table.bold |= {(len(table.rows), 2 + list(metrics).index(metric)) for metric in best}
+        scores = (_score(row, metric, rankings.get(metric)) for metric in metrics)
+        table.rows.append(
+            [plain(row.label), str(row.seed), *scores, seconds(row.fit_seconds), row.status.replace("_", " ")]
+        )
+    return table

@@ -54,7 +54,7 @@ def test_json_keeps_the_contract_and_holds_no_nan(tmp_path: Path) -> None:
     data = json.loads(comparison.model_dump_json(), parse_constant=lambda text: pytest.fail(text))
     assert {"schema_version", "spec", "rows", "comparisons"} <= set(data)
     assert set(CONTRACT) <= set(data["rows"][0])
-    assert Comparison.model_validate(data) == comparison
+    assert Comparison.model_validate(data) == comparison.model_copy(update={"users": []})
 
 
 def test_holm_runs_over_all_methods_tasks_and_metrics(tmp_path: Path) -> None:

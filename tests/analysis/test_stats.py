@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from sklearn.metrics import f1_score
+from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.analysis import stats
 
@@ -208,6 +209,51 @@ def test_per_user_values_worst_decile_and_regret() -> None:
     assert stats.worst_decile(values, higher_is_better=False) == 2
     assert stats.worst_decile(np.arange(20.0), higher_is_better=True) == 0.5
     baseline = np.array([0, 0.5, 3])
-    assert stats.regret_rate(values, baseline, higher_is_better=True) == pytest.approx(1 / 3)
-    assert stats.regret_rate(values, baseline, higher_is_better=False) == pytest.approx(1 / 3)
-    assert stats.regret_rate(values, values + 1e-16, higher_is_better=True) == 0
+    assert stats.gains(values, baseline, higher_is_better=True) == pytest.approx([0, np.sqrt(0.5) - 0.5, -1])
+    assert stats.gains(values, baseline, higher_is_better=False) == pytest.approx([0, 0.5 - np.sqrt(0.5), 1])
+    assert list(stats.gains(values, values + 1e-16, higher_is_better=True)) == [0, 0, 0]
+    assert stats.quartiles(np.arange(5.0)) == (0, 1, 2, 3, 4)
+
+
+def test_effect_size_is_cohens_d_z_where_every_user_has_one_query() -> None:
+    a, b = column(14), column(15) + 0.4
+    difference = (a - b)[:, 0]
+    found = stats.effect_size(a, b, USERS, mean)
+    assert found == pytest.approx(difference.mean() / difference.std(ddof=1))
+    assert found == pytest.approx(scipy_stats.ttest_rel(a[:, 0], b[:, 0]).statistic / np.sqrt(40))
+    assert DescrStatsW(difference).tconfint_mean()[0] == pytest.approx(
+        difference.mean() * (1 - scipy_stats.t.ppf(0.975, 39) / (found * np.sqrt(40)))
+    )
+
+
+def test_effect_size_is_that_of_the_users_means_where_all_have_equally_many_queries() -> None:
+    a, users = clustered(16, users=30)
+    b, _ = clustered(17, users=30)
+    difference = (a - b).reshape(30, 3).mean(1)
+    assert stats.effect_size(a, b, users, mean) == pytest.approx(difference.mean() / difference.std(ddof=1))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(3, 30), st.integers(0, 10**6), st.sampled_from([mean, root]), st.floats(0.1, 100))
+def test_effect_size_has_the_sign_of_the_difference_and_no_unit(
+    users: int, seed: int, value: stats.Value, scale: float
+) -> None:
+    a, b = column(seed, users), column(seed + 1, users)
+    one = stats.effect_size(a, b, np.arange(users), value)
+    assert stats.effect_size(b, a, np.arange(users), value) == pytest.approx(-one)
+    assert stats.effect_size(scale * a, scale * b, np.arange(users), value) == pytest.approx(one, rel=1e-4)
+    assert np.sign(one) == np.sign(stats.paired_test(a, b, np.arange(users), value, permutations=10).difference)
+
+
+def test_effect_size_does_not_shrink_with_queries_that_repeat_each_other() -> None:
+    a, b = column(18), column(19)
+    twice = np.repeat(USERS, 2)
+    repeated = stats.effect_size(np.repeat(a, 2, axis=0), np.repeat(b, 2, axis=0), twice, root)
+    assert repeated == pytest.approx(stats.effect_size(a, b, USERS, root))
+
+
+def test_effect_size_is_unknown_without_spread() -> None:
+    a = column(20)
+    assert np.isnan(stats.effect_size(a, a, USERS, mean))
+    assert np.isnan(stats.effect_size(a, a + 1, USERS, mean))
+    assert np.isnan(stats.effect_size(a, 2 * a, np.zeros(40), mean))

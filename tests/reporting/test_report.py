@@ -103,13 +103,20 @@ def test_a_run_without_a_single_answer_gives_a_report(tmp_path: Path) -> None:
     comparison = compare(run)
     assert "nothing can be said" in answer(comparison)
     assert "interrupted" in screen(comparison)
-    assert [path.name for path in write(comparison, tmp_path)] == [f"comparison.{end}" for end in ("json", "csv", "md")]
+    assert [path.name for path in write(comparison, tmp_path)] == [
+        *("comparison.json", "comparison.csv", "comparison.md", "users.csv"),
+    ]
 
 
 def test_the_answer_comes_before_the_tables(tmp_path: Path) -> None:
     comparison = compare(filled(tmp_path, CLEAR))
     for text in (screen(comparison), to_markdown(comparison)):
-        assert text.index("dpo is best") < text.index("lamp2: scores") < text.index("lamp2: costs")
+        assert (
+            text.index("dpo is best")
+            < text.index("lamp2: scores")
+            < text.index("lamp2: users")
+            < text.index("lamp2: costs")
+        )
 
 
 def test_the_best_is_bold_and_ties_are_marked(tmp_path: Path) -> None:
@@ -146,8 +153,60 @@ def test_several_seeds_get_a_table_of_their_own(tmp_path: Path) -> None:
     for seed in (0, 1):
         run.write(record("lamp2", "instruct", frame, seed=seed), frame)
     assert [table.title for table in tables(compare(run), "lamp2")] == [
-        *("lamp2: scores", "lamp2: costs, with a budget of 1 min per fit", "lamp2: seeds"),
+        *("lamp2: scores", "lamp2: users by their own accuracy", "lamp2: accuracy ↑ by history items"),
+        *("lamp2: costs, with a budget of 1 min per fit", "lamp2: seeds"),
     ]
+
+
+def test_the_best_and_those_tied_with_it_are_marked_in_every_table(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("instruct,dpo,aloe", seeds=(0, 1)))
+    for seed in (0, 1):
+        for label, quality in {"instruct": 0.2, "dpo": 0.9, "aloe": 0.88}.items():
+            frame = samples("lamp2", quality, seed=10 * seed + len(label))
+            run.write(record("lamp2", label, frame, seed=seed), frame)
+    comparison = compare(run)
+    best, tied = comparison.rankings[0].best, comparison.rankings[0].tied
+    assert (best, tied) in [("dpo", ["aloe"]), ("aloe", ["dpo"])]
+    for table in tables(comparison, "lamp2"):
+        marked = {row[0].removesuffix(" ≈") for row in table.rows if any("≈" in cell for cell in row[:3])}
+        bold = {table.rows[row][0] for row, column in table.bold if column < 3}
+        assert (bold, marked) == ({best}, set(tied)), table.title
+    frame = comparison.to_pandas()
+    standings = dict(zip(frame["method"], frame["accuracy_standing"], strict=True))
+    assert standings == {"instruct": "behind", best: "best", tied[0]: "tied"}
+
+
+def test_an_overrun_method_is_unranked_everywhere(tmp_path: Path) -> None:
+    run, frame = filled(tmp_path, CLEAR), samples("lamp2", 0.9)
+    run.write(record("lamp2", "dpo", frame, status="overran", fit_seconds=70), frame)
+    flat = compare(run).to_pandas().set_index("method")
+    assert flat.loc["dpo", "accuracy_standing"] == "unranked"
+    assert flat.loc["dpo", "on_front"] is None or flat.isna().loc["dpo", "on_front"]
+
+
+def test_the_users_table_adds_up_and_histories_of_one_length_need_no_table(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("instruct,dpo"))
+    for label, quality in (("instruct", 0.3), ("dpo", 0.8)):
+        frame = samples("lamp2", quality, seed=len(label)).assign(history_items=12)
+        run.write(record("lamp2", label, frame), frame)
+    comparison = compare(run)
+    titles = [table.title for table in tables(comparison, "lamp2")]
+    assert titles[1] == "lamp2: users by their own accuracy, who all have 9–16 items"
+    assert not any("by history items" in title for title in titles)
+    cells = dict(zip(tables(comparison, "lamp2")[1].columns, tables(comparison, "lamp2")[1].rows[1], strict=True))
+    shares = [float(cells[name].rstrip("%")) for name in ("better off", "as before", "worse off")]
+    assert sum(shares) == pytest.approx(100, abs=0.3)
+
+
+def test_what_one_more_user_takes_is_shown(tmp_path: Path) -> None:
+    run, frame = filled(tmp_path, CLEAR), samples("lamp2", 0.9)
+    everybody = record("lamp2", "aloe", frame).model_copy(update={"serves_newcomers": True})
+    run.write(everybody, frame)
+    unknown = record("lamp2", "instruct", frame).model_copy(update={"serves_newcomers": None})
+    run.write(unknown, frame)
+    table = next(table for table in tables(compare(run), "lamp2") if "costs" in table.title)
+    cells = {row[0].removesuffix(" ≈"): row[table.columns.index("one more user")] for row in table.rows}
+    assert cells == {"instruct": "–", "dpo": "0.70 s,\n120 tokens,\n614 B", "aloe": "nothing"}
 
 
 def test_foreign_text_is_inert(tmp_path: Path) -> None:
@@ -159,7 +218,7 @@ def test_foreign_text_is_inert(tmp_path: Path) -> None:
     assert "a\\|b \\<b\\>x" in text
     assert "[red]z[/red]" in shown
     rows = [line for line in text.splitlines() if line.startswith("| llm")]
-    widths = {line.count(" | ") for line in text.split("lamp2: costs")[0].splitlines() if line.startswith("| ")}
+    widths = {line.count(" | ") for line in text.split("lamp2: users")[0].splitlines() if line.startswith("| ")}
     assert rows
     assert len(widths) == 1
 
@@ -168,11 +227,12 @@ def test_files_are_written_whole_and_can_be_written_again(tmp_path: Path) -> Non
     comparison = compare(filled(tmp_path, CLEAR))
     paths = write(comparison, tmp_path)
     assert sorted(path.name for path in paths) == [
-        *("comparison.csv", "comparison.json", "comparison.md", "lamp2-cost.png", "lamp2.png"),
+        *("comparison.csv", "comparison.json", "comparison.md"),
+        *("lamp2-cost.png", "lamp2-history.png", "lamp2-users.png", "lamp2.png", "users.csv"),
     ]
-    before = [path.read_bytes() for path in paths[:3]]
+    before = [path.read_bytes() for path in paths[:4]]
     write(comparison, tmp_path)
-    assert [path.read_bytes() for path in paths[:3]] == before
+    assert [path.read_bytes() for path in paths[:4]] == before
     assert not list(tmp_path.rglob(".*"))
     with paths[1].open() as file:
         assert [row["method"] for row in csv.DictReader(file)] == list(CLEAR)
@@ -192,7 +252,9 @@ def test_numbers_in_words() -> None:
     assert [formatting.listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         *("", "a", "a and b", "a, b and c"),
     ]
-    assert [formatting.memory(size) for size in (2**29, 3 * 2**30)] == ["512 MiB", "3.00 GiB"]
+    assert [formatting.memory(size) for size in (614.4, 1536, 2**29, 3 * 2**30)] == [
+        *("614 B", "1.5 KiB", "512 MiB", "3.00 GiB"),
+    ]
     assert formatting.share(None) == "–"
     assert formatting.markdown("llm_rec _x_ ## `c`") == "llm_rec \\_x\\_ \\#\\# \\`c\\`"
 

@@ -1,0 +1,53 @@
+"""What a method costs: storage, one more user, and the methods that no other beats on both quality and fit time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from harness.analysis.comparison import Row
+from harness.analysis.pairs import Entry, Metrics
+from harness.api import Metric
+from harness.results import CellRecord
+
+
+def storage(records: Sequence[CellRecord]) -> dict[str, Any]:
+    """Bytes of the fits by the users that they serve; None where they serve nobody."""
+    served = sum(record.users_served for record in records)
+    return {"bytes_per_user": sum(record.fit_bytes for record in records) / served if served else None}
+
+
+def marginal(records: Sequence[CellRecord]) -> dict[str, Any]:
+    """What it takes to fit one more user: seconds, tokens read and written, and bytes stored.
+
+    Zero where the fit serves users that it has never seen, as a direction or an adapter for everybody does. Otherwise
+    the fit's average per user fitted, which is too much where users share a part of the fit. None where no user was
+    fitted, and where the records do not say whom the fit serves or disagree.
+    """
+    served = {record.serves_newcomers for record in records}
+    fitted = sum(record.users_fitted for record in records)
+    newcomers = served.pop() if len(served) == 1 else None
+    totals = {
+        "seconds": sum(record.fit_seconds for record in records),
+        "tokens": sum(record.fit_tokens_in + record.fit_tokens_out for record in records),
+        "bytes": sum(record.fit_bytes for record in records),
+    }
+    fields: dict[str, Any] = {"serves_newcomers": newcomers}
+    for name, total in totals.items():
+        fields[f"marginal_{name}"] = 0.0 if newcomers else total / fitted if newcomers is False and fitted else None
+    return fields
+
+
+def with_front(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
+    """Mark the rows of each task's Pareto front of the main metric against fit seconds. Overrun fits are not on it."""
+    ranked = [entry.row for entry in entries if entry.row.ranks]
+    return [_marked(entry, ranked, metrics[entry.row.task][0]) if entry.row.ranks else entry for entry in entries]
+
+
+def _marked(entry: Entry, ranked: Sequence[Row], main: Metric) -> Entry:
+    sign = -1 if main.higher_is_better else 1
+    points = {(row.fit_seconds, sign * row.metrics[main.name]) for row in ranked if row.task == entry.row.task}
+    seconds, loss = entry.row.fit_seconds, sign * entry.row.metrics[main.name]
+    beaten = any(point[0] <= seconds and point[1] <= loss for point in points - {(seconds, loss)})
+    return replace(entry, row=entry.row.model_copy(update={"on_front": not beaten}))
