@@ -197,6 +197,86 @@ def reproduce(
         sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs))
 
 
+@app.command("check")
+def check_baseline(
+    baseline: Annotated[Path, typer.Option(help="The baseline file, e.g. leaderboards/ci.json.")],
+    update: Annotated[bool, typer.Option("--update", help="Accept what comes out as the new baseline.")] = False,
+    methods: Annotated[
+        str | None, typer.Option(help="With --update: begin a baseline of these methods (as in `harness compare`).")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="With --methods: names of tasks (default: the preset's).")] = None,
+    preset_name: Annotated[str, typer.Option("--preset", help="With --methods: model and hyperparameters.")] = "tiny",
+    model: Annotated[str | None, typer.Option(help="With --methods: instead of the preset's model.")] = None,
+    data: Annotated[str | None, typer.Option(help="With --methods: synthetic, or a directory of LaMP files.")] = None,
+    users: Annotated[int, typer.Option(help="With --methods: how many users to evaluate.")] = 16,
+) -> None:
+    """Repeat the runs of a baseline and report every metric, answer and counter that came out otherwise.
+
+    Seconds and memory are not compared. Exit status 0 if all is as in the baseline, 1 if not, 2 if there is no usable
+    baseline. A difference that is meant is accepted with --update, which prints what it accepts; review the file's
+    diff and commit it.
+
+    Examples:
+
+      harness check --baseline leaderboards/ci.json
+
+      harness check --baseline my.json --update --methods instruct,mine --tasks lamp3
+    """
+    if methods is not None and not update:
+        raise HarnessError("--methods begins a new baseline, which takes --update.")
+    from harness.commands import announce, run_gate
+
+    announce()
+    settings = {"tasks": tasks, "preset": preset_name, "model": model, "data": data, "users": users}
+    sys.exit(run_gate(baseline, update, methods, **settings))
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="table1, table2, table3, figure3, figure4, figure5 or all.")],
+    preset_name: Annotated[str, typer.Option("--preset", help="tiny, paper-mistral or paper-flan-t5.")] = "tiny",
+    models: Annotated[
+        str | None, typer.Option(help="Comma-separated, a column each: tiny-llama,tiny-t5 (default: the preset's).")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A directory of LaMP files; the paper's presets need it.")] = None,
+    users: Annotated[int | None, typer.Option(help="How many users to evaluate.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/reproduction-<preset>).")] = None,
+    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "disabled",
+    docs: Annotated[Path | None, typer.Option(help="Write DIR/reproduction.md with its records and plots too.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute nothing: tables and plots from --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print cells, time and disk, and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
+) -> None:
+    """Run the paper's experiments: each table or figure in its own layout, each claim judged.
+
+    Experiments share cells, and finished ones are never computed again. Exit status 1 if a cell failed.
+
+    Examples:
+
+      harness reproduce all --dry-run
+
+      harness reproduce table1 --models tiny-llama,tiny-t5
+
+      harness reproduce all --preset paper-mistral --data DIR
+    """
+    if rebuild and fresh:
+        raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
+    from harness.commands import announce, console, quieten_libraries
+
+    announce()
+    quieten_libraries()
+    from harness.reproduction.command import choose, print_plan, run_reproduce
+
+    folder = out or Path("runs") / f"reproduction-{preset_name}"
+    given = {"data": data, "users": users, "seeds": _seeds(seeds), "device": device}
+    chosen = choose(name, preset_name, models.split(",") if models else [], **given)
+    print_plan(chosen, preset_name, folder, console)
+    if not dry_run:
+        sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs))
+
+
 @app.command()
 def methods(as_json: AsJson = False) -> None:
     """List the methods; controls are run by name or with --methods all,controls."""
