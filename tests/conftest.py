@@ -43,3 +43,14 @@ def llama(model_folder: Callable[[str], Path]) -> HuggingFaceModel:
     from harness.lm import load
 
     return load(str(model_folder("llama")))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """How many of the faults planted by tests/gate were caught, and by what; the workers' reports are gathered here."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    planted = [value for report in reports for name, value in report.user_properties if name == "planted fault"]
+    if planted:
+        caught = sum(bool(kinds) for _, kinds in planted)
+        terminalreporter.section(f"{caught} of {len(planted)} planted faults caught")
+        for fault, kinds in planted:
+            terminalreporter.write_line(f"{fault:<55} {kinds or 'NOT CAUGHT'}")

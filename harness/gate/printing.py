@@ -1,0 +1,76 @@
+"""Says what differs from a baseline, so that a person can judge whether it was meant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from harness.gate.baseline import Answer
+from harness.gate.differences import Changed, ChangedAnswer, Difference
+from harness.reporting.formatting import plain
+
+SHOWN = 4  # changed answers of a cell; the rest is counted
+_CHARACTERS = 90
+
+
+def lines(differences: Sequence[Difference]) -> Iterator[str]:
+    """The differences as text, cell by cell."""
+    for difference in differences:
+        yield f"{'tolerated' if difference.tolerated else 'DIFFERENT'}  {difference.key}"
+        width = max((len(value.name) for value in difference.values), default=0)
+        for value in difference.values:
+            yield f"    {value.name:<{width}}  expected {_value(value.expected)}, got {_value(value.got)}{_by(value)}"
+        yield from _answers(difference)
+
+
+def provenance(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[str]:
+    """What was not the same when the baseline was made, as far as both sides know it."""
+    for name, old in before.items():
+        if name in now and now[name] != old:
+            yield f"{name}: {old} when the baseline was made, {now[name]} here"
+
+
+def _answers(difference: Difference) -> Iterator[str]:
+    changed = difference.answers
+    if not changed:
+        return
+    users = list(dict.fromkeys(change.user for change in changed))
+    named = ", ".join(users[:8]) + (f" and {len(users) - 8} more" if len(users) > 8 else "")
+    prompts = sum(bool(c.expected and c.got and c.expected.prompt != c.got.prompt) for c in changed)
+    asked = f", {prompts} of them asked with another prompt" if prompts else ""
+    yield f"    {len(changed)} of {difference.total} queries answered otherwise{asked}; users {named}"
+    for change in changed[:SHOWN]:
+        yield f"      {_what(change)}"
+    if len(changed) > SHOWN:
+        yield f"      ... and {len(changed) - SHOWN} more"
+
+
+def _what(change: ChangedAnswer) -> str:
+    old, new = change.expected, change.got
+    if old is None or new is None:
+        known = old or new
+        assert known is not None
+        return f"{known.query}: {'no longer asked' if new is None else 'not in the baseline'}: {_shown(known.output)}"
+    if old.output != new.output:
+        return f"{new.query}: {_shown(old.output)} -> {_shown(new.output)}"
+    if old.prediction != new.prediction:
+        return f"{new.query}: the same output, read as {_shown(new.prediction)} instead of {_shown(old.prediction)}"
+    return f"{new.query}: the same output to another prompt, user {_user(old, new)}"
+
+
+def _user(old: Answer, new: Answer) -> str:
+    return new.user if old.user == new.user else f"{new.user} instead of {old.user}"
+
+
+def _shown(text: str) -> str:
+    line = plain(text)
+    return f'"{line if len(line) <= _CHARACTERS else line[: _CHARACTERS - 3] + "..."}"'
+
+
+def _value(value: float | str | None) -> str:
+    return "nothing" if value is None else value if isinstance(value, str) else f"{value:.6g}"
+
+
+def _by(value: Changed) -> str:
+    if isinstance(value.expected, float) and isinstance(value.got, float):
+        return f" ({value.got - value.expected:+.3g})"
+    return ""

@@ -1,0 +1,170 @@
+"""The gate: baseline files, differences and what a person reads, and `harness check` from end to end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.api import HarnessError
+from harness.gate.baseline import Answer, Baseline, Key, Outcome, Run, Tolerance, read, require_cells, write
+from harness.gate.differences import compare
+from harness.gate.printing import lines, provenance
+from harness.resolve import resolve
+
+HARNESS = [sys.executable, "-c", "from harness.cli import main; main()", "check", "--baseline"]
+KEY = Key("main", "lamp3", "aloe", 0)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+answers = st.builds(Answer, texts, texts, texts, texts, texts)
+
+
+def outcome(outputs="abcd", **changes) -> Outcome:
+    rows = [Answer(f"u{number}", f"q{number}", "12345678", text, text) for number, text in enumerate(outputs)]
+    fields = {"status": "complete", "metrics": {"mae": 0.5}, "counters": {"samples_used": 4.0, "training_loss": 0.25}}
+    return Outcome(**{**KEY._asdict(), **fields, "answers": rows, **changes})
+
+
+def differences(expected, got, **tolerance):
+    return compare([expected], [got], Tolerance(**tolerance), {KEY: "aloe"})
+
+
+def baseline(*cells) -> Baseline:
+    return Baseline(runs=[Run(name="main", spec=resolve("instruct", "lamp3", budget=60.0))], cells=list(cells))
+
+
+def harness(path: Path, *arguments, cwd=None):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    command = [*HARNESS, str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=cwd, timeout=600)
+
+
+def test_the_same_outcome_is_no_difference():
+    assert differences(outcome(), outcome()) == []
+
+
+def test_every_kind_of_change_is_named():
+    (metric,) = differences(outcome(), outcome(metrics={"mae": 0.75}))
+    assert [(value.name, value.expected, value.got) for value in metric.values] == [("mae", 0.5, 0.75)]
+    (counter,) = differences(outcome(), outcome(counters={"samples_used": 3.0, "training_loss": 0.25}))
+    assert counter.kinds == {"samples_used"}
+    (status,) = differences(outcome(), outcome(status="failed", reason="RuntimeError: no"))
+    assert "expected complete, got failed (RuntimeError: no)" in "\n".join(lines([status]))
+    (prompt,) = differences(
+        outcome(), outcome(answers=[Answer("u0", "q0", "87654321", "a", "a"), *outcome().answers[1:]])
+    )
+    assert prompt.kinds == {"prompts"}
+    (reading,) = differences(
+        outcome(), outcome(answers=[Answer("u0", "q0", "12345678", "a", "b"), *outcome().answers[1:]])
+    )
+    assert reading.kinds == {"predictions"}
+    (missing,) = differences(outcome(), outcome("abc"))
+    assert missing.kinds == {"answers"}
+
+
+def test_a_cell_that_is_gone_or_new_is_a_difference():
+    (gone,) = compare([outcome()], [], Tolerance(), {})
+    (new,) = compare([], [outcome()], Tolerance(), {})
+    assert not gone.tolerated
+    assert not new.tolerated
+
+
+def test_changed_answers_are_shown_with_their_user():
+    text = "\n".join(lines(differences(outcome("abcd"), outcome("abxy"))))
+    assert "main / lamp3 / aloe / seed 0" in text
+    assert "2 of 4 queries answered otherwise; users u2, u3" in text
+    assert 'q2: "c" -> "x"' in text
+
+
+def test_a_tolerated_share_of_changed_answers_lets_metrics_follow_but_no_counter():
+    allowed = {"answers": {"aloe": 0.25}}
+    (one,) = differences(outcome("abcd"), outcome("abcx", metrics={"mae": 0.75}), **allowed)
+    assert one.tolerated
+    (two,) = differences(outcome("abcd"), outcome("abyx", metrics={"mae": 0.75}), **allowed)
+    assert not two.tolerated
+    counted = outcome("abcx", counters={"samples_used": 3.0, "training_loss": 0.25})
+    assert not differences(outcome("abcd"), counted, **allowed)[0].tolerated
+    assert not differences(outcome("abcd"), outcome("abcd", metrics={"mae": 0.75}), **allowed)[0].tolerated
+
+
+def test_only_numbers_that_are_not_whole_have_a_tolerance():
+    near = outcome(counters={"samples_used": 4.0, "training_loss": 0.2501})
+    assert differences(outcome(), near) == []
+    assert differences(outcome(), near, numbers=0.0)
+    many = Tolerance(numbers=0.5)
+    assert compare([outcome(counters={"n": 1000.0})], [outcome(counters={"n": 1001.0})], many, {})
+
+
+@given(st.lists(answers, max_size=3, unique_by=lambda answer: answer.query))
+def test_a_baseline_reads_back_what_was_written(tmp_path_factory, rows):
+    path = tmp_path_factory.getbasetemp() / "round.json"
+    made = baseline(outcome(answers=rows))
+    write(made, path)
+    assert read(path) == made
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text[:-20], "no baseline of this version"),
+        (lambda text: text.replace('"schema_version": 1', '"schema_version": 99'), "schema_version"),
+        (lambda text: text.replace('"runs"', '"ruins"'), "runs"),
+        (lambda text: text.replace('"status"', '"state"'), "cells.0.status"),
+        (lambda text: text.replace('"seed":0', '"seed":1'), "no outcome of main / lamp3 / instruct / seed 0"),
+    ],
+)
+def test_a_broken_baseline_is_named_with_its_fault(tmp_path, change, message):
+    path = tmp_path / "ci.json"
+    write(baseline(outcome(method="instruct")), path)
+    require_cells(read(path), path)
+    path.write_text(change(path.read_text()))
+    with pytest.raises(HarnessError, match=message):
+        require_cells(read(path), path)
+
+
+def test_versions_that_changed_are_named():
+    (line,) = provenance({"version of torch": "2.12", "model x": "aa"}, {"version of torch": "2.13", "model x": "aa"})
+    assert line == "version of torch: 2.12 when the baseline was made, 2.13 here"
+
+
+def test_a_baseline_of_ones_own_is_made_checked_and_accepted(tmp_path):
+    path = tmp_path / "my.json"
+    made = harness(path, "--update", "--methods", "instruct,constant", "--tasks", "lamp3", "--users", "3")
+    assert made.returncode == 0, made.stderr
+    passed = harness(path)
+    assert passed.returncode == 0, passed.stdout
+    assert "All 4 cells are as in" in passed.stdout
+    content = json.loads(path.read_text())
+    content["cells"][0]["answers"][0][3] = "no such answer"
+    path.write_text(json.dumps(content))
+    failed = harness(path)
+    assert failed.returncode == 1
+    assert "DIFFERENT  answers / lamp3 / instruct / seed 0" in failed.stdout
+    assert '"no such answer" -> "' in failed.stdout
+    accepted = harness(path, "--update")
+    assert accepted.returncode == 0
+    assert '"no such answer" -> "' in accepted.stdout
+    assert "1 differences accepted" in accepted.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (None, [], "There is no baseline"),
+        ("{}", [], "is no baseline"),
+        (None, ["--methods", "instruct"], "takes --update"),
+        (None, ["--update", "--methods", "instrukt"], "Did you mean instruct"),
+    ],
+)
+def test_a_request_that_cannot_be_met_ends_with_status_2_and_writes_nothing(tmp_path, content, arguments, message):
+    path = tmp_path / "ci.json"
+    if content is not None:
+        path.write_text(content)
+    result = harness(path, *arguments)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert path.exists() == (content is not None)
