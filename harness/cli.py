@@ -151,52 +151,6 @@ def inspect(
     run_inspect(folder, query)
 
 
-@app.command()
-def reproduce(
-    name: Annotated[str, typer.Argument(help="table1, table2, table3, figure3, figure4, figure5 or all.")],
-    preset_name: Annotated[str, typer.Option("--preset", help="tiny, paper-mistral or paper-flan-t5.")] = "tiny",
-    models: Annotated[
-        str | None, typer.Option(help="Comma-separated, a column each: tiny-llama,tiny-t5 (default: the preset's).")
-    ] = None,
-    data: Annotated[str | None, typer.Option(help="A directory of LaMP files; the paper's presets need it.")] = None,
-    users: Annotated[int | None, typer.Option(help="How many users to evaluate.")] = None,
-    seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/reproduction-<preset>).")] = None,
-    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "disabled",
-    docs: Annotated[Path | None, typer.Option(help="Write DIR/reproduction.md with its records and plots too.")] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute nothing: tables and plots from --out.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print cells, time and disk, and stop.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
-) -> None:
-    """Run the paper's experiments: each table or figure in its own layout, each claim judged.
-
-    Experiments share cells, and finished ones are never computed again. Exit status 1 if a cell failed.
-
-    Examples:
-
-      harness reproduce all --dry-run
-
-      harness reproduce table1 --models tiny-llama,tiny-t5
-
-      harness reproduce all --preset paper-mistral --data DIR
-    """
-    if rebuild and fresh:
-        raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
-    from harness.commands import announce, console, quieten_libraries
-
-    announce()
-    quieten_libraries()
-    from harness.reproduction.command import choose, print_plan, run_reproduce
-
-    folder = out or Path("runs") / f"reproduction-{preset_name}"
-    given = {"data": data, "users": users, "seeds": _seeds(seeds), "device": device}
-    chosen = choose(name, preset_name, models.split(",") if models else [], **given)
-    print_plan(chosen, preset_name, folder, console)
-    if not dry_run:
-        sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs))
-
-
 @app.command("check")
 def check_baseline(
     baseline: Annotated[Path, typer.Option(help="The baseline file, e.g. leaderboards/ci.json.")],
@@ -372,6 +326,7 @@ def _list(registries: dict[str, Registry], as_json: bool) -> None:
 def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2."""
     try:
+        groups = {info.name: info.typer_instance for info in app.registered_groups}
         for name in COMMANDS.names():
             if name in groups:
                 groups[name].add_typer(COMMANDS.get(name))  # its commands join the group's own
@@ -384,4 +339,3 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
         sys.exit(130)
-        groups = {info.name: info.typer_instance for info in app.registered_groups}
