@@ -1,0 +1,23 @@
+"""Made-up results of sweeps: real comparisons of made-up answers, without any model."""
+
+import fabricate
+import pytest
+
+from harness.sweeps.run import PointResult
+from harness.sweeps.spec import Point
+
+
+@pytest.fixture
+def results(tmp_path):
+    """From the axes' values at each point and the quality of each method there."""
+
+    def make(points, tasks=("lamp2",)):
+        made = []
+        for number, (values, qualities) in enumerate(points):
+            folder = tmp_path / "out" / "points" / f"p{number}"
+            store = fabricate.filled(folder, qualities, tasks)
+            spec = store.read_run().spec.model_copy(update={"history": number})
+            made.append(PointResult(Point(values, spec), folder, fabricate.compare(store)))
+        return made
+
+    return make
