@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHECK = """
 from importlib.metadata import entry_points
 from harness.registry import METHODS
@@ -56,6 +57,14 @@ def test_the_commands_of_the_readme_exist():
     used = set(re.findall(r"^\$ harness (\w+)", README, re.MULTILINE)) | set(re.findall(r"`harness (\w+)", README))
     assert {"compare", "report", "inspect"} <= used
     assert used <= set(known)
+
+
+def test_the_metrics_example_prints_what_it_says(tmp_path):
+    code = block("python", "evaluate.load")
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == code.rpartition("# ")[2].strip()
 
 
 def test_the_library_example_runs(tmp_path, monkeypatch):
