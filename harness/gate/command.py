@@ -46,12 +46,14 @@ def update(path: Path, specs: Sequence[RunSpec], console: Console) -> int:
     known = read(path) if path.exists() or not runs else None
     baseline = Baseline(runs=runs) if known is None else known.model_copy(update={"runs": runs or known.runs})
     repetition, differences = repeat_and_compare(baseline, path, console)
-    if known is not None:
+    if baseline.cells:
         _print_differences(baseline, repetition, differences, console)
     made = baseline.model_copy(update={"cells": repetition.cells, "made_with": repetition.made_with})
     write(made, path)
-    accepted = f"{len(differences)} differences accepted" if known is not None and known.cells else "new"
-    console.print(f"Wrote {path}: {len(repetition.cells)} cells, {accepted}. Commit it.", soft_wrap=True)
+    accepted = f", {len(differences)} of them accepted as they are now" if baseline.cells else ""
+    console.print(
+        f"Wrote {path}: {len(repetition.cells)} cells{accepted}. Review its diff and commit it.", soft_wrap=True
+    )
     return 0
 
 
@@ -61,8 +63,7 @@ def plan(
     """The same cells twice: with time for everything, and with none, where a fit must stop at once and still answer."""
     if methods is None:
         return []
-    given = {} if tasks is None else {"tasks": tasks}
-    spec = resolve(methods, preset_name=preset, budget=ANSWERING, model=model, data=data, users=users, **given)
+    spec = resolve(methods, tasks, preset, budget=ANSWERING, model=model, data=data, users=users)
     return [spec, spec.model_copy(update={"budget": NO_TIME})]
 
 

@@ -147,7 +147,7 @@ def test_a_baseline_of_ones_own_is_made_checked_and_accepted(tmp_path):
     accepted = harness(path, "--update")
     assert accepted.returncode == 0
     assert '"no such answer" -> "' in accepted.stdout
-    assert "1 differences accepted" in accepted.stdout
+    assert "4 cells, 1 of them accepted as they are now" in accepted.stdout
 
 
 @pytest.mark.parametrize(
