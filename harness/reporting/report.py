@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparing import compare, read_cells
 from harness.analysis.comparison import BASELINE, Comparison
 from harness.registry import TASKS
+from harness.reporting.anytime import sections, write_anytime
 from harness.reporting.formatting import markdown, plain, seconds
 from harness.reporting.plots import figures, write_plots
 from harness.reporting.tables import Table, tables
@@ -60,8 +62,8 @@ def legend(comparison: Comparison) -> str:
     return f"{text} Made with {model}, a test instrument." if model in INSTRUMENTS else text
 
 
-def to_markdown(comparison: Comparison) -> str:
-    """`comparison.md`: the answer first. Text from outside is escaped."""
+def to_markdown(comparison: Comparison, more: Mapping[str, Sequence[str]] | None = None) -> str:
+    """`comparison.md`: the answer first. Text from outside is escaped. `more` has further paragraphs by task."""
     spec = comparison.spec
     setting = (
         f"Model {spec.model}, data {spec.data} ({spec.split}), budget {seconds(spec.budget)} per fit, "
@@ -74,6 +76,7 @@ def to_markdown(comparison: Comparison) -> str:
         parts += [markdown_table(table) for table in tables(comparison, task)]
         parts.append(markdown(legend(comparison)))
         parts += [f"![{caption}](plots/{name}.png)" for name, (caption, _) in figures(comparison, task).items()]
+        parts += (more or {}).get(task, ())
     if comparison.notes:
         parts += ["## Notes", "\n".join(f"- {markdown(note)}" for note in comparison.notes)]
     return "\n\n".join(parts) + "\n"
@@ -90,8 +93,8 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     for path, frame in ((paths[1], comparison.to_pandas()), (paths[3], comparison.users_to_pandas())):
         with replacing(path) as temporary:
             frame.to_csv(temporary, index=False)
-    write_text(paths[2], to_markdown(comparison))
-    paths += write_plots(comparison, out / "plots")
+    paths += [*write_plots(comparison, out / "plots"), *write_anytime(comparison, out)]
+    write_text(paths[2], to_markdown(comparison, {task: sections(out, task) for task in comparison.spec.tasks}))
     write_text(paths[0], comparison.model_dump_json(indent=2))
     return paths
 
