@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.reproduction.spec import ExperimentSpec
-from harness.resolve import build_method
 from harness.results import CellRecord
-from harness.spec import CellSpec, RunSpec
+from harness.sweeps.plan import planned_cells
 from harness.sweeps.spec import Point
 
 BYTES_PER_CELL = 240_000  # measured with 400 queries; the point's folder and the pool hold a copy each
@@ -37,18 +35,6 @@ def plans(chosen: Sequence[tuple[ExperimentSpec, Sequence[Point]]]) -> list[Plan
         known |= new
         found.append(Plan(spec.name, len(points), len(own), len(new), sum(new.values())))
     return found
-
-
-def planned_cells(spec: RunSpec) -> Iterator[tuple[str, float]]:
-    """(what tells a run's cells apart, seconds that its fit may take), for each of them; equal keys are one cell."""
-    same = sorted((set(CellSpec.model_fields) & set(RunSpec.model_fields)) - {"method"})
-    shared = spec.model_dump(mode="json", include=set(same))
-    for method in spec.methods:
-        config = build_method(method, spec).config.model_dump(mode="json")
-        for task in spec.tasks:
-            for seed in spec.seeds:
-                own = {**shared, "task": task, "seed": seed, "method": method.label, "config": config}
-                yield json.dumps(own, sort_keys=True), spec.budget if config else 0.0
 
 
 def seconds_per_cell(out: Path) -> float | None:
