@@ -67,4 +67,5 @@ def tidy(axes: Axes, metric: str, higher_is_better: bool) -> None:
     """A light grid, and which way is better on the y axis."""
     axes.set_ylabel(f"{metric}  →  better" if higher_is_better else f"better  ←  {metric}")
     axes.grid(color="#eeeeee", linewidth=0.8)
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
