@@ -58,7 +58,7 @@ class Lamp1(Lamp):
     def load(self, source: str, split: str) -> TaskData:
         """As the others, with a note on what its histories lack."""
         data = super().load(source, split)
-        data.notes.append("histories hold papers without references: only --regime unseen has examples to learn from")
+        data.notes.append("LaMP-1 histories name no references: only --regime unseen has examples to learn from")
         return data
 
     def supervise(self, item: HistoryItem) -> None:

@@ -71,7 +71,7 @@ def test_supervision() -> None:
 def test_a_list_of_papers_supervises_no_citation(tmp_path: Path) -> None:
     assert Lamp1().supervise(HistoryItem("1", "Counting Snow")) is None
     write(tmp_path / "LaMP_1", task="lamp1")
-    assert any("papers without references" in note for note in Lamp1().load(str(tmp_path), "dev").notes)
+    assert any("name no references" in note for note in Lamp1().load(str(tmp_path), "dev").notes)
 
 
 @pytest.mark.parametrize("task", [Lamp1(), Lamp4(), Lamp5(), Lamp6()], ids=lambda task: task.name)

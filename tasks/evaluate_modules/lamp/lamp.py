@@ -1,7 +1,7 @@
 """LaMP's metrics as an `evaluate` module: evaluate.load("tasks/evaluate_modules/lamp", "lamp2").
 
-Predictions are raw outputs, references LaMP's golds; both are read as the task of that name reads them. A reference that
-is none of the task's answers is a ValueError.
+Predictions are raw outputs, references LaMP's golds; both are read as the task of that name reads them, and a reference
+that is none of its answers is a ValueError.
 """
 
 import datasets
