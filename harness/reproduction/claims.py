@@ -193,7 +193,9 @@ def _metric(case: Case, metrics: Metrics) -> Metric:
 def _result(claim: Claim, model: str, cases: Sequence[Case], tests: Mapping[Case, ClaimTest]) -> ClaimResult:
     """A comparison without answers keeps a claim from being supported."""
     own = [tests[case] for case in cases if case in tests]
-    missing = [f"{case.a} on {case.task}" for case in cases if case not in tests]
+    missing = [
+        " against ".join(filter(None, (case.a, case.b))) + f" on {case.task}" for case in cases if case not in tests
+    ]
     verdicts: list[Verdict] = [test.verdict for test in own]
     verdicts += ["undecided"] * bool(missing)
     return ClaimResult(

@@ -71,7 +71,7 @@ class ClaimTest(BaseModel):
 
 
 class ClaimResult(BaseModel):
-    """The verdict on one claim for one model, and the tests behind it; `missing` names what gave no answers."""
+    """The verdict on one claim for one model, and the tests behind it; `missing` names what lacked answers."""
 
     model: str
     quote: str

@@ -14,7 +14,7 @@ def sentence(claim: ClaimResult) -> str:
     said = f'{claim.verdict.capitalize()} on {claim.model} and these data: "{claim.quote}" ({claim.source}).'
     parts = [said, _counts(claim.tests), _decisive(claim)]
     if claim.missing:
-        parts.append(f"There are no answers of {listed(claim.missing)}.")
+        parts.append(f"Answers are lacking for {listed(claim.missing)}.")
     return plain(" ".join(part for part in parts if part))
 
 

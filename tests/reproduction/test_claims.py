@@ -1,0 +1,141 @@
+"""The rule by which claims are judged."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from made_up import experiment, point
+
+from harness.reproduction.claims import combined, page_trend, verdict
+from harness.reproduction.run import assemble
+from harness.reproduction.words import sentence
+
+GAINS, SHARES = st.floats(-1, 1), st.floats(0, 1)
+VERDICTS = st.sampled_from(["supported", "not supported", "undecided"])
+
+
+@given(gain=GAINS, p=SHARES, detectable=st.none() | SHARES, reported=st.none() | GAINS)
+def test_only_significance_the_claim_s_way_supports_it(gain, p, detectable, reported):
+    assert (verdict(gain, p, detectable, reported) == "supported") == (p < 0.05 and gain > 0)
+
+
+@given(gain=GAINS, p=st.floats(0.05, 1), detectable=st.none() | SHARES, reported=st.none() | GAINS)
+def test_a_null_counts_against_a_claim_only_where_the_reported_difference_would_have_been_found(
+    gain, p, detectable, reported
+):
+    would = detectable is not None and reported is not None and detectable <= reported
+    assert verdict(gain, p, detectable, reported) == ("not supported" if would else "undecided")
+
+
+@given(gain=st.floats(-1, -1e-9), p=st.floats(0, 0.049), detectable=st.none() | SHARES, reported=st.none() | GAINS)
+def test_significance_the_other_way_counts_against_a_claim(gain, p, detectable, reported):
+    assert verdict(gain, p, detectable, reported) == "not supported"
+
+
+@given(st.lists(VERDICTS))
+def test_a_claim_is_as_strong_as_its_weakest_comparison(verdicts):
+    found = combined(verdicts)
+    assert (found == "supported") == (bool(verdicts) and set(verdicts) == {"supported"})
+    assert (found == "not supported") == ("not supported" in verdicts)
+
+
+def judged(tmp_path, name, qualities, users=100, tasks=("lamp2", "lamp3")):
+    return assemble(experiment(name), [point(tmp_path, qualities, tasks, users)], "tiny").claims
+
+
+EDITS = ("chameleon:edit=personalized", "chameleon:edit=neutral")
+
+
+def test_a_method_that_is_better_by_far_supports_its_claim(tmp_path):
+    qualities = {"instruct": 0.3, "chameleon": 0.95, **dict.fromkeys(EDITS, 0.3)}
+    (claim,) = judged(tmp_path, "table3", qualities)
+    assert (claim.verdict, len(claim.tests)) == ("supported", 8)
+    assert all(test.gain > 0 and test.p_holm < 0.05 for test in claim.tests)
+    text = sentence(claim)
+    assert text.startswith('Supported on tiny-llama and these data: "Editing both')
+    assert "after Holm over 8" in text
+    assert "minimum detectable" in text
+
+
+def test_a_method_that_is_worse_by_far_does_not(tmp_path):
+    (claim,) = judged(tmp_path, "table3", {"instruct": 0.3, "chameleon": 0.1, **dict.fromkeys(EDITS, 0.9)})
+    assert claim.verdict == "not supported"
+    assert "8 the other way" in sentence(claim)
+
+
+def test_lower_is_better_where_the_metric_is_an_error(tmp_path):
+    (claim,) = judged(tmp_path, "table3", {"chameleon": 0.95, **dict.fromkeys(EDITS, 0.3)})
+    rating = [test for test in claim.tests if test.metric in ("mae", "rmse")]
+    assert len(rating) == 4
+    assert all(test.gain > 0 and test.verdict == "supported" for test in rating)
+
+
+def test_a_null_is_held_against_the_reported_difference_only_if_the_sample_would_have_shown_it(tmp_path):
+    equal = {"chameleon": 0.6, **dict.fromkeys(EDITS, 0.6)}
+    (small,) = judged(tmp_path / "small", "table3", equal, 20, ("lamp2",))
+    (large,) = judged(tmp_path / "large", "table3", equal, 2500, ("lamp2",))
+    assert large.verdict == "not supported"
+    few, many = (next(t for t in claim.tests if (t.metric, t.b) == ("accuracy", EDITS[0])) for claim in (small, large))
+    assert (few.verdict, many.verdict) == ("undecided", "not supported")
+    assert few.reported_gain == many.reported_gain == pytest.approx(0.396 - 0.356)
+    assert many.minimum_detectable < many.reported_gain < few.minimum_detectable
+
+
+def test_with_too_few_users_for_any_significance_nothing_is_decided(tmp_path):
+    (claim,) = judged(tmp_path, "table3", {"chameleon": 0.2, **dict.fromkeys(EDITS, 0.9)}, users=4)
+    assert claim.verdict == "undecided"
+    assert all(test.minimum_detectable is None for test in claim.tests)
+
+
+def test_a_method_without_answers_keeps_a_claim_undecided(tmp_path):
+    (claim,) = judged(tmp_path, "table3", {"instruct": 0.3, "chameleon": 0.95, EDITS[0]: 0.3})
+    assert claim.verdict == "undecided"
+    assert f"Answers are lacking for chameleon against {EDITS[1]} on lamp2 and" in sentence(claim)
+
+
+def grown(tmp_path, qualities):
+    spec = experiment("figure3")
+    points = [
+        point(
+            tmp_path / str(size),
+            {"instruct": 0.3, "chameleon": quality},
+            ("lamp2", "lamp3"),
+            **{spec.layout.axis: size},
+        )
+        for size, quality in qualities.items()
+    ]
+    return assemble(spec, points, "tiny").claims
+
+
+def test_a_score_that_grows_along_the_axis_supports_both_claims_of_figure_3(tmp_path):
+    trend, ends = grown(tmp_path, {1: 0.2, 20: 0.4, 40: 0.6, 60: 0.8, 80: 0.9})
+    assert (trend.verdict, ends.verdict) == ("supported", "supported")
+    assert {(test.a_tick, test.b_tick) for test in ends.tests} == {("80", "1")}
+    assert {test.kind for test in trend.tests} == {"trend"}
+
+
+def test_one_that_falls_supports_neither_and_one_that_stays_decides_nothing(tmp_path):
+    falling = grown(tmp_path / "falling", {1: 0.9, 20: 0.7, 40: 0.5, 60: 0.3})
+    level = grown(tmp_path / "level", dict.fromkeys((1, 20, 40), 0.5))
+    assert [claim.verdict for claim in falling] == ["not supported", "not supported"]
+    assert [claim.verdict for claim in level] == ["undecided", "undecided"]
+    assert "every query scored the same" in sentence(level[1])
+
+
+def test_two_claims_that_need_one_test_have_it_counted_once(tmp_path):
+    qualities = dict.fromkeys(("instruct", "llm_rec", "aloe", "chameleon"), 0.5)
+    everyone, instruct, aloe = judged(tmp_path, "table1", qualities, tasks=("lamp2",))
+    assert {test.tests for test in everyone.tests} == {6}
+    assert all(test in everyone.tests for test in [*instruct.tests, *aloe.tests])
+
+
+def test_page_s_test_is_two_sided_and_holds_its_level():
+    rng = np.random.default_rng(0)
+    rising = rng.normal(size=(50, 5)) + 0.5 * np.arange(5)
+    gain, p = page_trend(rising)
+    assert (gain > 0, p < 0.001) == (True, True)
+    assert page_trend(-rising) == pytest.approx((-gain, p))
+    hits = np.mean([page_trend(rng.normal(size=(50, 5)))[1] < 0.05 for _ in range(400)])
+    assert 0.025 <= hits <= 0.08
+    ties = np.mean([page_trend(rng.integers(0, 2, size=(50, 5)).astype(float))[1] < 0.05 for _ in range(400)])
+    assert ties <= 0.08
