@@ -88,7 +88,7 @@ def test_tables_charts_and_plots_are_logged(offline: Path) -> None:
         *(["lamp2", "instruct"], ["lamp2", "dpo"]),
         *(["lamp3", "instruct"], ["lamp3", "dpo"]),
     ]
-    assert len(list(offline.glob("wandb/offline-run-*/files/media/images/plots/*.png"))) == 4
+    assert len(list(offline.glob("wandb/offline-run-*/files/media/images/plots/*.png"))) == 8
     keys = {item.key or item.nested_key[0] for record in records(offline, "history") for item in record.item}
     assert {"comparison", "lamp2/accuracy_table", "lamp3/rmse_table", "plots/lamp2-cost"} <= keys
 
