@@ -115,7 +115,7 @@ def run_spec(settings: Mapping[str, Any]) -> RunSpec:
     """The specification that flat settings name: fields of RunSpec, and METHOD.KEY for a method's own."""
     given: dict[str, Any] = {"budget": _BUDGET}
     overrides: dict[str, dict[str, Any]] = {}
-    for key, value in settings.items():
+    for key, value in _flatten(dict(settings)).items():
         method, dot, field = key.partition(".")
         if dot:
             overrides.setdefault(method, {})[field] = value
