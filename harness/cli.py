@@ -328,8 +328,8 @@ def main() -> None:
     try:
         groups = {info.name: info.typer_instance for info in app.registered_groups}
         for name in COMMANDS.names():
-            if name in groups:
-                groups[name].add_typer(COMMANDS.get(name))  # its commands join the group's own
+            if group := groups.get(name):
+                group.add_typer(COMMANDS.get(name))  # its commands join the group's own
             else:
                 app.add_typer(COMMANDS.get(name), name=name)
         app()
