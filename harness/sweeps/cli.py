@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from harness.api import HarnessError
+
 
 def sweep(
     file: Annotated[Path, typer.Argument(help="A sweep file; see README, section Sweeps.")],
@@ -31,11 +33,15 @@ def sweep(
     from harness.sweeps.commands import default_folder, print_plan, run_sweep
     from harness.sweeps.spec import expand, read_sweep
 
+    mode = require_mode(wandb)
     read = read_sweep(file)
-    points, folder = expand(read, preset), out or default_folder(read)
+    try:
+        points, folder = expand(read, preset), out or default_folder(read)
+    except HarnessError as error:
+        raise HarnessError(f"{file}: {error}") from error
     print_plan(read, points, folder, console)
     if not dry_run:
-        sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console))
+        sys.exit(run_sweep(read, points, folder, mode, fresh, console))
 
 
 def run(
