@@ -105,7 +105,9 @@ def _cases(claim: Claim, model: str, sides: Sequence[Side], metrics: Metrics) ->
         points = [(claim.at % len(own), claim.than_at % len(own))]
     else:
         points = [(number, number) for number in range(len(own))]
-    for task in claim.tasks or own[0].comparison.spec.tasks:
+    for task in own[0].comparison.spec.tasks:
+        if claim.tasks and task not in claim.tasks:
+            continue
         if claim.trend:
             yield Case("trend", model, task, metrics[task][0].name, claim.trend, 0)
             continue
