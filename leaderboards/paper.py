@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
 from leaderboards.files import read_model
+
+FILE = Path(__file__).parent / "paper.json"
 
 
 class Entry(BaseModel):
@@ -59,10 +60,9 @@ class Reported:
 
 def read_paper() -> tuple[str, list[Reported]]:
     """(source, rows) from the package's own paper.json; nothing if the package comes without it."""
-    path = Path(str(files("leaderboards") / "paper.json"))
-    if not path.exists():
+    if not FILE.exists():
         return "", []
-    paper = read_model(Paper, path, "Install the package again.")
+    paper = read_model(Paper, FILE, "Install the package again.")
     rows: dict[tuple[str, str, str, str, str, str, str], Reported] = {}
     for entry in paper.entries:
         rows.setdefault(entry.row, Reported(*entry.row, metrics={})).metrics[entry.metric] = entry.value

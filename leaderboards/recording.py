@@ -12,12 +12,13 @@ from typing import Any, Literal
 from harness.api import HarnessError
 from leaderboards.files import check, read_model, write_whole
 from leaderboards.runs import Cell, Row, Run, RunSpec
-from leaderboards.schema import Kind, Provenance, Record, Result, Score, Setting, Test
+from leaderboards.schema import Kind, Record, Result
 
 BASELINE = "instruct"
 SAMPLES = 3  # answers kept per method and task
 _MEND = "Mend or remove the record; `harness leaderboard add RUN_DIR` writes a new one."
 
+Values = dict[str, Any]  # not yet validated: the record is checked as a whole, so that a fault names its file
 Outcome = Literal["added", "unchanged", "replaced"]
 
 
@@ -89,26 +90,26 @@ def _public(name: str) -> str:
     return PurePosixPath(name).name if name.startswith(("/", ".", "~")) else name
 
 
-def _setting(spec: RunSpec, everything: dict[str, Any]) -> Setting:
+def _setting(spec: RunSpec, everything: dict[str, Any]) -> Values:
     shown = {key: _public(value) if isinstance(value, str) else value for key, value in everything.items()}
-    return Setting(
-        model=_public(spec.model),
-        data=_public(spec.data),
-        split=spec.split,
-        regime=spec.regime,
-        budget_seconds=spec.budget,
-        preset=spec.preset,
-        seeds=spec.seeds,
-        group_size=spec.group_size,
-        everything=shown,
-    )
+    return {
+        "model": _public(spec.model),
+        "data": _public(spec.data),
+        "split": spec.split,
+        "regime": spec.regime,
+        "budget_seconds": spec.budget,
+        "preset": spec.preset,
+        "seeds": spec.seeds,
+        "group_size": spec.group_size,
+        "everything": shown,
+    }
 
 
-def _result(run: Run, row: Row, samples: int) -> Result:
+def _result(run: Run, row: Row, samples: int) -> Values:
     cells = [cell for cell, _ in run.of(row)]
     spec = cells[0].spec
     shared = row.model_dump(include=set(Result.model_fields) & set(Row.model_fields))
-    return Result(
+    return dict(
         **shared,
         kind=_kind(row.method),
         config=spec.config,
@@ -122,12 +123,12 @@ def _result(run: Run, row: Row, samples: int) -> Result:
     )
 
 
-def _score(run: Run, row: Row, metric: str) -> Score:
+def _score(run: Run, row: Row, metric: str) -> Values:
     low, high = row.interval.get(metric, (None, None))
-    return Score(value=row.metrics[metric], low=low, high=high, vs_instruct=_test(run, row, metric))
+    return {"value": row.metrics[metric], "low": low, "high": high, "vs_instruct": _test(run, row, metric)}
 
 
-def _test(run: Run, row: Row, metric: str) -> Test | None:
+def _test(run: Run, row: Row, metric: str) -> Values | None:
     found = row.vs_instruct.get(metric)
     if found is None:
         return None
@@ -137,7 +138,7 @@ def _test(run: Run, row: Row, metric: str) -> Test | None:
         for test in run.comparison.comparisons
         if (test.task, test.metric, test.a, test.b) == (row.task, metric, label, BASELINE)
     ]
-    return Test(**found.model_dump(), minimum_detectable=sizes[0] if sizes else None)
+    return {**found.model_dump(), "minimum_detectable": sizes[0] if sizes else None}
 
 
 def _stored(cells: list[Cell]) -> int | None:
@@ -151,15 +152,15 @@ def _kind(method: str) -> Kind:
     return "control" if method in controls else "method"
 
 
-def _provenance(run: Run) -> Provenance:
+def _provenance(run: Run) -> Values:
     cells = sorted((cell for cell, _ in run.cells.values()), key=lambda cell: cell.started_at)
     if not cells:
         raise HarnessError(f"{run.root} has no cells. Give the --out of a finished `harness compare`.")
-    return Provenance(
-        first_started_at=cells[0].started_at,
-        last_started_at=cells[-1].started_at,
-        model_fingerprint=cells[-1].spec.model_fingerprint,
-        hardware=run.file.hardware,
-        versions=cells[-1].versions,
-        git=cells[-1].git,
-    )
+    return {
+        "first_started_at": cells[0].started_at,
+        "last_started_at": cells[-1].started_at,
+        "model_fingerprint": cells[-1].spec.model_fingerprint,
+        "hardware": run.file.hardware,
+        "versions": cells[-1].versions,
+        "git": cells[-1].git,
+    }

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.api import HarnessError
 from leaderboards.files import write_whole
@@ -18,6 +17,7 @@ from leaderboards.recording import read_records
 from leaderboards.schema import Record
 from leaderboards.views import Row, flat, rows, slug
 
+_HERE = Path(__file__).parent
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _MARKER = ".leaderboard-site"  # tells a folder that `build` may clear from one that it may not
 
@@ -90,7 +90,7 @@ def _distinct(*groups: Iterable[str]) -> list[str]:
 
 def _environment() -> Environment:
     templates = Environment(
-        loader=PackageLoader("leaderboards"),
+        loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -107,5 +107,4 @@ def _claim(out: Path) -> None:
     for part in ("assets", "methods", "runs"):
         shutil.rmtree(out / part, ignore_errors=True)
     write_whole(out / _MARKER, "Written by `harness leaderboard build`, which replaces this folder's files.\n")
-    with as_file(files("leaderboards") / "static") as static:
-        shutil.copytree(static, out / "assets")
+    shutil.copytree(_HERE / "static", out / "assets")

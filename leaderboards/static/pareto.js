@@ -2,7 +2,7 @@
 // Quality against cost: one plot per run and task, since only methods of one run saw the same users under one clock.
 (() => {
   const MOST = 12;
-  const MARGIN = { top: 22, right: 132, bottom: 44, left: 50 };
+  const MARGIN = { top: 22, right: 150, bottom: 44, left: 50 };
   const COSTS = {
     fit: { title: "Fit time", format: duration },
     tokens: { title: "Tokens, fit and evaluation", format: (value) => d3.format("~s")(value) },
@@ -15,7 +15,7 @@
   let shown = [];
 
   function duration(value) {
-    return value < 60 ? `${d3.format("~r")(d3.precisionRound ? Number(value.toPrecision(3)) : value)} s` : `${d3.format("~r")(Number((value / 60).toPrecision(3)))} min`;
+    return value < 60 ? `${Number(value.toPrecision(3))} s` : `${Number((value / 60).toPrecision(3))} min`;
   }
 
   function bytes(value) {
@@ -47,11 +47,11 @@
     return Plot.plot({
       width, height: 300, className: "plot", marginTop: MARGIN.top, marginRight: MARGIN.right, marginBottom: MARGIN.bottom, marginLeft: MARGIN.left,
       ariaLabel: `${metric} against ${title.toLowerCase()}`,
-      x: { type: "sqrt", domain: [0, d3.max(points, (p) => p.cost) || 1], nice: true, ticks: 4, tickFormat: format, label: `${title} (square-root scale) →`, labelAnchor: "right" },
+      x: { type: "sqrt", domain: [0, d3.max(points, (p) => p.cost) || 1], nice: true, ticks: width < 480 ? 2 : 4, tickFormat: format, label: `${title} (square-root scale) →`, labelAnchor: "right", labelOffset: 36 },
       y: { nice: true, ticks: 5, grid: true, label: `${higher ? "↑" : "↓"} ${metric} (${higher ? "higher" : "lower"} is better)` },
       color: { type: "identity" },
       marks: [
-        Plot.line(front(points, higher), { x: "cost", y: "score", curve: "step-after", stroke: "var(--muted)", strokeDasharray: "4 3", ariaLabel: "Pareto front" }),
+        Plot.line(front(points, higher), { x: "cost", y: "score", curve: "step-after", stroke: "var(--muted)", strokeDasharray: "4 3", ariaDescription: "Pareto front" }),
         Plot.ruleX(points, { ...common, y: undefined, y1: "low", y2: "high", strokeOpacity: 0.45, strokeWidth: 1.5 }),
         Plot.dot(points, { ...common, r: 4.5, fill: (p) => (p.ranks ? `var(--${p.kind})` : "var(--page)"), symbol: (p) => ({ control: "diamond", baseline: "square" })[p.kind] ?? "circle", strokeWidth: 1.5 }),
         Plot.tip(points, Plot.pointer({ x: "cost", y: "score", fill: "var(--raised)", stroke: "var(--line)", title: (p) => `${p.label}\n${metric} ${p.score.toFixed(3)} (${p.low.toFixed(3)} to ${p.high.toFixed(3)})\n${title}: ${format(p.cost)}` })),
@@ -80,8 +80,8 @@
   }
 
   function redraw() {
-    const groups = d3.groups(shown.filter((row) => row.dataset.score !== undefined), (row) => row.dataset.run, (row) => row.dataset.task)
-      .flatMap(([, tasks]) => tasks.map(([, rows]) => rows));
+    const groups = d3.groups(shown.filter((row) => row.dataset.score !== undefined), (row) => row.dataset.task, (row) => row.dataset.run)
+      .flatMap(([, runs]) => runs.map(([, rows]) => rows));
     section.hidden = groups.length === 0;
     charts.replaceChildren();
     for (const rows of groups.slice(0, MOST)) {

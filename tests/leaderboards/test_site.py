@@ -1,0 +1,219 @@
+"""The site as files: what the pages say, that user-written text stays text, and the commands around it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import urllib.request
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from harness.api import HarnessError
+from leaderboards import paper
+from leaderboards.recording import add, read_records, record
+from leaderboards.site import build, render
+from leaderboards.views import flat, slug
+
+HARNESS = (Path(sys.executable).with_name("harness"),)
+
+
+class Page(HTMLParser):
+    """The tags and attributes of a page, its texts, and the values that attributes carry."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.values = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, tuple(name for name, _ in attributes)))
+        self.values += [value for _, value in attributes]
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+
+def with_text(found, text):
+    """The record with `text` wherever a user, a model or a plug-in may have written something."""
+    values = found.model_dump(mode="json")
+    one = values["results"][1]
+    one |= {"variant": text, "reason": text, "status": "failed", "config": {"note": {text: text}}}
+    one["samples"] = [{"query": text, "output": text, "prediction": "p", "gold": text, "parsed": True}]
+    values["setting"] |= {"model": text, "data": text, "split": text, "preset": text, "everything": {"note": text}}
+    values["notes"] = [text]
+    values["rankings"] = []
+    values["provenance"] |= {"hardware": {"device": text}, "versions": {"torch": text}, "git": {"commit": text}}
+    return type(found).model_validate(values)
+
+
+@pytest.fixture
+def kept(run):
+    return record(run("kept", {"instruct": 0.3, "chameleon": 0.9}))
+
+
+def pages_with(kept, text):
+    return [Page(page) for page in render([with_text(kept, text)]).values()]
+
+
+@given(text=st.text(min_size=1, max_size=40))
+@example(text="<script>alert(1)</script>")
+@example(text="\"' onmouseover=alert(1) x='")
+@example(text="</title><img src=x onerror=alert(1)>")
+@example(text="{{ 7 * 7 }}{% raw %}")
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_text_adds_a_tag_or_an_attribute(kept, text):
+    # A mark before it keeps the text from being a name that the pages know, such as a method's.
+    plain, hostile = (sorted(sorted(page.tags) for page in pages_with(kept, f"~{one}")) for one in ("tweet", text))
+    assert hostile == plain
+
+
+def test_what_a_user_wrote_is_shown_as_written(kept):
+    tweet = "<script>alert('hi')</script> & <b>bold</b> {{ 7 * 7 }}"
+    shown = [page for page in pages_with(kept, tweet) if tweet in page.texts]
+    assert len(shown) == 5  # every page: the table, instruct's, chameleon's, the variant's and the run's
+
+
+@given(labels=st.lists(st.text(min_size=1), min_size=2, max_size=2, unique=True))
+@example(labels=["chameleon:edit=both", "chameleon-edit-both"])
+@example(labels=["Aloe", "aloe"])
+@example(labels=["../../etc/passwd", "..\\..\\etc\\passwd"])
+def test_different_labels_have_different_safe_file_names(labels):
+    first, second = map(slug, labels)
+    assert first != second
+    for name in (first, second):
+        assert re.fullmatch(r"[a-z0-9_-]{1,70}", name)
+        assert not name.startswith("-")
+
+
+def test_nested_settings_are_shown_with_dotted_names():
+    assert flat({"ccs": {"epochs": 3, "extra": {}}, "edit": "both"}) == {
+        "ccs.epochs": 3,
+        "ccs.extra": {},
+        "edit": "both",
+    }
+
+
+def test_marks_stand_at_the_best_and_the_tied_of_each_run(run, tmp_path):
+    folder = run(qualities={"instruct": 0.2, "chameleon": 0.95, "dpo": 0.94, "constant": 0.1}, tasks=("lamp2",))
+    page = render([record(folder)])["index.html"]
+    ranking = json.loads((folder / "comparison.json").read_text())["rankings"][0]
+    marks = dict(re.findall(r'data-method="(\w+)"[^>]*?data-mark="(\w*)"', page))
+    assert marks == {
+        label: "best" if label == ranking["best"] else "tied" if label in ranking["tied"] else ""
+        for label in ("instruct", "chameleon", "dpo", "constant")
+    }
+    assert sorted(marks.values()) == ["", "", "best", "tied"]
+
+
+def test_reported_rows_stand_apart_and_carry_no_mark(kept):
+    page = render([kept])["index.html"]
+    ours, reported = page.split('<tbody id="reported">')
+    entries = json.loads(paper.FILE.read_text())["entries"]
+    rows = {tuple(e.get(k) for k in ("experiment", "task", "model", "method", "variant", "regime")) for e in entries}
+    assert reported.count('<tr class="reported"') >= len(rows) > 0
+    assert "Not ranked" in ours
+    assert "mark" not in reported.split("</tbody>")[0]
+    assert '<tr class="reported"' not in ours
+
+
+def test_the_settings_of_reported_numbers_make_rows_of_their_own(tmp_path, monkeypatch, kept):
+    entry = {"experiment": "figure3", "task": "lamp2", "model": "mistral", "method": "chameleon", "variant": ""}
+    entries = [
+        {**entry, "regime": "seen", "metric": metric, "value": value, "setting": {"group_size": size}}
+        for size, value in ((1, 0.2), (20, 0.3))
+        for metric in ("accuracy", "f1")
+    ]
+    (tmp_path / "paper.json").write_text(json.dumps({"source": "A paper", "entries": entries}))
+    monkeypatch.setattr(paper, "FILE", tmp_path / "paper.json")
+    _, rows = paper.read_paper()
+    assert [(row.setting, row.metrics) for row in rows] == [
+        ("group size 1", {"accuracy": 0.2, "f1": 0.2}),
+        ("group size 20", {"accuracy": 0.3, "f1": 0.3}),
+    ]
+    assert "group size 20" in render([kept])["index.html"]
+
+
+def test_a_package_without_the_papers_numbers_builds_too(tmp_path, monkeypatch, kept):
+    monkeypatch.setattr(paper, "FILE", tmp_path / "paper.json")
+    assert 'id="reported"' not in render([kept])["index.html"]
+
+
+def test_pages_name_no_address_outside_the_site(run, tmp_path):
+    add(run(), tmp_path / "records")
+    build(tmp_path / "records", tmp_path / "site")
+    for path in (tmp_path / "site").rglob("*.html"):
+        for value in Page(path.read_text()).values:
+            assert not re.match(r"(\w+:)?//|data:|javascript:", value or ""), path
+    assert not re.search(r"@import|url\(", (tmp_path / "site" / "assets" / "site.css").read_text())
+
+
+def test_every_link_leads_to_a_page_that_is_there(run, tmp_path):
+    add(run(qualities={"instruct": 0.3, "chameleon": 0.9, "chameleon:edit=both": 0.9}), tmp_path / "records")
+    build(tmp_path / "records", tmp_path / "site")
+    for path in (tmp_path / "site").rglob("*.html"):
+        for target in re.findall(r'(?:href|src)="([^"#]+)"', path.read_text()):
+            assert (path.parent / target).is_file(), f"{path}: {target}"
+
+
+def test_building_again_leaves_no_page_of_a_record_that_is_gone(run, tmp_path):
+    path, _ = add(run(), tmp_path / "records")
+    other, _ = add(run("other", {"instruct": 0.3, "dpo": 0.5}), tmp_path / "records")
+    build(tmp_path / "records", tmp_path / "site")
+    assert (tmp_path / "site" / "methods" / "dpo.html").exists()
+    other.unlink()
+    build(tmp_path / "records", tmp_path / "site")
+    assert not (tmp_path / "site" / "methods" / "dpo.html").exists()
+    assert (tmp_path / "site" / "runs" / f"{path.stem}.html").exists()
+
+
+def test_a_folder_of_something_else_is_left_alone(run, tmp_path):
+    add(run(), tmp_path / "records")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(HarnessError, match="holds no earlier site"):
+        build(tmp_path / "records", tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_no_record_says_what_to_do(tmp_path):
+    (tmp_path / "records").mkdir()
+    with pytest.raises(HarnessError, match="harness leaderboard add"):
+        build(tmp_path / "records", tmp_path / "site")
+
+
+def test_the_commands_add_and_build_in_the_current_folder(run, tmp_path):
+    folder, there = run(), tmp_path / "there"
+    there.mkdir()
+    for expected in ("added", "unchanged"):
+        done = subprocess.run([*HARNESS, "leaderboard", "add", folder], cwd=there, capture_output=True, text=True)
+        assert done.stdout.startswith(f"{expected}: leaderboards/records/tiny-llama-seen-60s-"), done.stderr
+    subprocess.run([*HARNESS, "leaderboard", "build"], cwd=there, check=True)
+    assert (there / "site" / "index.html").exists()
+    assert len(read_records(there / "leaderboards" / "records")) == 1
+
+
+def test_a_bad_run_is_one_sentence_and_status_2(tmp_path):
+    done = subprocess.run([*HARNESS, "leaderboard", "add", tmp_path], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"Error: There is no .*run\.json\. .*\n", done.stderr)
+
+
+def test_serve_shows_the_site_until_interrupted(run, tmp_path):
+    add(run(), tmp_path / "records")
+    command = [*HARNESS, "leaderboard", "serve", "--port", "0", "--records", tmp_path / "records"]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as server:
+        address = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline()).group()
+        for page in ("", "methods/chameleon.html", "assets/table.js"):
+            with urllib.request.urlopen(address + page, timeout=10) as answer:
+                assert answer.status == 200
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=10)
+    assert (server.returncode, out, err) == (0, "Stopped.\n", "")
