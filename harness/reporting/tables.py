@@ -92,7 +92,7 @@ def _users(comparison: Comparison, task: str) -> list[Table]:
         return []
     metric = next(iter(comparison.higher_is_better[task]))
     bins = history_bins(rows)
-    alike = f", who all have {history_range(bins[0])}" if len(bins) == 1 else ""
+    alike = f", who all have {history_range(bins[0]).replace('item', 'history item')}" if len(bins) == 1 else ""
     columns = ["method", "mean per user", "quartiles"]
     columns += ["better off", "as before", "worse off", "gain quartiles"]
     table = Table(f"{task}: users by their own {metric}{alike}", columns, [], set())

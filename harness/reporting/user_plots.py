@@ -85,11 +85,11 @@ def _gains(axes: Axes, comparison: Comparison, shown: Sequence[Row]) -> None:
     gains = {row.label: _of(comparison, row, "gain") for row in shown if row.label != BASELINE}
     widest = max(abs(gain) for own in gains.values() for gain in own) or 1.0
     colours = [BASE] * (_BARS // 2) + [OTHER] + [LEADER] * (_BARS // 2)
-    axes.set_xlim(-1.3 * widest, 1.3 * widest)  # with room for the shares
+    axes.set_xlim(-1.45 * widest, 1.45 * widest)  # with room for the shares
     for height, row in enumerate(shown):
         if gains.get(row.label):
             _histogram(axes, gains[row.label], (-widest, widest), height, colours)
-            for place, part, colour in ((-1.2, row.regret_rate, BASE), (1.2, row.better_rate, LEADER)):
+            for place, part, colour in ((-1.25, row.regret_rate, BASE), (1.25, row.better_rate, LEADER)):
                 axes.text(place * widest, height + 0.1, share(part), ha="center", fontsize=8, color=colour)
 
 

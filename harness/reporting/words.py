@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
 from harness.analysis.stats import smallest_p
-from harness.reporting.formatting import listed, number, p_value, plain, seconds, share
+from harness.reporting.formatting import listed, memory, number, p_value, plain, seconds, share
 
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _FEW = 3  # tied methods that are still spelled out
@@ -45,6 +45,7 @@ def _task(comparison: Comparison, task: str) -> str:
         f"{_count(rows[main.best].users, 'user')}: {_verdict(main, rows, tests)}",
         _tied(main, rows),
         _cost(main, rows),
+        _newcomer(rows[main.best]),
         _harmful(tests, higher[main.metric]),
         *(_other_metric(main, other) for other in rankings[1:]),
         *_blindness(comparison, task, tests),
@@ -94,6 +95,15 @@ def _regret(row: Row) -> str:
     if row.regret_rate == 0:
         return " and left no user worse off"
     return f" and left {share(row.regret_rate)} of the users ({round(row.regret_rate * row.users)}) worse off"
+
+
+def _newcomer(row: Row) -> str:
+    """What one more user would cost the best method."""
+    if row.label == BASELINE or row.marginal_seconds is None or row.marginal_bytes is None:
+        return ""
+    if row.serves_newcomers:
+        return f"{row.label} serves a new user without another fit."
+    return f"A new user costs {row.label} about {seconds(row.marginal_seconds)} and {memory(row.marginal_bytes)}."
 
 
 def _harmful(tests: dict[str, PairTest], higher_is_better: bool) -> str:

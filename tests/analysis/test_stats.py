@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 from sklearn.metrics import f1_score
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.analysis import stats
@@ -194,6 +195,14 @@ def test_minimum_detectable_difference_is_found_with_the_power_that_it_promises(
     assert 0.6 <= found / 200 <= 0.95
 
 
+def test_minimum_detectable_difference_is_statsmodels_where_every_user_has_one_query() -> None:
+    rng = np.random.default_rng(21)
+    a, b = rng.normal(size=(200, 1)), rng.normal(size=(200, 1))
+    found = stats.minimum_detectable_difference(a, b, np.arange(200), mean, alpha=0.01)
+    in_deviations = TTestPower().solve_power(nobs=200, alpha=0.01, power=0.8)
+    assert found == pytest.approx(in_deviations * (a - b).std(ddof=1), rel=0.05)
+
+
 def test_nothing_can_be_said_of_a_detectable_difference_without_spread() -> None:
     a = column(13)
     assert np.isnan(stats.minimum_detectable_difference(a, a, USERS, mean))
@@ -221,9 +230,7 @@ def test_effect_size_is_cohens_d_z_where_every_user_has_one_query() -> None:
     found = stats.effect_size(a, b, USERS, mean)
     assert found == pytest.approx(difference.mean() / difference.std(ddof=1))
     assert found == pytest.approx(scipy_stats.ttest_rel(a[:, 0], b[:, 0]).statistic / np.sqrt(40))
-    assert DescrStatsW(difference).tconfint_mean()[0] == pytest.approx(
-        difference.mean() * (1 - scipy_stats.t.ppf(0.975, 39) / (found * np.sqrt(40)))
-    )
+    assert found == pytest.approx(DescrStatsW(difference).ttest_mean(0)[0] / np.sqrt(40))
 
 
 def test_effect_size_is_that_of_the_users_means_where_all_have_equally_many_queries() -> None:

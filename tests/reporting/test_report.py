@@ -39,7 +39,14 @@ def test_a_winner_is_named_with_cost_and_regret(tmp_path: Path) -> None:
     assert "better than instruct (p < 0.001 after Holm)" in text or "better than instruct (p = 0.00" in text
     assert "All others that rank are worse beyond chance." in text
     assert "dpo took 7 s" in text
+    assert "A new user costs dpo about 0.70 s and 614 B." in text
     assert "worse off" in text
+
+
+def test_a_fit_that_serves_everybody_is_said_to(tmp_path: Path) -> None:
+    run, frame = filled(tmp_path, CLEAR), samples("lamp2", 0.95)
+    run.write(record("lamp2", "dpo", frame).model_copy(update={"serves_newcomers": True}), frame)
+    assert "dpo serves a new user without another fit." in answer(compare(run))
 
 
 def test_an_instrument_is_called_one_and_a_real_model_is_not(tmp_path: Path) -> None:
@@ -191,7 +198,7 @@ def test_the_users_table_adds_up_and_histories_of_one_length_need_no_table(tmp_p
         run.write(record("lamp2", label, frame), frame)
     comparison = compare(run)
     titles = [table.title for table in tables(comparison, "lamp2")]
-    assert titles[1] == "lamp2: users by their own accuracy, who all have 9–16 items"
+    assert titles[1] == "lamp2: users by their own accuracy, who all have 9–16 history items"
     assert not any("by history items" in title for title in titles)
     cells = dict(zip(tables(comparison, "lamp2")[1].columns, tables(comparison, "lamp2")[1].rows[1], strict=True))
     shares = [float(cells[name].rstrip("%")) for name in ("better off", "as before", "worse off")]
