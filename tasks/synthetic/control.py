@@ -14,6 +14,7 @@ import torch
 
 from tasks.synthetic.evaluate import Case, Interval, cases, interval, plain_prompts
 from tasks.synthetic.probe import Edits, Probe
+from tasks.synthetic.seq2seq import load_probe
 from tasks.synthetic.world import PROMPTS
 
 _PAIR_USERS, _CHOICE_USERS, _SCREEN_USERS = 300, 100, 24
@@ -75,7 +76,7 @@ class Control:
 
 def positive_control(model_dir: Path, task: str, users: int = 300, history: int = 8, draws: int = 5) -> Control:
     """Choose on tune users, measure on dev users."""
-    probe = Probe.load(model_dir)
+    probe = load_probe(model_dir)
     directions = gold_directions(probe, task, cases(task, "tune", _PAIR_USERS, history))
     tune = cases(task, "tune", _CHOICE_USERS, history, start=10 * _PAIR_USERS)
     choice = choose(probe, task, tune, directions)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from tasks.synthetic.probe import Probe
+from tasks.synthetic.seq2seq import load_probe
 from tasks.synthetic.world import (
     PROMPTS,
     TASKS,
@@ -55,7 +56,7 @@ def plain_prompts(task: str, rows: list[Case]) -> list[str]:
 
 def figures(model_dir: Path, users: int = 300, history: int = 8) -> dict[str, dict[str, Interval]]:
     """Per task: the share of users whose greedy answer is exactly the personal (or neutral) one, by kind of prompt."""
-    probe = Probe.load(model_dir)
+    probe = load_probe(model_dir)
     return {task: _task_figures(probe, task, cases(task, "dev", users, history)) for task in TASKS}
 
 

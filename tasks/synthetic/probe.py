@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 
 from tasks.synthetic.trees import Tree, collate
 
-_BATCH = 50
+BATCH = 50
 
 Edits = Mapping[int, Sequence[tuple[torch.Tensor, float]]]
 """Per decoder layer, in order: a unit direction and the strength of its projection edit (+1 adds, -1 removes)."""
@@ -30,16 +30,23 @@ class Probe:
     model: Any
     tokenizer: PreTrainedTokenizerBase
 
+    auto: ClassVar[Any] = AutoModelForCausalLM
+
     @classmethod
-    def load(cls, folder: Path) -> "Probe":
+    def load(cls, folder: Path) -> Self:
         """Load from a local folder, ready to answer."""
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        model = cls.auto.from_pretrained(folder, dtype=torch.float32).eval()
         return cls(model, AutoTokenizer.from_pretrained(folder))
 
     @property
     def layers(self) -> int:
         """The number of decoder layers."""
-        return int(self.model.config.num_hidden_layers)
+        return len(self.mlps)
+
+    @property
+    def mlps(self) -> list[torch.nn.Module]:
+        """The MLP of every decoder layer."""
+        return [layer.mlp for layer in self._decoder.layers]
 
     @property
     def _decoder(self) -> Any:
@@ -48,10 +55,7 @@ class Probe:
     @contextmanager
     def edited(self, edits: Edits | None) -> Iterator[None]:
         """Apply x <- x + strength * proj(x) to the MLP outputs of the given layers, at all positions."""
-        handles = [
-            self._decoder.layers[layer].mlp.register_forward_hook(_edit_hook(terms))
-            for layer, terms in (edits or {}).items()
-        ]
+        handles = [self.mlps[layer].register_forward_hook(_edit_hook(terms)) for layer, terms in (edits or {}).items()]
         try:
             yield
         finally:
@@ -62,12 +66,16 @@ class Probe:
     def answers(self, prompts: Sequence[str], max_new_tokens: int = 40) -> list[str]:
         """Greedy answers."""
         texts = []
-        for at in range(0, len(prompts), _BATCH):
-            batch = self.tokenizer(list(prompts[at : at + _BATCH]), return_tensors="pt", padding=True)
+        for at in range(0, len(prompts), BATCH):
+            batch = self.tokenizer(list(prompts[at : at + BATCH]), return_tensors="pt", padding=True)
             output = self.model.generate(**batch, max_new_tokens=max_new_tokens, do_sample=False)
-            answers = output[:, batch["input_ids"].shape[1] :]
+            answers = output[:, self._asked(batch["input_ids"]) :]
             texts += [text.strip() for text in self.tokenizer.batch_decode(answers, skip_special_tokens=True)]
         return texts
+
+    def _asked(self, prompts: torch.Tensor) -> int:
+        """How many tokens of a generated row come before the answer."""
+        return prompts.shape[1]
 
     @torch.inference_mode()
     def score(self, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
@@ -80,13 +88,13 @@ class Probe:
 
     def _trees(self, prompts: Sequence[str], answers: Sequence[Sequence[str]]) -> Iterator[_Scored]:
         asked = self._ids(prompts)
-        for at in range(0, len(prompts), _BATCH):
-            tails = [[self._answer_ids(answer) for answer in row] for row in answers[at : at + _BATCH]]
-            rows = [_tree(prompt, tail) for prompt, tail in zip(asked[at : at + _BATCH], tails, strict=True)]
+        for at in range(0, len(prompts), BATCH):
+            tails = [[self._answer_ids(answer) for answer in row] for row in answers[at : at + BATCH]]
+            rows = [_tree(prompt, tail) for prompt, tail in zip(asked[at : at + BATCH], tails, strict=True)]
             batch = collate(rows)
             keys = ("input_ids", "position_ids", "attention_mask")
             states = self._decoder(**{key: batch[key] for key in keys}, use_cache=False).last_hidden_state
-            yield from zip(states, (len(prompt) for prompt in asked[at : at + _BATCH]), tails, strict=True)
+            yield from zip(states, (len(prompt) for prompt in asked[at : at + BATCH]), tails, strict=True)
 
     def _score_tree(self, states: torch.Tensor, asked: int, tails: list[list[int]]) -> tuple[list[float], list[bool]]:
         log_probabilities, exact, start = [], [], asked
@@ -103,8 +111,8 @@ class Probe:
     def mlp_outputs(self, prompts: Sequence[str], answers: Sequence[str], position: str) -> torch.Tensor:
         """[texts, layers, width]: MLP outputs at the last prompt token or at the last token of the answer."""
         rows = []
-        for at in range(0, len(prompts), _BATCH):
-            batch, asked = self._joined(prompts[at : at + _BATCH], answers[at : at + _BATCH])
+        for at in range(0, len(prompts), BATCH):
+            batch, asked = self._joined(prompts[at : at + BATCH], answers[at : at + BATCH])
             places = torch.tensor([-length - 1 if position == "answer_start" else -2 for length in asked])
             states = self._forward_mlps(batch)
             rows.append(states[:, torch.arange(len(asked)), places].transpose(0, 1))
@@ -117,20 +125,23 @@ class Probe:
         states = self._forward_mlps(dict(batch))
         return [layer[batch["attention_mask"].bool()] for layer in states]
 
-    def _forward_mlps(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        caught: dict[int, torch.Tensor] = {}
+    @contextmanager
+    def caught(self) -> Iterator[list[torch.Tensor]]:
+        """Collect the MLP outputs of every layer in the forward pass that is made inside."""
+        found: list[torch.Tensor] = []
         handles = [
-            decoder.mlp.register_forward_hook(
-                lambda _module, _inputs, output, layer=layer: caught.__setitem__(layer, output)
-            )
-            for layer, decoder in enumerate(self._decoder.layers)
+            mlp.register_forward_hook(lambda _module, _inputs, output: found.append(output)) for mlp in self.mlps
         ]
         try:
-            self._decoder(**batch)
+            yield found
         finally:
             for handle in handles:
                 handle.remove()
-        return torch.stack([caught[layer] for layer in range(self.layers)])
+
+    def _forward_mlps(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        with self.caught() as found:
+            self._decoder(**batch)
+        return torch.stack(found)
 
     def _joined(self, prompts: Sequence[str], answers: Sequence[str]) -> tuple[dict[str, torch.Tensor], list[int]]:
         """Left-padded prompts with their answers and an end token, and the number of answer tokens with the end."""

@@ -15,7 +15,7 @@ from tasks.synthetic.examples import Lesson
 
 _LABELS = re.compile(r'" is "([^"\n]+)"|^.*?\d\. (\d) is the rating', re.MULTILINE)
 _TEXT_SHARE = 0.03
-_LABEL_WEIGHT = 0.5
+LABEL_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Tree:
     targets: list[int]
     ends: list[tuple[str, int]]
 
+    def __len__(self) -> int:
+        return len(self.ids)
+
 
 def build_tree(tokenizer: PreTrainedTokenizerBase, lesson: Lesson, rng: random.Random) -> Tree:
     """Merge the examples of one user."""
@@ -43,8 +46,8 @@ def build_tree(tokenizer: PreTrainedTokenizerBase, lesson: Lesson, rng: random.R
     answers = tokenizer([f" {example.answer}" for example in examples]).input_ids
     shared = _shared_length(prompts.input_ids)
     prefix = prompts.input_ids[0][:shared]
-    labels = _label_tokens(examples[0].prompt, prompts.offset_mapping[0][:shared])
-    weights = [_LABEL_WEIGHT if place in labels else _text_weight(rng) for place in range(shared)]
+    labels = label_tokens(examples[0].prompt, prompts.offset_mapping[0][:shared])
+    weights = [LABEL_WEIGHT if place in labels else _text_weight(rng) for place in range(shared)]
     ids, positions, segments, targets = list(prefix), list(range(shared)), [0] * shared, [*prefix[1:], 0]
     weights = [*weights[1:], 0.0] if shared else []
     ends: list[tuple[str, int]] = []
@@ -68,10 +71,11 @@ def _shared_length(prompts: list[list[int]]) -> int:
 
 
 def _text_weight(rng: random.Random) -> float:
-    return _LABEL_WEIGHT if rng.random() < _TEXT_SHARE else 0.0
+    return LABEL_WEIGHT if rng.random() < _TEXT_SHARE else 0.0
 
 
-def _label_tokens(prompt: str, offsets: list[tuple[int, int]]) -> set[int]:
+def label_tokens(prompt: str, offsets: list[tuple[int, int]]) -> set[int]:
+    """The places of the tokens that hold the history's tags or scores; `offsets` are those of the prompt's tokens."""
     spans = [match.span(match.lastindex or 0) for match in _LABELS.finditer(prompt)]
     return {
         place

@@ -12,7 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from tasks.synthetic import TINY_LLAMA
 from tasks.synthetic.evaluate import figures
 from tasks.synthetic.examples import sample_lesson
-from tasks.synthetic.train import LONGEST_HISTORY, train
+from tasks.synthetic.train_llama import train
+from tasks.synthetic.training import LONGEST_HISTORY
 from tasks.synthetic.trees import build_tree, collate
 from tasks.synthetic.world import PROMPTS, TASKS, synthetic_user
 
