@@ -46,7 +46,7 @@ def render(records: list[Record]) -> dict[str, str]:
     for record in records:
         own = [row for row in table if row.record is record]
         pages[f"runs/{record.id}.html"] = templates.get_template("run.html").render(
-            shared, root="../", record=record, rows=own, everything=flat(record.setting.everything)
+            shared, root="../", record=record, rows=own, everything=_specification(record)
         )
     return pages
 
@@ -82,6 +82,11 @@ def _method(templates: Environment, own: list[Row], reported: list[Reported], sh
     return templates.get_template("method.html").render(
         shared, root="../", rows=own, result=result, reported=known, configurations=configurations
     )
+
+
+def _specification(record: Record) -> dict[str, Any]:
+    """What was asked, without what the table of results lists anyway."""
+    return flat({key: value for key, value in record.setting.everything.items() if key not in ("methods", "tasks")})
 
 
 def _distinct(*groups: Iterable[str]) -> list[str]:

@@ -258,7 +258,7 @@ def contrast(page):
             const style = getComputedStyle(e);
             const ink = rgb(e.namespaceURI.endsWith("svg") ? style.fill : style.color);
             const [a, b] = [light(ink), light(behind(e))].sort((x, y) => y - x);
-            return [`${e.tagName} ${e.className?.baseVal ?? e.className} ${e.textContent.slice(0, 30)}`, (a + 0.05) / (b + 0.05)];
+            return [`${e.tagName} ${e.className?.baseVal ?? e.className} ${e.textContent}`, (a + 0.05) / (b + 0.05)];
           });
         return { page: rgb(getComputedStyle(document.body).backgroundColor), texts };
     """)

@@ -11,7 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.api import HarnessError
@@ -61,16 +61,22 @@ def pages_with(kept, text):
     return [Page(page) for page in render([with_text(kept, text)]).values()]
 
 
-@given(text=st.text(min_size=1, max_size=40))
-@example(text="<script>alert(1)</script>")
-@example(text="\"' onmouseover=alert(1) x='")
-@example(text="</title><img src=x onerror=alert(1)>")
-@example(text="{{ 7 * 7 }}{% raw %}")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_no_text_adds_a_tag_or_an_attribute(kept, text):
-    # A mark before it keeps the text from being a name that the pages know, such as a method's.
-    plain, hostile = (sorted(sorted(page.tags) for page in pages_with(kept, f"~{one}")) for one in ("tweet", text))
-    assert hostile == plain
+def test_no_text_adds_a_tag_or_an_attribute(kept):
+    def tags(text):  # the mark before it keeps the text from being a name that the pages know, such as a method's
+        return sorted(sorted(page.tags) for page in pages_with(kept, f"~{text}"))
+
+    plain = tags("tweet")
+
+    @given(text=st.text(min_size=1, max_size=40))
+    @example(text="<script>alert(1)</script>")
+    @example(text="\"' onmouseover=alert(1) x='")
+    @example(text="</title><img src=x onerror=alert(1)>")
+    @example(text="{{ 7 * 7 }}{% raw %}")
+    @settings(max_examples=20, deadline=None)
+    def check(text):
+        assert tags(text) == plain
+
+    check()
 
 
 def test_what_a_user_wrote_is_shown_as_written(kept):
