@@ -14,7 +14,7 @@ from rich.text import Text
 from harness.progress import Display
 from harness.reporting.formatting import memory, seconds
 from harness.reporting.report import print_table
-from harness.reporting.tracking import Mode, track
+from harness.reporting.tracking import Mode, require_mode, track
 from harness.reproduction.layouts import LEGEND, main_table
 from harness.reproduction.page import RULE, instrument, setting
 from harness.reproduction.plan import BYTES_PER_CELL, plans, seconds_per_cell
@@ -61,12 +61,13 @@ def run_reproduce(
     preset: str,
     out: Path,
     console: Console,
-    wandb: Mode = "disabled",
+    wandb: str = "disabled",
     fresh: bool = False,
     compute: bool = True,
     docs: Path | None = None,
 ) -> int:
     """Run or rebuild the experiments, print and write them; 1 if a cell failed, else 0."""
+    mode = require_mode(wandb)
     if fresh:
         for folder in (out / "cells", *(out / spec.name for spec, _ in chosen)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -75,7 +76,7 @@ def run_reproduce(
         for spec, points in chosen:
             display.stage(spec.title)
             results.append(reproduce(spec, points, preset, out, display, compute))
-            _track(spec, points, out, wandb)
+            _track(spec, points, out, mode)
     for result in results:
         print_result(result, console)
     console.print(Text(f"{LEGEND} {RULE}", style="dim"))
@@ -95,9 +96,9 @@ def print_result(result: Reproduction, console: Console) -> None:
         console.print(Text(text), end="\n\n")
 
 
-def _track(spec: ExperimentSpec, points: Sequence[Point], out: Path, wandb: Mode) -> None:
+def _track(spec: ExperimentSpec, points: Sequence[Point], out: Path, mode: Mode) -> None:
     from harness.reporting.report import build
 
-    for point in points if wandb != "disabled" else ():
+    for point in points if mode != "disabled" else ():
         folder = out / spec.name / "points" / point.slug
-        track(build(Store(folder)), folder, wandb)
+        track(build(Store(folder)), folder, mode)
