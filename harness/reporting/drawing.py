@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEADER, OTHER, BASE = "#0072B2", "#767676", "#D55E00"  # blue and vermilion of Okabe and Ito's colour-blind palette
-_WIDTH = 38  # characters of a method's name before its middle is cut
+_WIDTH = 60  # characters of a method's name before its middle is cut
 
 
 def rows(comparison: Comparison, task: str) -> list[Row]:
@@ -44,7 +44,8 @@ def headline(drawn: Figure, comparison: Comparison, text: str) -> None:
     if comparison.spec.model in INSTRUMENTS:
         note += f"; made with {comparison.spec.model}, a test instrument"
     drawn.suptitle(f"{plain(text)}\n", fontsize=11)
-    drawn.text(0.5, 0.99, f"\n\n{note}", ha="center", va="top", fontsize=8, color="#555555")
+    below = 1 - 0.046 / drawn.get_figheight()  # as far from the title in a tall figure as in a low one
+    drawn.text(0.5, below, f"\n\n{note}", ha="center", va="top", fontsize=8, color="#555555")
 
 
 def direction(metric: str, higher_is_better: bool) -> str:
@@ -58,6 +59,11 @@ def shown_name(row: Row) -> str:
     if len(name) > _WIDTH:  # variants differ at the end
         name = f"{name[: _WIDTH // 2]}…{name[1 - _WIDTH // 2 :]}"
     return f"{name} (overran)" if row.status == "overran" else name
+
+
+def margin(shown: Sequence[Row]) -> float:
+    """Inches that the methods' names take beside the panels."""
+    return max(2.0, 0.6 + 0.08 * max(len(shown_name(row)) for row in shown))
 
 
 def style(row: Row, leaders: set[str]) -> dict[str, Any]:
