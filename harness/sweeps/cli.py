@@ -17,6 +17,9 @@ def sweep(
     out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/<the sweep's name>).")] = None,
     preset: Annotated[str | None, typer.Option(help="The preset where the file names none (default tiny).")] = None,
     wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "offline",
+    executor: Annotated[
+        str, typer.Option(help="local, or ray: a task per cell; RAY_ADDRESS names a cluster.")
+    ] = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print points, cells and time, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
 ) -> None:
@@ -40,8 +43,10 @@ def sweep(
     except HarnessError as error:
         raise HarnessError(f"{file}: {error}") from error
     print_plan(read, points, folder, console)
+    if executor not in ("local", "ray"):
+        raise HarnessError(f"Unknown executor '{executor}'. Give --executor local or ray.")
     if not dry_run:
-        sys.exit(run_sweep(read, points, folder, mode, fresh, console))
+        sys.exit(run_sweep(read, points, folder, mode, fresh, console, executor == "ray"))
 
 
 def run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,12 @@ def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, console: Co
     )
 
 
-def run_sweep(sweep: SweepSpec, points: Sequence[Point], out: Path, wandb: Mode, fresh: bool, console: Console) -> int:
-    """Compute, print and write a sweep; 1 if a method failed at some point, else 0."""
+def run_sweep(
+    sweep: SweepSpec, points: Sequence[Point], out: Path, wandb: Mode, fresh: bool, console: Console, ray: bool = False
+) -> int:
+    """Compute, print and write a sweep; 1 if a method failed at some point, else 0. `ray` has Ray compute the cells."""
+    if ray:
+        fresh = _compute_on_ray(points, out, fresh, console)
     with Display(console) as display:
         results = run_points(points, out, display, fresh)
     written = write(sweep, results, out)
@@ -58,6 +63,17 @@ def run_sweep(sweep: SweepSpec, points: Sequence[Point], out: Path, wandb: Mode,
     track_sweep(sweep, results, written, out, wandb)
     console.print(f"\nTables, plots and records: {out}", highlight=False, soft_wrap=True, markup=False)
     return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
+
+
+def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Console) -> bool:
+    """Leave the cells in OUT/cells; whether there is still something to discard."""
+    from harness.sweeps.distributed import compute_cells
+
+    for name in ("points", "cells", "workers") if fresh else ():
+        shutil.rmtree(out / name, ignore_errors=True)
+    with console.status("Computing cells on Ray ..."):
+        compute_cells(points, out, lambda n, total, text: console.print(f"{n:>3}/{total} {text}", markup=False))
+    return False
 
 
 def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) -> int:
