@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from torch.nn.functional import cosine_similarity
 
 from harness.api import Example, FitContext, HarnessError, Method, Personalizer, Position, Task
 from methods.chameleon.ccs import CcsConfig
@@ -225,6 +226,9 @@ def _report_losses(counts: dict[str, float], found: Directions) -> None:
     mean = found.loss.mean(dim=0)
     counts["layer_ties"] = found.layer_ties
     counts["ccs_loss_min"], counts["ccs_loss_max"] = float(mean.min()), float(mean.max())
+    edited = found.neutral.any(dim=-1)
+    overlap = cosine_similarity(found.personal, found.neutral, dim=-1)[edited].abs()
+    counts["direction_cosine"] = float(overlap.mean())  # at 1, strengthening and removing come to removing
     counts["ccs_loss_group_sd"] = float(found.loss.std(dim=0, correction=0).mean())
     for place, layer in enumerate(found.layers, start=1):
         counts[f"layer_{place}"] = layer
