@@ -84,7 +84,7 @@ class Tolerance(_Strict):
     """
 
     answers: dict[str, float] = Field(default_factory=dict)
-    numbers: NonNegativeFloat = 0.02
+    numbers: NonNegativeFloat = 0.001
 
 
 class Baseline(_Strict):

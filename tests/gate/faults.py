@@ -94,7 +94,7 @@ def _(patch):
     _on_layer_edit(patch, first)
 
 
-@fault("edits the prompt, but no generated token", "synthetic", "lamp7", "chameleon")
+@fault("edits the prompt, but no generated token", "variants", "lamp7", "mean_difference")
 def _(patch):
     real = harness.editing._LayerEdit.__call__
 
@@ -104,16 +104,16 @@ def _(patch):
     patch.setattr(harness.editing._LayerEdit, "__call__", only_prompt)
 
 
-@fault("a user is edited by another group's direction", "variants", "lamp7", "chameleon:group_size=5")
+@fault("a user is edited by another group's direction", "variants", "lamp7", "mean_difference:group_size=2")
 def _(patch):
     real = Steering._row
-    patch.setattr(Steering, "_row", lambda self, query: (real(self, query) + 1) % len(self.banks.personal))
+    patch.setattr(Steering, "_row", lambda self, query: (real(self, query) + 1) % len(self.banks.offset))
 
 
 # ---------------------------------------------------------------------------------------------------------- directions
 
 
-@fault("CCS without bias", "synthetic", "lamp7", "chameleon")
+@fault("CCS without bias", "synthetic", "lamp3", "chameleon")
 def _(patch):
     real = torch.optim.AdamW
     patch.setattr(torch.optim, "AdamW", lambda parameters, **settings: real(parameters[:1], **settings))
@@ -178,7 +178,7 @@ def _(patch):
     patch.setattr(BudgetClock, "steps", lambda self, items, reserve=0.0: iter(items))
 
 
-@fault("the budget ignored while training", "short budget", "lamp7", "aloe")
+@fault("the budget ignored while training", "short budget", "lamp7", "aloe:num_epochs=10")
 def _(patch):
     patch.setattr(methods.training, "calibrate", lambda *arguments: 0.0)
     patch.setattr(Deadline, "on_step_end", lambda *arguments, **more: None)
@@ -231,7 +231,7 @@ def _(patch):
 # ---------------------------------------------------------------------------------------------------------- generation
 
 
-@fault("prompts padded on the right", "synthetic", "lamp2", "instruct")
+@fault("prompts padded on the right", "synthetic", "lamp7", "instruct")
 def _(patch):
     def right_padded(model, sequences, pad):
         longest = max(map(len, sequences))
@@ -248,7 +248,7 @@ def _(patch):
     patch.setattr(GenerationMixin, "generate", lambda self, **settings: real(self, **{**settings, "do_sample": True}))
 
 
-@fault("answers in the order of the batches, not of the queries", "synthetic", "lamp2", "instruct")
+@fault("answers in the order of the batches, not of the queries", "synthetic", "lamp7", "instruct")
 def _(patch):
     real = HuggingFaceModel.generate
 
@@ -260,7 +260,7 @@ def _(patch):
     patch.setattr(HuggingFaceModel, "generate", generate)
 
 
-@fault("generates past the end of an answer", "synthetic", "lamp3", "instruct")
+@fault("generates past the end of an answer", "synthetic", "lamp7", "instruct")
 def _(patch):
     patch.setattr(harness.forward, "_until", lambda ids, ends: ids)
 
