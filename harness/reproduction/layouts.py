@@ -31,7 +31,7 @@ def claims_table(tests: Sequence[ClaimTest]) -> Table:
             p_value(test.p_holm),
             "–" if test.minimum_detectable is None else f"{test.minimum_detectable:.2g}",
             "–" if test.reported_gain is None else f"{test.reported_gain:+.3f}",
-            method(test),
+            method(test).removeprefix("the "),
             test.verdict,
         ]
         for test in tests

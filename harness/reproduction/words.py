@@ -27,7 +27,7 @@ def subject(test: ClaimTest) -> str:
 
 def method(test: ClaimTest) -> str:
     """The test's name."""
-    return "Page's trend test" if test.kind == "trend" else "paired permutation test"
+    return "Page's trend test" if test.kind == "trend" else "the paired permutation test"
 
 
 def _at(label: str, tick: str) -> str:
@@ -61,7 +61,7 @@ def _against(test: ClaimTest) -> tuple[bool, float]:
 
 def outcome(test: ClaimTest) -> str:
     """Gain, p, minimum detectable difference and, where there is one, the paper's own gain."""
-    p = f"{p_value(test.p_holm)} by the {method(test)} after Holm over {test.tests}, {test.users} users"
+    p = f"{p_value(test.p_holm)} by {method(test)}, Holm over {test.tests} tests, {test.users} users"
     if test.identical:
         return f"every query scored the same ({p})"
     size = f"Page's L {test.gain:+.4g} from chance" if test.kind == "trend" else f"gain {test.gain:+.3f}"

@@ -53,7 +53,7 @@ def test_a_method_that_is_better_by_far_supports_its_claim(tmp_path):
     assert all(test.gain > 0 and test.p_holm < 0.05 for test in claim.tests)
     text = sentence(claim)
     assert text.startswith('Supported on tiny-llama and these data: "Editing both')
-    assert "after Holm over 8" in text
+    assert "Holm over 8 tests" in text
     assert "minimum detectable" in text
 
 
