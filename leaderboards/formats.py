@@ -43,14 +43,14 @@ def count(value: float | None) -> str:
     return f"{value:.0f}"
 
 
-def size(value: int | None) -> str:
+def size(value: float | None) -> str:
     """Bytes in binary units."""
     if value is None:
         return DASH
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if value >= 2**power:
             return f"{value / 2**power:.3g} {unit}" if value < 1000 * 2**power else f"{value / 2**power:.0f} {unit}"
-    return f"{value} B"
+    return f"{value:.0f} B"
 
 
 def share(value: float | None) -> str:

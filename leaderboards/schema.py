@@ -23,6 +23,7 @@ class Test(_Strict):
     p: float = Field(ge=0, le=1)
     p_holm: float = Field(ge=0, le=1)
     minimum_detectable: float | None = None  # found with 80% power; None where nothing can be said
+    effect_size: float | None = None  # the difference in standard deviations over users
 
 
 class Score(_Strict):
@@ -77,6 +78,7 @@ class Result(_Strict):
     tokens: int = Field(ge=0)  # read and written, fit and evaluation
     peak_memory_bytes: int = Field(ge=0)
     stored_bytes: int | None = Field(ge=0)  # what the fit leaves behind
+    bytes_per_user: float | None = None  # of those, by users served
     task_version: str
     data_fingerprint: str
     method_source: str  # sha256 of the method's code

@@ -54,7 +54,7 @@
         Plot.line(front(points, higher), { x: "cost", y: "score", curve: "step-after", stroke: "var(--muted)", strokeDasharray: "4 3", ariaDescription: "Pareto front" }),
         Plot.ruleX(points, { ...common, y: undefined, y1: "low", y2: "high", strokeOpacity: 0.45, strokeWidth: 1.5 }),
         Plot.dot(points, { ...common, r: 4.5, fill: (p) => (p.ranks ? `var(--${p.kind})` : "var(--page)"), symbol: (p) => ({ control: "diamond", baseline: "square" })[p.kind] ?? "circle", strokeWidth: 1.5 }),
-        Plot.tip(points, Plot.pointer({ x: "cost", y: "score", fill: "var(--raised)", stroke: "var(--line)", title: (p) => `${p.label}\n${metric} ${p.score.toFixed(3)} (${p.low.toFixed(3)} to ${p.high.toFixed(3)})\n${title}: ${format(p.cost)}` })),
+        Plot.tip(points, Plot.pointer({ x: "cost", y: "score", ariaDescription: "tip", lineHeight: 1.35, fill: "var(--raised)", stroke: "var(--line)", title: (p) => `${p.label}\n${metric} ${p.score.toFixed(3)} (${p.low.toFixed(3)} to ${p.high.toFixed(3)})\n${title}: ${format(p.cost)}` })),
       ],
       symbol: { type: "identity" },
     });
@@ -73,7 +73,8 @@
     }
     const edge = width - MARGIN.right + 14;
     const svg = d3.select(plot.tagName === "svg" ? plot : plot.querySelector("svg"));
-    const names = svg.insert("g", "[aria-label=tip]").attr("class", "names");
+    svg.attr("role", "img").selectAll("[aria-label]").attr("aria-label", null); // one picture: its parts have no role
+    const names = svg.insert("g", "[aria-description=tip]").attr("class", "names");
     names.selectAll("path").data(placed).join("path").attr("d", (p) => `M${p.px + 7},${p.py}L${edge - 16},${p.py}L${edge - 4},${p.ly}`);
     names.selectAll("text").data(placed).join("text").attr("x", edge).attr("y", (p) => p.ly).attr("dy", "0.32em")
       .text((p) => (p.label.length > 20 ? `${p.label.slice(0, 19)}…` : p.label)).append("title").text((p) => p.label);

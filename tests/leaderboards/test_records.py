@@ -32,7 +32,10 @@ def test_a_record_holds_the_scores_tests_and_costs_of_the_run(run):
         assert tests == {metric: test["p_holm"] for metric, test in row["vs_instruct"].items()}
         assert kept.tokens == row["tokens_in"] + row["tokens_out"]
     assert [ranking.model_dump() for ranking in found.rankings] == comparison["rankings"]
-    assert result(found, "lamp2", "chameleon").stored_bytes == 100
+    chameleon = next(row for row in comparison["pooled"] if (row["task"], row["method"]) == ("lamp2", "chameleon"))
+    kept = result(found, "lamp2", "chameleon")
+    assert (kept.stored_bytes, kept.bytes_per_user) == (100, chameleon["bytes_per_user"])
+    assert kept.scores["f1"].vs_instruct.effect_size == chameleon["vs_instruct"]["f1"]["effect_size"] is not None
 
 
 def test_kinds_come_from_how_methods_are_registered(run):
@@ -200,8 +203,14 @@ def test_a_file_that_was_cut_short_is_refused(run):
 def test_a_comparison_of_another_specification_is_refused(run):
     folder = run()
     edit(folder / "run.json", lambda values: values["spec"].update(budget=5))
-    with pytest.raises(HarnessError, match="two specifications"):
+    with pytest.raises(HarnessError, match="differ in what they asked for: budget"):
         record(folder)
+
+
+def test_a_comparison_rebuilt_by_a_later_harness_is_taken(run):
+    folder = run()
+    edit(folder / "comparison.json", lambda values: values["spec"].update(added_later=None))
+    assert record(folder).setting.budget_seconds == 60
 
 
 def test_a_row_without_its_cell_is_refused(run):
