@@ -35,9 +35,9 @@ def reproduced(tmp_path_factory):
 
 def test_cells_that_both_need_are_computed_once_as_the_plan_says(reproduced):
     out, chosen, (table, figure) = reproduced
-    assert [plan.new for plan in plans(chosen)] == [len(table.computed), len(figure.computed)] == [12, 16]
-    assert len(set(figure.reused) & set(table.computed)) == 4
-    assert len(list((out / "cells").glob("*/*/*/cell.json"))) == 28
+    assert [plan.new for plan in plans(chosen)] == [len(table.computed), len(figure.computed)] == [12, 24]
+    assert len(set(figure.reused) & set(table.computed)) == 6
+    assert len(list((out / "cells").glob("*/*/*/cell.json"))) == 36
 
 
 def test_each_leaves_its_table_or_figure_and_ordinary_runs(reproduced):
@@ -67,6 +67,6 @@ def test_a_dry_run_computes_nothing_and_says_what_it_would(tmp_path):
     screen = io.StringIO()
     console = Console(file=screen, width=150)
     print_plan(choose("all", "tiny", []), "tiny", tmp_path / "none", console)
-    assert "76 cells" in screen.getvalue()
+    assert "91 cells" in screen.getvalue()
     assert "figure4" in screen.getvalue()
     assert not (tmp_path / "none").exists()
