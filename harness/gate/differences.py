@@ -33,6 +33,26 @@ class ChangedAnswer:
         """Whose query it is."""
         return (self.expected or self.got or Answer("", "", "", "", "")).user
 
+    @property
+    def asked_otherwise(self) -> bool:
+        """Whether the prompt changed."""
+        return bool(self.expected and self.got and self.expected.prompt != self.got.prompt)
+
+    @property
+    def answered_otherwise(self) -> bool:
+        """Whether the output changed, or one side has none."""
+        return not (self.expected and self.got) or self.expected.output != self.got.output
+
+    @property
+    def read_otherwise(self) -> bool:
+        """Whether the same output was read as another answer."""
+        return bool(
+            self.expected
+            and self.got
+            and self.expected.output == self.got.output
+            and self.expected.prediction != self.got.prediction
+        )
+
 
 @dataclass
 class Difference:
@@ -47,15 +67,10 @@ class Difference:
     @property
     def kinds(self) -> set[str]:
         """What shows that the cell differs: names of values, "prompts", "answers", "predictions"."""
-        both = [(change.expected, change.got) for change in self.answers]
         kinds = {value.name for value in self.values}
-        kinds |= {"prompts" for old, new in both if old and new and old.prompt != new.prompt}
-        kinds |= {"answers" for old, new in both if not (old and new) or old.output != new.output}
-        return kinds | {
-            "predictions"
-            for old, new in both
-            if old and new and old.output == new.output and old.prediction != new.prediction
-        }
+        kinds |= {"prompts" for change in self.answers if change.asked_otherwise}
+        kinds |= {"answers" for change in self.answers if change.answered_otherwise}
+        return kinds | {"predictions" for change in self.answers if change.read_otherwise}
 
 
 def compare(
@@ -113,10 +128,7 @@ def _answers(expected: Sequence[Answer], got: Sequence[Answer]) -> Iterator[Chan
 def _tolerable(answers: Sequence[ChangedAnswer]) -> bool:
     """Rounding can change what is generated, but neither what is asked nor how an answer is read."""
     return all(
-        change.expected
-        and change.got
-        and change.expected.output != change.got.output
-        and change.expected.prompt == change.got.prompt
+        change.expected and change.got and change.answered_otherwise and not change.asked_otherwise
         for change in answers
     )
 

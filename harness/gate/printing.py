@@ -35,10 +35,11 @@ def _answers(difference: Difference) -> Iterator[str]:
         return
     users = list(dict.fromkeys(change.user for change in changed))
     named = ", ".join(users[:8]) + (f" and {len(users) - 8} more" if len(users) > 8 else "")
-    prompts = sum(bool(c.expected and c.got and c.expected.prompt != c.got.prompt) for c in changed)
-    asked = f", {prompts} of them asked with another prompt" if prompts else ""
-    yield f"    {len(changed)} of {difference.total} queries answered otherwise{asked}; users {named}"
-    for change in changed[:SHOWN]:
+    answers = [change for change in changed if change.answered_otherwise]
+    prompts = sum(change.asked_otherwise for change in changed)
+    asked = f" and {prompts} prompts" if prompts else ""
+    yield f"    {len(answers)} of {difference.total} answers{asked} changed; users {named}"
+    for change in sorted(changed, key=lambda change: not change.answered_otherwise)[:SHOWN]:
         yield f"      {_what(change)}"
     if len(changed) > SHOWN:
         yield f"      ... and {len(changed) - SHOWN} more"

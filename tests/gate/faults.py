@@ -41,14 +41,15 @@ class Fault:
     name: str
     cells: tuple[str, str, tuple[str, ...]]
     plant: Plant
+    why_unseen: str = ""  # of a fault that the gate does not catch
 
 
 FAULTS: list[Fault] = []
 
 
-def fault(name: str, run: str, task: str, *labels: str) -> Callable[[Plant], Plant]:
+def fault(name: str, run: str, task: str, *labels: str, why_unseen: str = "") -> Callable[[Plant], Plant]:
     def add(plant: Plant) -> Plant:
-        FAULTS.append(Fault(name, (run, task, labels), plant))
+        FAULTS.append(Fault(name, (run, task, labels), plant, why_unseen))
         return plant
 
     return add
@@ -104,7 +105,13 @@ def _(patch):
     patch.setattr(harness.editing._LayerEdit, "__call__", only_prompt)
 
 
-@fault("a user is edited by another group's direction", "variants", "lamp7", "mean_difference:group_size=2")
+@fault(
+    "a user is edited by another group's direction",
+    "variants",
+    "lamp7",
+    "mean_difference:group_size=2",
+    why_unseen="the groups of the synthetic world have directions so alike that no answer changes",
+)
 def _(patch):
     real = Steering._row
     patch.setattr(Steering, "_row", lambda self, query: (real(self, query) + 1) % len(self.banks.offset))
@@ -178,7 +185,7 @@ def _(patch):
     patch.setattr(BudgetClock, "steps", lambda self, items, reserve=0.0: iter(items))
 
 
-@fault("the budget ignored while training", "short budget", "lamp7", "aloe:num_epochs=10")
+@fault("the budget ignored while training", "short budget", "lamp7", "aloe:num_epochs=5")
 def _(patch):
     patch.setattr(methods.training, "calibrate", lambda *arguments: 0.0)
     patch.setattr(Deadline, "on_step_end", lambda *arguments, **more: None)

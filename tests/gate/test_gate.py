@@ -75,7 +75,7 @@ def test_a_cell_that_is_gone_or_new_is_a_difference():
 def test_changed_answers_are_shown_with_their_user():
     text = "\n".join(lines(differences(outcome("abcd"), outcome("abxy"))))
     assert "main / lamp3 / aloe / seed 0" in text
-    assert "2 of 4 queries answered otherwise; users u2, u3" in text
+    assert "2 of 4 answers changed; users u2, u3" in text
     assert 'q2: "c" -> "x"' in text
 
 
