@@ -3,3 +3,4 @@
 from pathlib import Path
 
 TINY_LLAMA = Path(__file__).parent / "tiny-llama"
+TINY_T5 = Path(__file__).parent / "tiny-t5"

@@ -1,4 +1,4 @@
-"""Write the measured half of the embedded model's card: `python -m tasks.synthetic.card tasks/synthetic/tiny-llama`."""
+"""Write the measured half of an embedded model's card: `python -m tasks.synthetic.card tasks/synthetic/tiny-llama`."""
 
 import argparse
 from pathlib import Path

@@ -51,8 +51,12 @@ class Seq2SeqProbe(Probe):
 
     @torch.inference_mode()
     def all_mlp_outputs(self, prompts: Sequence[str]) -> list[torch.Tensor]:
-        """Per layer [prompts, width]: MLP outputs at the start token, the decoder's only token before an answer."""
-        return list(self.mlp_outputs(prompts, [""] * len(prompts), "answer_start").unbind(1))
+        """Per layer [tokens, width]: MLP outputs at the start token and at every token of the greedy answer."""
+        asked = [self._answer_ids(answer)[:-1] for answer in self.answers(prompts)]
+        with self.caught() as states:
+            self._decode(prompts, asked)
+        lengths = torch.tensor([1 + len(answer) for answer in asked])
+        return [layer[torch.arange(layer.shape[1]) < lengths[:, None]] for layer in states]
 
     @property
     def _decoder(self) -> Any:
