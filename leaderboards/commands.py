@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,14 @@ Records = Annotated[Path, typer.Option(help="Folder of the records, to be kept u
 RECORDS = Path("leaderboards/records")
 
 
+class WandbMode(StrEnum):
+    """How W&B is used."""
+
+    disabled = "disabled"
+    offline = "offline"
+    online = "online"
+
+
 @app.command()
 def add(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="The --out of finished comparisons.")],
@@ -24,13 +33,18 @@ def add(
         int, typer.Option(min=0, help="Answers kept per method and task; they hold what users wrote, 0 keeps none.")
     ] = 3,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite another result of the same run.")] = False,
+    wandb: Annotated[
+        WandbMode, typer.Option(help="Log the record as an artifact made from the run's: offline or online.")
+    ] = WandbMode.disabled,
 ) -> None:
     """Write a run's record. Adding the same run again changes nothing."""
+    from leaderboards.lineage import log_record
     from leaderboards.recording import add as add_run
 
     for run in runs:
         path, outcome = add_run(run, records, samples, replace)
         typer.echo(f"{outcome}: {path}")
+        log_record(path, run, wandb.value)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
+from harness.reporting.anytime import read_fits
 from harness.results import Store
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["disabled", "offline", "online"]
 PROJECT = "personalization-harness"
-_RECORDS = ("run.json", "comparison.*", "cells/*/*/*/cell.json", "cells/*/*/*/samples.parquet")
+_RECORDS = ("run.json", "comparison.*", "users.csv", "cells/*/*/*/*.json", "cells/*/*/*/samples.parquet")
 
 
 def require_mode(text: str) -> Mode:
@@ -33,7 +35,7 @@ def require_mode(text: str) -> Mode:
 
 
 def track(comparison: Comparison, out: Path, mode: Mode, project: str = PROJECT) -> None:
-    """Log a comparison that was written to `out`: table, bar charts, plots, summary, config, and records as artifact.
+    """Log a comparison that was written to `out`: tables, charts, plots, summary, config, and records as artifacts.
 
     Offline runs stand in OUT/wandb, need no account and can be sent later with `wandb sync`. Raises HarnessError if W&B
     refuses; all results are on disk by then.
@@ -103,10 +105,15 @@ def _start(out: Path, mode: Mode, config: dict[str, Any], project: str, kind: st
 
 
 def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
+    import pandas as pd
     import wandb
 
-    frame = comparison.to_pandas()
-    charts: dict[str, Any] = {"comparison": _table(frame)}
+    charts: dict[str, Any] = {
+        "comparison": _table(comparison.to_pandas()),
+        "users": _table(comparison.users_to_pandas()),
+    }
+    if checkpoints := _checkpoints(comparison, out):
+        charts["anytime"] = _table(pd.DataFrame(checkpoints))
     for task, metrics in comparison.higher_is_better.items():
         for metric in metrics:
             charts |= _bars(wandb, comparison, task, metric)
@@ -118,7 +125,7 @@ def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
         run.summary.update({f"{row.task}/{row.label}/{name}": x for name, x in numbers.items() if x is not None})
     data = _data_artifacts(out)
     artifact = wandb.Artifact(
-        f"comparison-{run.id}", type="comparison", metadata={"data": [artifact.name for artifact in data]}
+        _artifact_name(out), type="comparison", metadata={"data": [artifact.name for artifact in data]}
     )
     for path in sorted(path for pattern in _RECORDS for path in out.glob(pattern)):
         artifact.add_file(str(path), name=path.relative_to(out).as_posix())
@@ -126,6 +133,23 @@ def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
         # W&B takes inputs only from its server: offline, the data stands among the outputs and in the metadata.
         run.log_artifact(used) if run.offline else run.use_artifact(used)
     run.log_artifact(artifact)
+
+
+def _artifact_name(out: Path) -> str:
+    """The same for every call on a run's folder: by it, `harness leaderboard add` names what a record was made from."""
+    return f"comparison-{hashlib.sha256((out / 'run.json').read_bytes()).hexdigest()[:8]}"
+
+
+def _checkpoints(comparison: Comparison, out: Path) -> list[dict[str, Any]]:
+    """A line per evaluation of a run with marks; what is not `annealed` stands for no shorter budget."""
+    if not comparison.spec.marks:
+        return []
+    return [
+        {"task": task, "method": fit.label, "seed": fit.seed, **point.model_dump(exclude={"metrics"}), **point.metrics}
+        for task in comparison.spec.tasks
+        for fit in read_fits(Store(out), task)
+        for point in fit.anytime.points
+    ]
 
 
 def _data_artifacts(out: Path) -> list[wandb.Artifact]:

@@ -4,41 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import struct
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import pandas as pd
 import pytest
 from fabricate import compare, filled
+from wandb_files import records, wait_for_exit
 
+from harness.anytime import Anytime, Point
 from harness.api import HarnessError
 from harness.reporting.report import write
 from harness.reporting.tracking import require_mode, track
-
-
-def read(path: Path) -> Iterator[Any]:
-    """Records of a `.wandb` file: a 7-byte header, then a LevelDB log in blocks of 32 KiB."""
-    from wandb.proto import wandb_internal_pb2
-
-    data, position, buffer = path.read_bytes(), 7, b""
-    assert data.startswith(b":W&B")
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, size, kind = struct.unpack("<IHB", data[position : position + 7])
-        if kind == 0 or position + 7 + size > len(data):
-            return
-        buffer += data[position + 7 : position + 7 + size]
-        position += 7 + size
-        if kind in (1, 4):
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(buffer)
-            buffer = b""
-            yield record
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +30,6 @@ def offline(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert not [name for name in os.environ if name.startswith("WANDB_") and name.endswith("_DIR")]
     wait_for_exit(out)
     return out
-
-
-def wait_for_exit(out: Path) -> None:
-    """W&B's own process writes the file, and may still be at it when the run is finished for us."""
-    deadline = time.monotonic() + 30
-    while not records(out, "exit"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
-def records(out: Path, kind: str) -> list[Any]:
-    (path,) = out.glob("wandb/offline-run-*/run-*.wandb")
-    return [getattr(record, kind) for record in read(path) if record.WhichOneof("record_type") == kind]
 
 
 def test_offline_stays_in_the_folder_and_ends_well(offline: Path) -> None:
@@ -119,11 +82,52 @@ def test_what_was_logged_is_what_comparison_json_says(offline: Path) -> None:
             assert bars == {r["method"]: r["metrics"][metric] for r in comparison["pooled"] if r["task"] == task}
 
 
+def test_every_user_has_a_line_that_agrees_with_the_users_file(offline: Path) -> None:
+    (path,) = offline.glob("wandb/offline-run-*/files/media/table/users*.json")
+    table = json.loads(path.read_text())
+    logged = pd.DataFrame(table["data"], columns=table["columns"])
+    written = pd.read_csv(offline / "users.csv", dtype={"user_id": str})
+    assert len(logged) == 2 * 2 * 40
+    assert list(logged["user_id"]) == list(written["user_id"])
+    assert logged["gain"].to_numpy(float) == pytest.approx(written["gain"].to_numpy(float), nan_ok=True)
+
+
+def test_checkpoints_are_logged_as_not_annealed(tmp_path: Path) -> None:
+    store = filled(tmp_path, {"instruct": 0.3, "dpo": 0.9})
+    comparison = compare(store)
+    comparison = comparison.model_copy(update={"spec": comparison.spec.model_copy(update={"marks": (0.5,)})})
+    write(comparison, tmp_path)
+    (record,) = [record for record in store.records() if record.spec.method == "dpo"]
+    points = [
+        Point(mark=30, seconds=31, making=1, samples_used=4, metrics={"accuracy": 0.5}),
+        Point(mark=None, seconds=60, making=0, samples_used=9, metrics={"accuracy": 0.9}, annealed=True),
+    ]
+    text = Anytime(points=points, missing=[]).model_dump_json()
+    (store.cell_dir(record.spec) / "anytime.json").write_text(text)
+    track(comparison, tmp_path, "offline")
+    wait_for_exit(tmp_path)
+    (path,) = tmp_path.glob("wandb/offline-run-*/files/media/table/anytime*.json")
+    table = json.loads(path.read_text())
+    lines = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    assert [(line["method"], line["seconds"], line["accuracy"], line["annealed"]) for line in lines] == [
+        ("dpo", 31, 0.5, False),
+        ("dpo", 60, 0.9, True),
+    ]
+
+
 def test_the_records_are_an_artifact(offline: Path) -> None:
     (artifact,) = [artifact for artifact in records(offline, "artifact") if artifact.type == "comparison"]
     names = {Path(entry.path).name for entry in artifact.manifest.contents}
     assert names == {
-        *("run.json", "cell.json", "samples.parquet", "comparison.json", "comparison.csv", "comparison.md"),
+        *(
+            "run.json",
+            "cell.json",
+            "samples.parquet",
+            "comparison.json",
+            "comparison.csv",
+            "comparison.md",
+            "users.csv",
+        ),
     }
 
 

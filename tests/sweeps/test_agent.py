@@ -11,13 +11,13 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb.sdk.lib.config_util import save_config_file_from_dict
+from wandb_files import records
 
 from harness.api import HarnessError
 from harness.registry import TASKS
 from harness.sweeps.commands import read_arguments
 from harness.sweeps.plan import distinct_cells
 from harness.sweeps.spec import expand, read_sweep, run_spec
-from tests.reporting.test_tracking import records
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "sweeps").glob("*.yaml"))
 AWKWARD = """

@@ -1,16 +1,15 @@
 """A sweep's W&B run, made offline and read back: its table and summary are sweep.json's numbers."""
 
 import json
-import time
 
 import fabricate
 import pytest
+from wandb_files import records, wait_for_exit
 
 from harness.sweeps.report import write
 from harness.sweeps.run import PointResult
 from harness.sweeps.spec import Point, SweepSpec
 from harness.sweeps.tracking import track_sweep
-from tests.reporting.test_tracking import records
 
 SWEEP = SweepSpec(name="depth", parameters={"history": {"values": [1, 4]}})
 
@@ -25,10 +24,7 @@ def logged(tmp_path_factory):
         spec = store.read_run().spec.model_copy(update={"history": history})
         results.append(PointResult(Point({"history": history}, spec), folder, fabricate.compare(store)))
     track_sweep(SWEEP, results, write(SWEEP, results, out), out, "offline")
-    deadline = time.monotonic() + 30
-    while not records(out, "exit"):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_exit(out)
     return out
 
 

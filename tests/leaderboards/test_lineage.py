@@ -1,0 +1,33 @@
+"""Data, run and leaderboard in W&B: each artifact names what it was made from."""
+
+import json
+
+import fabricate
+from typer.testing import CliRunner
+from wandb_files import records, wait_for_exit
+
+from harness.reporting.tracking import track
+from leaderboards.commands import app
+
+
+def test_a_record_names_the_comparison_that_was_logged_and_that_names_its_data(tmp_path):
+    store = fabricate.filled(tmp_path / "run", {"instruct": 0.3, "dpo": 0.9})
+    comparison = fabricate.compare(store)
+    (store.root / "comparison.json").write_text(comparison.model_dump_json())
+    track(comparison, store.root, "offline")
+    wait_for_exit(store.root)
+    logged = {artifact.type: artifact for artifact in records(store.root, "artifact")}
+    arguments = ["add", str(store.root), "--records", str(tmp_path / "records"), "--wandb", "offline"]
+    (tmp_path / "second").mkdir()
+    (store.root / "wandb").rename(tmp_path / "second" / "wandb")
+
+    added = CliRunner().invoke(app, arguments)
+
+    assert added.exit_code == 0, added.output
+    wait_for_exit(store.root)
+    (record,) = records(store.root, "artifact")
+    assert (record.type, json.loads(record.metadata)["comparison"]) == ("leaderboard", logged["comparison"].name)
+    assert json.loads(logged["comparison"].metadata)["data"] == [logged["dataset"].name]
+    assert [entry.path for entry in record.manifest.contents] == [
+        f"{path.name}" for path in (tmp_path / "records").iterdir()
+    ]
