@@ -106,8 +106,6 @@ def _cases(claim: Claim, model: str, sides: Sequence[Side], metrics: Metrics) ->
     else:
         points = [(number, number) for number in range(len(own))]
     for task in own[0].comparison.spec.tasks:
-        if claim.tasks and task not in claim.tasks:
-            continue
         if claim.trend:
             yield Case("trend", model, task, metrics[task][0].name, claim.trend, 0)
             continue

@@ -47,7 +47,7 @@ class Claim(_Strict):
     """What the paper says (`quote`), as comparisons: `better` beats each of `than`, or `trend` improves along the axis.
 
     `at` and `than_at` name points of the axis by number, -1 for the last; without them a claim is about every point,
-    the two sides at the same one. `tasks` narrows it down.
+    the two sides at the same one. Every task that the experiment runs counts.
     """
 
     quote: str
@@ -57,7 +57,6 @@ class Claim(_Strict):
     at: int | None = None
     than_at: int | None = None
     trend: str = ""
-    tasks: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _one_kind(self) -> Claim:
