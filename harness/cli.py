@@ -323,15 +323,25 @@ def _list(registries: dict[str, Registry], as_json: bool) -> None:
         typer.echo(f"{row['name']:<{width}}  {row['kind']:<8}  {row['summary'] or row['target']}")
 
 
+def _add_commands() -> None:
+    """Let plug-ins add commands; one that cannot be imported costs its own commands only."""
+    groups = {info.name: info.typer_instance for info in app.registered_groups}
+    for name in COMMANDS.names():
+        try:
+            commands = COMMANDS.get(name)
+        except HarnessError as error:
+            typer.echo(f"Warning: {error}", err=True)
+            continue
+        if group := groups.get(name):
+            group.add_typer(commands)  # its commands join the group's own
+        else:
+            app.add_typer(commands, name=name)
+
+
 def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2."""
     try:
-        groups = {info.name: info.typer_instance for info in app.registered_groups}
-        for name in COMMANDS.names():
-            if group := groups.get(name):
-                group.add_typer(COMMANDS.get(name))  # its commands join the group's own
-            else:
-                app.add_typer(COMMANDS.get(name), name=name)
+        _add_commands()
         app()
     except HarnessError as error:
         typer.echo(f"Error: {error}", err=True)

@@ -146,3 +146,15 @@ def test_tasks_validate_passes_for_the_registered_tasks():
     assert result.returncode == 0, result.stdout
     assert result.stdout.count(": valid") >= 3
     assert "not checked: lamp4: there is no synthetic data" in result.stdout
+
+
+def test_a_plugin_whose_commands_cannot_be_imported_costs_only_those(tmp_path):
+    metadata = tmp_path / "broken-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[harness.commands]\nbroken = no_such_module:app\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*HARNESS, "presets"], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0
+    assert "tiny" in done.stdout
+    assert "no_such_module:app" in done.stderr

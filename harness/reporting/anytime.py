@@ -81,7 +81,7 @@ def figure(comparison: Comparison, task: str, fits: list[Fit]) -> Figure:
         panel.set_xlim(left=0)
         tidy(panel, metric, higher)
     note = ["filled: the whole fit", "hollow: a checkpoint of it, not annealed"]
-    headline(drawn, f"{task}: what an earlier stop would have given", comparison.spec.model, note)
+    headline(drawn, f"{task}: what an earlier stop would have given", [comparison.spec.model], note)
     legend(drawn, panels[0])
     return drawn
 

@@ -1,4 +1,4 @@
-"""What the line plots and heat maps share: an empty figure, colours, a headline and a legend."""
+"""What all figures share: an empty one, colours, a headline and a legend."""
 
 from __future__ import annotations
 
@@ -46,11 +46,18 @@ def styles(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
     }
 
 
-def headline(figure: Figure, title: str, model: str, notes: Sequence[str] = ()) -> None:
-    """Title and, in small print, what a reader must know; says so if the model is a test instrument."""
-    small = [*notes, *([f"made with {model}, a test instrument"] if model in INSTRUMENTS else [])]
-    figure.suptitle("\n".join([plain(title), ""] if small else [plain(title)]), fontsize=11)
-    figure.text(0.5, 0.985, "\n\n" + plain("; ".join(small)), ha="center", va="top", fontsize=8, color=REFERENCE)
+def headline(figure: Figure, title: str, models: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """Title and, in small print, what a reader must know; says so if a model is a test instrument."""
+    tested = [f"made with {model}, a test instrument" for model in models if model in INSTRUMENTS]
+    small = "; ".join([*notes, *tested])
+    figure.suptitle(f"{plain(title)}\n" if small else plain(title), fontsize=11)
+    below = 1 - 0.046 / figure.get_figheight()  # as far from the title in a tall figure as in a low one
+    figure.text(0.5, below, f"\n\n{plain(small)}", ha="center", va="top", fontsize=8, color=REFERENCE)
+
+
+def direction(metric: str, higher_is_better: bool) -> str:
+    """The label of a metric's axis, which says which way is better."""
+    return f"{metric}  →  better" if higher_is_better else f"better  ←  {metric}"
 
 
 def legend(figure: Figure, axes: Axes) -> None:
@@ -65,7 +72,7 @@ def legend(figure: Figure, axes: Axes) -> None:
 
 def tidy(axes: Axes, metric: str, higher_is_better: bool) -> None:
     """A light grid, and which way is better on the y axis."""
-    axes.set_ylabel(f"{metric}  →  better" if higher_is_better else f"better  ←  {metric}")
+    axes.set_ylabel(direction(metric, higher_is_better))
     axes.grid(color="#eeeeee", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

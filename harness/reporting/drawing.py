@@ -1,4 +1,4 @@
-"""What the figures share: frames, colours, names, marks."""
+"""What the figures of a comparison share: a line per method, its name, colour and mark."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.reporting import canvas
 from harness.reporting.formatting import plain
-from harness.reporting.words import INSTRUMENTS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,29 +28,9 @@ def leaders(comparison: Comparison, task: str, metric: str) -> set[str]:
     return {label for ranking in found for label in (ranking.best, *ranking.tied)}
 
 
-def figure(width: float, height: float) -> Figure:
-    """An empty figure in inches, that draws without a screen."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    empty = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(empty)
-    return empty
-
-
-def headline(drawn: Figure, comparison: Comparison, text: str) -> None:
-    """What is shown, what the colours mean, and whether a test instrument made it."""
-    note = "blue: best, or not told apart from it"
-    if comparison.spec.model in INSTRUMENTS:
-        note += f"; made with {comparison.spec.model}, a test instrument"
-    drawn.suptitle(f"{plain(text)}\n", fontsize=11)
-    below = 1 - 0.046 / drawn.get_figheight()  # as far from the title in a tall figure as in a low one
-    drawn.text(0.5, below, f"\n\n{note}", ha="center", va="top", fontsize=8, color="#555555")
-
-
-def direction(metric: str, higher_is_better: bool) -> str:
-    """The label of a metric's axis."""
-    return f"{metric}  →  better" if higher_is_better else f"better  ←  {metric}"
+def headline(figure: Figure, comparison: Comparison, text: str) -> None:
+    """What is shown, and what the colours mean."""
+    canvas.headline(figure, text, [comparison.spec.model], ["blue: best, or not told apart from it"])
 
 
 def shown_name(row: Row) -> str:

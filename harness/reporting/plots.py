@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.reporting.canvas import canvas, direction
 from harness.reporting.drawing import (
     BASE,
-    direction,
-    figure,
     headline,
     leaders,
     lines,
@@ -62,7 +61,7 @@ def scores(comparison: Comparison, task: str) -> Figure:
     """One panel per metric, one line per method: the score, its interval, and instruct's score as a reference."""
     shown = [row for row in rows(comparison, task) if row.metrics]
     metrics = comparison.higher_is_better[task]
-    drawn = figure(margin(shown) + 3.4 * len(metrics), 1.5 + 0.34 * len(shown))
+    drawn = canvas(margin(shown) + 3.4 * len(metrics), 1.5 + 0.34 * len(shown))
     panels = drawn.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, (metric, higher) in zip(panels, metrics.items(), strict=True):
         best = leaders(comparison, task, metric)
@@ -80,7 +79,7 @@ def costs(comparison: Comparison, task: str) -> Figure:
     """The main metric against fit seconds; the line joins the Pareto front."""
     shown = [row for row in rows(comparison, task) if row.metrics]
     metric, higher = next(iter(comparison.higher_is_better[task].items()))
-    drawn = figure(margin(shown) + 5.0, max(4.6, 1.2 + 0.18 * len(shown)))
+    drawn = canvas(margin(shown) + 5.0, max(4.6, 1.2 + 0.18 * len(shown)))
     axes = drawn.subplots()
     spent = [row.fit_seconds for row in shown if row.fit_seconds >= 1]
     if spent and max(spent) > _SPREAD * min(spent):

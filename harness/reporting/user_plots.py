@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.reporting.canvas import canvas, direction
 from harness.reporting.drawing import (
     BASE,
     LEADER,
     OTHER,
-    direction,
-    figure,
     headline,
     leaders,
     lines,
@@ -36,7 +35,7 @@ def users(comparison: Comparison, task: str) -> Figure:
     shown = [row for row in rows(comparison, task) if row.metrics]
     metric, higher = next(iter(comparison.higher_is_better[task].items()))
     compared = any(row.gain_quartiles for row in shown if row.label != BASELINE)
-    drawn = figure(margin(shown) + 4.4 * (1 + compared), 1.9 + 0.42 * len(shown))
+    drawn = canvas(margin(shown) + 4.4 * (1 + compared), 1.9 + 0.42 * len(shown))
     panels = drawn.subplots(1, 1 + compared, sharey=True, squeeze=False)[0]
     _scores(panels[0], comparison, shown, metric)
     panels[0].set_xlabel(f"{direction(metric, higher)}\nusers; | mean, ▲ mean of the worst tenth")
@@ -56,7 +55,7 @@ def history(comparison: Comparison, task: str) -> Figure:
     shown = [row for row in rows(comparison, task) if row.metrics]
     metric, higher = next(iter(comparison.higher_is_better[task].items()))
     bins, best = history_bins(shown), leaders(comparison, task, metric)
-    drawn = figure(margin(shown) + 2.6 * len(bins), 1.8 + 0.34 * len(shown))
+    drawn = canvas(margin(shown) + 2.6 * len(bins), 1.8 + 0.34 * len(shown))
     panels = drawn.subplots(1, len(bins), sharex=True, sharey=True, squeeze=False)[0]
     for axes, found in zip(panels, bins, strict=True):
         for height, row in enumerate(shown):

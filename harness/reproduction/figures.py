@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.analysis.comparison import BASELINE
-from harness.reporting.formatting import plain
-from harness.reporting.words import INSTRUMENTS
+from harness.reporting.canvas import canvas, headline
 from harness.reproduction.result import Measured, Reproduction
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
         panels.setdefault((row.model, row.task, row.metric), []).append(row)
     columns = 2 if len(panels) > 1 else 1
     lines = -(-len(panels) // columns)
-    figure = _figure(5.0 * columns + 1, 2.9 * lines + 1.4)
+    figure = canvas(5.0 * columns + 1, 2.9 * lines + 1.4)
     grid = figure.subplots(lines, columns, squeeze=False).flat
     fill = {"table": _dots, "lines": _lines, "columns": _bars}[result.layout.kind]
     for axes, ((model, task, metric), rows) in zip(grid, panels.items(), strict=False):
@@ -37,7 +36,7 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in list(grid)[len(panels) :]:
         axes.set_visible(False)
-    _headline(figure, result)
+    headline(figure, result.title, list(result.models))
     _legend(figure)
     return figure
 
@@ -92,21 +91,6 @@ def _bars(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
     axes.set_ylabel(f"improvement over {BASELINE}")
     axes.grid(axis="y", color="#eeeeee", linewidth=0.8)
     axes.set_axisbelow(True)
-
-
-def _figure(width: float, height: float) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _headline(figure: Figure, result: Reproduction) -> None:
-    tested = [model for model in result.models if model in INSTRUMENTS]
-    note = f"\nmade with {', '.join(tested)}: a test instrument, no evidence about real LLMs" if tested else ""
-    figure.suptitle(plain(result.title) + note, fontsize=10)
 
 
 def _legend(figure: Figure) -> None:

@@ -65,7 +65,7 @@ def line_plot(lines: pd.DataFrame, task: str, key: str, order: Sequence[str], mo
             _line(panel, str(label), own, [places[value] for value in own[key]], style)
         _ticks(panel, key, places)
         tidy(panel, metric, bool(shown["higher_is_better"].iloc[0]))
-    headline(figure, f"{task} by {key}", model, [f"bands: 95% intervals over {int(lines['users'].max())} users"])
+    headline(figure, f"{task} by {key}", [model], [f"bands: 95% intervals over {int(lines['users'].max())} users"])
     legend(figure, panels[0])
     return figure
 
@@ -120,7 +120,7 @@ def heat_maps(
     bar = figure.colorbar(image, ax=list(panels[: len(shown)]), shrink=0.9)
     bar.set_label("brighter is better", fontsize=8)
     notes = [f"{m} {number(value)} at every point" for m, value in constant.items() if m not in shown]
-    headline(figure, title, model, notes)
+    headline(figure, title, [model], notes)
     return figure
 
 
