@@ -33,7 +33,7 @@ def select(
     components; "recency" takes the last items of the file; "random" draws, seeded by the text `seed`.
     """
     if strategy == "pca":
-        order = list(np.argsort(-projection_norms(embeddings, k), kind="stable"))
+        order = list(np.argsort(-_to_digits(projection_norms(embeddings, k)), kind="stable"))
     elif strategy == "recency":
         order = list(range(len(items)))[::-1]
     else:
@@ -53,6 +53,11 @@ def projection_norms(embeddings: NDArray[np.float32], k: int) -> NDArray[np.floa
     left, singular, _ = np.linalg.svd(centred, full_matrices=False)
     norms: NDArray[np.float64] = np.linalg.norm(left[:, :k] * singular[:k], axis=1)
     return norms
+
+
+def _to_digits(norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Norms as shares of the largest, to four digits: items as long as each other tie on every processor."""
+    return np.round(norms / norms.max(initial=np.finfo(np.float64).tiny), 4)
 
 
 def drop_least_representative(history: Sequence[HistoryItem]) -> tuple[HistoryItem, ...]:

@@ -67,3 +67,13 @@ def test_an_empty_history_selects_nothing():
     assert select([], np.zeros((0, 3), np.float32), 4, "pca", seed="") == ()
     with pytest.raises(ValueError, match="empty"):
         drop_least_representative([])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rounding_errors_do_not_decide_between_equal_items(seed):
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(4, 8)).astype(np.float32)
+    embeddings = np.repeat(rows, 3, axis=0)  # each text three times over
+    other = embeddings + rng.normal(scale=1e-7, size=embeddings.shape).astype(np.float32)
+    chosen, again = (select(items(12), vectors, 6, "pca", "0") for vectors in (embeddings, other))
+    assert [item.id for item in chosen] == [item.id for item in again]

@@ -107,12 +107,13 @@ def seconds_by_pairs(
 ) -> Callable[[float], float]:
     """How long `find_directions` will take, by the number of pairs (padding included) over all groups.
 
-    A line through a few epochs on noise of two sizes; `elapsed` returns seconds. Counts CCS twice, as a tie between
-    layers needs a second fit.
+    A line through a few epochs on noise of two sizes, the quicker of two trials of each: what else a machine does only
+    adds. `elapsed` returns seconds. Counts CCS twice, as a tie between layers needs a second fit.
     """
     few = _TRIAL_PAIRS
     many = max(2 * few, min(_TRIAL_PAIRS**2, _TRIAL_NUMBERS // (layers * size)))
-    _, low, high = (_trial((1, layers, pairs, size), ccs, device, elapsed) for pairs in (few, few, many))
+    _trial((1, layers, few, size), ccs, device, elapsed)  # the first call allocates and loads
+    low, high = (min(_trial((1, layers, pairs, size), ccs, device, elapsed) for _ in range(2)) for pairs in (few, many))
     slope = max(0.0, high - low) / (many - few)
     return lambda pairs: high + slope * max(0.0, pairs - many)
 

@@ -202,8 +202,8 @@ def test_given_layers_are_taken():
 
 
 def test_the_time_of_the_directions_is_a_line_through_two_trials():
-    # Three trials of 5 epochs: one to warm up, 16 pairs in 1 + 5 s, 256 pairs in 2 + 10 s.
-    ticks = iter([0, 9, 99, 0, 1, 6, 0, 2, 12])
+    # Five trials of 5 epochs: one to warm up, 16 pairs in 1 + 5 s, 256 pairs in 2 + 10 s; of either, one disturbed.
+    ticks = iter([0, 9, 99, 0, 1, 6, 0, 3, 60, 0, 7, 90, 0, 2, 12])
     seconds = seconds_by_pairs(4, 6, QUICK, torch.device("cpu"), lambda: float(next(ticks)))
     few, many = 1 + 2 * 400 * 1, 2 + 2 * 400 * 2
     assert seconds(0) == seconds(256) == many
