@@ -45,6 +45,7 @@ class Case:
     a_point: int
     b: str = ""
     b_point: int = 0
+    over: str = ""
 
 
 def judge(
@@ -109,10 +110,10 @@ def _cases(claim: Claim, model: str, sides: Sequence[Side], metrics: Metrics) ->
         if claim.trend:
             yield Case("trend", model, task, metrics[task][0].name, claim.trend, 0)
             continue
-        for metric in metrics[task]:
+        for metric in metrics[task][:1] if claim.over else metrics[task]:
             for other in claim.than:
                 for here, there in points:
-                    yield Case("pair", model, task, metric.name, claim.better, here, other, there)
+                    yield Case("pair", model, task, metric.name, claim.better, here, other, there, claim.over)
 
 
 def _tests(cases: Sequence[Case], sides: Sequence[Side], metrics: Metrics) -> dict[Case, ClaimTest]:
@@ -129,7 +130,7 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
     if case.kind == "trend":
         return _trend(case, [side for (model, _), side in sorted(sides.items()) if model == case.model], metric)
     here, there = sides[case.model, case.a_point], sides[case.model, case.b_point]
-    a, b = here.scores.get((case.task, case.a)), there.scores.get((case.task, case.b))
+    a, b = _improvement(here, case, case.a, metric), _improvement(there, case, case.b, metric)
     if a is None or b is None:
         return None
     ours, theirs = align(a, b)
@@ -149,6 +150,7 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         a_tick=here.tick,
         b=case.b,
         b_tick=there.tick,
+        over=case.over,
         gain=result.difference if metric.higher_is_better else -result.difference,
         p=result.p,
         p_holm=result.p,
@@ -156,6 +158,16 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         minimum_detectable=detectable if math.isfinite(detectable) else None,
         identical=bool((x == y).all()),
     )
+
+
+def _improvement(side: Side, case: Case, label: str, metric: Metric) -> Scores | None:
+    """What `label` scored, less what the method that the case is `over` scored on the same queries, if it names one."""
+    found, base = side.scores.get((case.task, label)), side.scores.get((case.task, case.over))
+    if not case.over or found is None or base is None:
+        return None if case.over else found
+    ours, theirs = align(found, base)
+    gained = ours.statistics[metric.name] - theirs.statistics[metric.name]
+    return Scores(ours.queries, ours.users, {metric.name: gained})
 
 
 def _trend(case: Case, sides: Sequence[Side], metric: Metric) -> ClaimTest | None:

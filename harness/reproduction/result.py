@@ -59,6 +59,7 @@ class ClaimTest(BaseModel):
     a_tick: str = ""
     b: str = ""
     b_tick: str = ""
+    over: str = ""  # if set, the improvements of a and b on this method are compared
     gain: float
     p: float
     p_holm: float

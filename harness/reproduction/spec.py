@@ -47,7 +47,9 @@ class Claim(_Strict):
     """What the paper says (`quote`), as comparisons: `better` beats each of `than`, or `trend` improves along the axis.
 
     `at` and `than_at` name points of the axis by number, -1 for the last; without them a claim is about every point,
-    the two sides at the same one. Every task that the experiment runs counts.
+    the two sides at the same one. With `over`, what is compared is each side's improvement on that method at the same
+    point, by the first metric alone: it is a mean, so that the improvements of single answers add up to it. Every task
+    that the experiment runs counts.
     """
 
     quote: str
@@ -56,6 +58,7 @@ class Claim(_Strict):
     than: tuple[str, ...] = ()
     at: int | None = None
     than_at: int | None = None
+    over: str = ""
     trend: str = ""
 
     @model_validator(mode="after")
@@ -64,6 +67,8 @@ class Claim(_Strict):
             raise ValueError("give either `trend`, or `better` and `than`")
         if (self.at is None) != (self.than_at is None):
             raise ValueError("give both `at` and `than_at`, or neither")
+        if self.over and self.at is None:
+            raise ValueError("`over` compares two points: give `at` and `than_at`")
         return self
 
 

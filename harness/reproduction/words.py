@@ -22,7 +22,8 @@ def subject(test: ClaimTest) -> str:
     """`chameleon at 100 against chameleon at 1 on lamp2 accuracy`."""
     if test.kind == "trend":
         return f"the trend of {test.a} over the axis on {test.task} {test.metric}"
-    return f"{_at(test.a, test.a_tick)} against {_at(test.b, test.b_tick)} on {test.task} {test.metric}"
+    what = f"{test.task} {test.metric}" + (f", as improvements on {test.over} there" if test.over else "")
+    return f"{_at(test.a, test.a_tick)} against {_at(test.b, test.b_tick)} on {what}"
 
 
 def method(test: ClaimTest) -> str:

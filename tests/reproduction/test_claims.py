@@ -139,3 +139,24 @@ def test_page_s_test_is_two_sided_and_holds_its_level():
     assert 0.025 <= hits <= 0.08
     ties = np.mean([page_trend(rng.integers(0, 2, size=(50, 5)).astype(float))[1] < 0.05 for _ in range(400)])
     assert ties <= 0.08
+
+
+def test_an_improvement_is_measured_against_the_baseline_at_the_same_point(tmp_path):
+    """Both methods gain from a longer history, so Chameleon's improvement on instruct does not."""
+    history = {2: (0.3, 0.5), 4: (0.6, 0.8), 10: (0.6, 0.8)}
+    points = [
+        point(tmp_path / str(items), {"instruct": low, "chameleon": high}, ("lamp2",), 100, history=items)
+        for items, (low, high) in history.items()
+    ]
+    limited, declines = assemble(experiment("figure5"), points, "tiny").claims
+    assert limited.verdict == "undecided"
+    (test,) = limited.tests
+    scores = {
+        side: {row.label: row.value for row in assembled if row.point == side and row.metric == "accuracy"}
+        for assembled in [assemble(experiment("figure5"), points, "tiny").rows]
+        for side in (0, 1)
+    }
+    gains = [scores[side]["chameleon"] - scores[side]["instruct"] for side in (1, 0)]
+    assert test.gain == pytest.approx(gains[0] - gains[1])
+    assert "as improvements on instruct there" in sentence(limited)
+    assert not any(test.over for test in declines.tests)
