@@ -12,6 +12,8 @@ def read(path: Path) -> Iterator[Any]:
     from wandb.proto import wandb_internal_pb2
 
     data, position, buffer = path.read_bytes(), 7, b""
+    if len(data) < position:
+        return  # just begun
     assert data.startswith(b":W&B")
     while position + 7 <= len(data):
         left = 32768 - position % 32768
@@ -39,5 +41,9 @@ def wait_for_exit(out: Path) -> None:
 
 
 def records(out: Path, kind: str) -> list[Any]:
-    (path,) = out.glob("wandb/offline-run-*/run-*.wandb")
-    return [getattr(record, kind) for record in read(path) if record.WhichOneof("record_type") == kind]
+    """What there is of a kind in OUT's only run; nothing while its file is not there yet."""
+    paths = list(out.glob("wandb/offline-run-*/run-*.wandb"))
+    assert len(paths) <= 1
+    return [
+        getattr(record, kind) for path in paths for record in read(path) if record.WhichOneof("record_type") == kind
+    ]

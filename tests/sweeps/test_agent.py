@@ -4,14 +4,13 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb.sdk.lib.config_util import save_config_file_from_dict
-from wandb_files import records
+from wandb_files import records, wait_for_exit
 
 from harness.api import HarnessError
 from harness.registry import TASKS
@@ -104,9 +103,7 @@ def test_a_rendered_command_runs_and_logs_into_the_run_of_the_sweep(tmp_path):
     [folder] = (tmp_path / "runs" / "points" / "points").iterdir()
     comparison = json.loads((folder / "comparison.json").read_text())
     assert comparison["spec"]["history"] == point.spec.history == 2
-    deadline = time.monotonic() + 30
-    while not records(folder, "exit") and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_for_exit(folder)
     [run] = records(folder, "run")
     assert (run.sweep_id, run.run_id) == ("abc", "run1")
     summary = {
