@@ -42,7 +42,7 @@ def joined(results: Sequence[Reproduction], common: Common, printed: Reported, p
     """All experiments, the verdicts first. `pictures` is the pattern of their plots' places, over `{name}`."""
     parts = ["# The paper's experiments, reproduced", markdown(f"The paper: {printed.source}")]
     parts += map(markdown, dict.fromkeys(line for result in results for line in instrument(result)))
-    parts += [_overview(results), markdown(RULE), markdown(_made(results))]
+    parts += [_overview(results), markdown(RULE), _made(results)]
     parts += [page(result, common, printed, pictures.format(name=result.name), level=2).rstrip() for result in results]
     parts += ["## Known deviations from the paper", "\n".join(f"- {markdown(line)}" for line in common.deviations)]
     return "\n\n".join(parts) + "\n"
@@ -83,11 +83,26 @@ def _overview(results: Sequence[Reproduction]) -> str:
 
 
 def _made(results: Sequence[Reproduction]) -> str:
-    machine = results[0].provenance.get("hardware", {})
-    git = results[0].provenance.get("git", {})
     cells = {digest: spent for result in results for digest, spent in result.cells.items()}
-    parts = [f"Made by `harness reproduce {'all' if len(results) > 1 else results[0].name} "]
-    parts.append(f"--preset {results[0].preset}` on {machine.get('processor', 'an unknown processor')}")
-    if git.get("commit"):
-        parts.append(f", commit {str(git['commit'])[:12]}{' with local changes' if git.get('dirty') else ''}")
-    return f"{''.join(parts)}. Fitting and answering took {seconds(sum(cells.values()))} over {len(cells)} cells."
+    machines = {str(result.provenance.get("hardware", {}).get("processor", "unknown")) for result in results}
+    commits = {commit for result in results if (commit := _commit(result.provenance.get("git", {})))}
+    where = f"on {listed(sorted(machines))}" + (f", commit {listed(sorted(commits))}" if commits else "")
+    took = f"Fitting and answering took {seconds(sum(cells.values()))} over {len(cells)} cells."
+    return f"Made by {listed([f'`{command}`' for command in _commands(results)])} {markdown(where)}. {took}"
+
+
+def _commands(results: Sequence[Reproduction]) -> list[str]:
+    """The calls that make these results; those with models of their own are named one by one."""
+    found: dict[tuple[str, ...], list[Reproduction]] = {}
+    for result in results:
+        found.setdefault(tuple(result.models), []).append(result)
+    commands = []
+    for models, own in found.items():
+        names = ["all"] if len(own) > 1 else [own[0].name]
+        columns = f" --models {','.join(models)}" if len(models) > 1 else ""
+        commands += [f"harness reproduce {name} --preset {own[0].preset}{columns}" for name in names]
+    return sorted(commands)
+
+
+def _commit(git: Mapping[str, Any]) -> str:
+    return f"{str(git['commit'])[:12]}{' with local changes' if git.get('dirty') else ''}" if git.get("commit") else ""

@@ -13,7 +13,7 @@ from harness.reproduction.measuring import Side, measure, read_sides, task_metri
 from harness.reproduction.page import joined, page
 from harness.reproduction.reported import reported
 from harness.reproduction.result import Measured, Reproduction
-from harness.reproduction.spec import ExperimentSpec, common
+from harness.reproduction.spec import ExperimentSpec, common, experiments
 from harness.results import CellRecord, Store, replacing, write_text
 from harness.sweeps.run import PointResult, SweepListener, run_points
 from harness.sweeps.spec import Point
@@ -69,6 +69,12 @@ def write(result: Reproduction, folder: Path) -> None:
         pd.DataFrame([_flat(row) for row in result.rows]).to_csv(temporary, index=False)
     write_text(folder / f"{result.name}.md", page(result, names, reported(), f"{result.name}.png"))
     write_text(folder / f"{result.name}.json", result.model_dump_json(indent=1) + "\n")
+
+
+def recorded(out: Path) -> list[Reproduction]:
+    """What OUT holds of the experiments, of this call and of earlier ones, in the paper's order."""
+    paths = [out / spec.name / f"{spec.name}.json" for spec in experiments("all")]
+    return [Reproduction.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
 
 
 def write_joined(results: Sequence[Reproduction], out: Path) -> Path:
