@@ -19,7 +19,7 @@ from harness.reproduction.layouts import LEGEND, main_table
 from harness.reproduction.page import RULE, instrument, setting
 from harness.reproduction.plan import BYTES_PER_CELL, plans, seconds_per_cell
 from harness.reproduction.result import Reproduction
-from harness.reproduction.run import recorded, reproduce, write_docs, write_joined
+from harness.reproduction.run import read_results, reproduce, write_docs, write_joined
 from harness.reproduction.spec import ExperimentSpec, common, experiments
 from harness.reproduction.words import sentence
 from harness.results import Store
@@ -80,7 +80,7 @@ def run_reproduce(
     for result in results:
         print_result(result, console)
     console.print(Text(f"{LEGEND} {RULE}", style="dim"))
-    everything = recorded(out)
+    everything = read_results(out)
     written = [write_joined(everything, out), *([write_docs(everything, docs)] if docs else [])]
     for path in written:
         console.print(f"Written: {path}", highlight=False, soft_wrap=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.reporting.formatting import listed, markdown, seconds
 from harness.reporting.report import markdown_table

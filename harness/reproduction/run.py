@@ -71,7 +71,7 @@ def write(result: Reproduction, folder: Path) -> None:
     write_text(folder / f"{result.name}.json", result.model_dump_json(indent=1) + "\n")
 
 
-def recorded(out: Path) -> list[Reproduction]:
+def read_results(out: Path) -> list[Reproduction]:
     """What OUT holds of the experiments, of this call and of earlier ones, in the paper's order."""
     paths = [out / spec.name / f"{spec.name}.json" for spec in experiments("all")]
     return [Reproduction.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.exists()]

@@ -9,7 +9,7 @@ from harness.reproduction.layouts import main_table
 from harness.reproduction.page import joined, page
 from harness.reproduction.reported import reported
 from harness.reproduction.result import Reproduction
-from harness.reproduction.run import assemble, write, write_docs
+from harness.reproduction.run import assemble, read_results, write, write_docs
 from harness.reproduction.spec import common
 
 EVERYONE = {"instruct": 0.3, "llm_rec": 0.4, "aloe": 0.5, "dpo": 0.5, "chameleon": 0.9}
@@ -123,3 +123,13 @@ def test_documents_point_to_plots_that_are_there(table1, figure4, tmp_path):
     for name in ("table1", "figure4"):
         assert f"(reproduction/{name}.png)" in path.read_text(encoding="utf-8")
         assert {p.suffix for p in (tmp_path / "reproduction").glob(f"{name}.*")} == {".png", ".csv", ".json"}
+
+
+def test_the_joined_page_holds_the_results_of_earlier_calls_and_the_calls_that_made_them(table1, figure4, tmp_path):
+    write(figure4, tmp_path / "figure4")
+    write(table1.model_copy(update={"models": {"tiny-llama": "", "tiny-t5": ""}}), tmp_path / "table1")
+    results = read_results(tmp_path)
+    assert [result.name for result in results] == ["table1", "figure4"]
+    text = joined(results, common(), reported(), "{name}.png")
+    assert "`harness reproduce figure4 --preset tiny`" in text
+    assert "`harness reproduce table1 --preset tiny --models tiny-llama,tiny-t5`" in text
