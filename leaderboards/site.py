@@ -15,7 +15,7 @@ from leaderboards.formats import FILTERS
 from leaderboards.paper import Reported, read_paper
 from leaderboards.recording import read_records
 from leaderboards.schema import Record
-from leaderboards.views import Row, flat, rows, slug
+from leaderboards.views import Row, departures, flat, rows, slug
 
 _HERE = Path(__file__).parent
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
@@ -37,7 +37,7 @@ def render(records: list[Record]) -> dict[str, str]:
     """The pages by file name."""
     source, reported = read_paper()
     table = rows(records)
-    shared = {"source": source, "instruments": INSTRUMENTS}
+    shared = {"source": source, "instruments": INSTRUMENTS, "departures": departures(records)}
     templates = _environment()
     pages = {"index.html": _index(templates, records, table, reported, shared)}
     for label in dict.fromkeys(row.result.label for row in table):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from leaderboards.schema import Record, Result, Score
 
 ALPHA = 0.05
+_SHOWN = ("methods", "tasks", "model", "regime", "budget", "seeds")
 _UNRANKED = ("overran", "failed", "interrupted")
 
 
@@ -67,6 +69,19 @@ def rows(records: Iterable[Record]) -> list[Row]:
     ]
     runs = list(dict.fromkeys(row.record.id for row in placed))
     return sorted(placed, key=lambda row: (row.result.task, runs.index(row.record.id), _quality(row)))
+
+
+def departures(records: Iterable[Record]) -> dict[str, str]:
+    """By record, the settings in which its run departs from most others, but for those that every row shows anyway."""
+    settings = {record.id: flat(record.setting.everything) for record in records}
+    keys = [key for key in dict.fromkeys(key for own in settings.values() for key in own) if key not in _SHOWN]
+    usual = {key: Counter(str(own.get(key)) for own in settings.values()).most_common(1)[0][0] for key in keys}
+    return {
+        name: ", ".join(
+            f"{key.removeprefix('overrides.')} {own.get(key)}" for key in keys if str(own.get(key)) != usual[key]
+        )
+        for name, own in settings.items()
+    }
 
 
 def slug(label: str) -> str:

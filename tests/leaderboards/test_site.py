@@ -18,7 +18,7 @@ from harness.api import HarnessError
 from leaderboards import paper
 from leaderboards.recording import add, read_records, record
 from leaderboards.site import build, render
-from leaderboards.views import flat, slug
+from leaderboards.views import departures, flat, slug
 
 HARNESS = (Path(sys.executable).with_name("harness"),)
 
@@ -223,3 +223,19 @@ def test_serve_shows_the_site_until_interrupted(run, tmp_path):
         server.send_signal(signal.SIGINT)
         out, err = server.communicate(timeout=10)
     assert (server.returncode, out, err) == (0, "Stopped.\n", "")
+
+
+def test_rows_say_in_what_their_run_departs_from_the_others(run, tmp_path):
+    records = tmp_path / "records"
+    for name, history in (("a", 10), ("b", 10), ("c", 4)):
+        folder = run(name)
+        for file in (folder / "run.json", folder / "comparison.json"):
+            content = json.loads(file.read_text())
+            content["spec"] |= {"history": history, "data": name}
+            file.write_text(json.dumps(content))
+        add(folder, records)
+    found = read_records(records)
+    shown = {one.setting.data: departures(found)[one.id] for one in found}
+    assert shown["c"].endswith("history 4")
+    assert "history" not in shown["a"] + shown["b"]
+    assert "history 4" in render(found)["index.html"]
