@@ -22,7 +22,12 @@ def log_record(record: Path, run_folder: Path, mode: Mode) -> None:
     comparison = f"comparison-{hashlib.sha256((run_folder / 'run.json').read_bytes()).hexdigest()[:8]}"
     settings = wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_job_creation=True)
     with wandb.init(
-        project=PROJECT, job_type="leaderboard", dir=str(run_folder), mode=mode, save_code=False, settings=settings
+        project=PROJECT,
+        job_type="leaderboard",
+        dir=str(run_folder.resolve()),
+        mode=mode,
+        save_code=False,
+        settings=settings,
     ) as run:
         artifact = wandb.Artifact(f"leaderboard-{record.stem}", type="leaderboard", metadata={"comparison": comparison})
         artifact.add_file(str(record), name=record.name)

@@ -55,7 +55,7 @@ def logged(
     if mode == "online":
         _require_key()
     try:
-        with _folders(out / "wandb"), _start(out, mode, config, project, kind) as run:
+        with _folders(out.resolve() / "wandb"), _start(out, mode, config, project, kind) as run:
             yield run
     except wandb.errors.Error as error:
         raise HarnessError(
@@ -94,7 +94,7 @@ def _start(out: Path, mode: Mode, config: dict[str, Any], project: str, kind: st
     return wandb.init(
         project=project,
         name=out.resolve().name,
-        dir=str(out),
+        dir=str(out.resolve()),  # a process of W&B that was there before may stand in another folder
         mode=mode,
         config=config,
         job_type=kind,
