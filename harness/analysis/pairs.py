@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 
 from harness.analysis import stats
@@ -21,6 +21,19 @@ class Entry:
 
     row: Row
     scores: Scores | None
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What `PairTest` says of two sets of answers, whatever they are called and before Holm."""
+
+    difference: float
+    p: float
+    queries: int
+    users: int
+    minimum_detectable: float | None
+    effect_size: float | None
+    identical: bool
 
 
 def run_tests(entries: Sequence[Entry], metrics: Metrics, others: bool = True) -> list[PairTest]:
@@ -65,28 +78,37 @@ def _family(pairs: Sequence[tuple[Entry, Entry]], metrics: Metrics) -> list[Pair
 
 def _pair(a: Entry, b: Entry, metric: Metric, size: int) -> list[PairTest]:
     """The test of two rows, or none if they share no query."""
-    if a.scores is None or b.scores is None:
+    found = paired(a.scores, b.scores, metric, size) if a.scores is not None and b.scores is not None else None
+    if found is None:
         return []
-    ours, theirs = align(a.scores, b.scores)
+    return [
+        PairTest(
+            task=a.row.task,
+            metric=metric.name,
+            a=a.row.label,
+            b=b.row.label,
+            p_holm=found.p,
+            tests=size,
+            **asdict(found),
+        )
+    ]
+
+
+def paired(a: Scores, b: Scores, metric: Metric, size: int) -> Paired | None:
+    """a against b on the queries that both answered, one of `size` tests that share Holm; None if they share none."""
+    ours, theirs = align(a, b)
     if not len(ours.queries):
-        return []
+        return None
     x, y = ours.statistics[metric.name], theirs.statistics[metric.name]
     result = stats.paired_test(x, y, ours.users, metric.value)
     detectable = stats.minimum_detectable_difference(x, y, ours.users, metric.value, alpha=ALPHA / size)
     effect = stats.effect_size(x, y, ours.users, metric.value)
-    test = PairTest(
-        task=a.row.task,
-        metric=metric.name,
-        a=a.row.label,
-        b=b.row.label,
+    return Paired(
         difference=result.difference,
         p=result.p,
-        p_holm=result.p,
         queries=len(ours.queries),
         users=result.users,
         minimum_detectable=detectable if math.isfinite(detectable) else None,
         effect_size=effect if math.isfinite(effect) else None,
         identical=bool((x == y).all()),
-        tests=size,
     )
-    return [test]

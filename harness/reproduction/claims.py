@@ -14,7 +14,6 @@ A claim is supported if all its comparisons are, not supported if any is not, an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from harness.analysis import stats
 from harness.analysis.comparison import ALPHA
-from harness.analysis.pairs import Metrics
+from harness.analysis.pairs import Metrics, paired
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
 from harness.reproduction.measuring import Side
@@ -133,14 +132,11 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
     a, b = _improvement(here, case, case.a, metric), _improvement(there, case, case.b, metric)
     if a is None or b is None:
         return None
-    ours, theirs = align(a, b)
-    if not len(ours.queries):
+    found = paired(a, b, metric, size)
+    if found is None:
         return None
-    x, y = ours.statistics[metric.name], theirs.statistics[metric.name]
-    result = stats.paired_test(x, y, ours.users, metric.value)
-    detectable = stats.minimum_detectable_difference(x, y, ours.users, metric.value, alpha=ALPHA / size)
-    if stats.smallest_p(result.users) * size >= ALPHA:
-        detectable = math.nan  # so few users that no difference whatever could be significant
+    # With so few users no difference whatever could be significant.
+    hopeless = stats.smallest_p(found.users) * size >= ALPHA
     return ClaimTest(
         kind="pair",
         model=case.model,
@@ -151,12 +147,12 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         b=case.b,
         b_tick=there.tick,
         over=case.over,
-        gain=result.difference if metric.higher_is_better else -result.difference,
-        p=result.p,
-        p_holm=result.p,
-        users=result.users,
-        minimum_detectable=detectable if math.isfinite(detectable) else None,
-        identical=bool((x == y).all()),
+        gain=found.difference if metric.higher_is_better else -found.difference,
+        p=found.p,
+        p_holm=found.p,
+        users=found.users,
+        minimum_detectable=None if hopeless else found.minimum_detectable,
+        identical=found.identical,
     )
 
 

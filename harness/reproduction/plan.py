@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.reproduction.spec import ExperimentSpec
 from harness.results import CellRecord
-from harness.sweeps.plan import planned_cells
+from harness.sweeps.plan import distinct_cells
 from harness.sweeps.spec import Point
 
 BYTES_PER_CELL = 650_000  # measured with 400 queries: a copy in the pool and one in each point, plots besides
@@ -30,7 +30,7 @@ def plans(chosen: Sequence[tuple[ExperimentSpec, Sequence[Point]]]) -> list[Plan
     known: dict[str, float] = {}
     found = []
     for spec, points in chosen:
-        own = {key: budget for point in points for key, budget in planned_cells(point.spec)}
+        own = distinct_cells(points)
         new = {key: budget for key, budget in own.items() if key not in known}
         known |= new
         found.append(Plan(spec.name, len(points), len(own), len(new), sum(new.values())))

@@ -55,9 +55,9 @@ def run_sweep(
 ) -> int:
     """Compute, print and write a sweep; 1 if a method failed at some point, else 0. `ray` has Ray compute the cells."""
     if ray:
-        fresh = _compute_on_ray(points, out, fresh, console)
+        _compute_on_ray(points, out, fresh, console)
     with Display(console) as display:
-        results = run_points(points, out, display, fresh)
+        results = run_points(points, out, display, fresh and not ray)
     written = write(sweep, results, out)
     print_results(results, written, console)
     track_sweep(sweep, results, written, out, wandb)
@@ -65,15 +65,14 @@ def run_sweep(
     return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
 
 
-def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Console) -> bool:
-    """Leave the cells in OUT/cells; whether there is still something to discard."""
+def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Console) -> None:
+    """Leave the cells in OUT/cells; `fresh` discards what was there."""
     from harness.sweeps.distributed import compute_cells
 
     for name in ("points", "cells", "workers") if fresh else ():
         shutil.rmtree(out / name, ignore_errors=True)
     with console.status("Computing cells on Ray ..."):
         compute_cells(points, out, lambda n, total, text: console.print(f"{n:>3}/{total} {text}", markup=False))
-    return False
 
 
 def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) -> int:
