@@ -14,7 +14,7 @@ import pandas as pd
 from rich.console import Console
 
 from harness import compare
-from harness.progress import Display
+from harness.running.progress import Display
 
 TRAINED = [f"learning_rate={rate},num_epochs={epochs}" for rate in (3e-3, 1e-2, 3e-2) for epochs in (1, 3)]
 GRID: dict[str, list[str]] = {

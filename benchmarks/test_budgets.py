@@ -9,11 +9,11 @@ from itertools import cycle, islice
 import pytest
 
 from harness.api import Example, User
-from harness.clock import BudgetClock
-from harness.context import Context
-from harness.lm import load
+from harness.model.lm import load
 from harness.registry import MODELS, TASKS
-from harness.resolve import build_method, resolve
+from harness.running.clock import BudgetClock
+from harness.running.context import Context
+from harness.specs.resolve import build_method, resolve
 from tasks.synthetic.world import synthetic_user
 
 METHODS = ("aloe", "chameleon", "dpo", "llm_rec")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from harness.api import Edits
-from harness.lm import load
+from harness.model.lm import load
 from harness.registry import MODELS, TASKS
 from tasks.synthetic.world import synthetic_user
 

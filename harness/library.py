@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.comparison import Comparison
-from harness.experiment import Experiment, Listener
-from harness.progress import Quiet
-from harness.reporting.report import build, write
+from harness.reporting.comparison_report import build, write
 from harness.reporting.tracking import Mode, require_mode, track
-from harness.resolve import resolve
-from harness.results import Store
-from harness.spec import RunSpec, parse_budget
+from harness.results.store import Store
+from harness.running.experiment import Experiment, Listener
+from harness.running.progress import Quiet
+from harness.specs.resolve import resolve
+from harness.specs.run_spec import RunSpec, parse_budget
 
 
 def compare(
@@ -34,10 +34,10 @@ def compare(
 ) -> Comparison:
     """Fit and evaluate `methods` on `tasks` (default: the preset's) under one budget per cell, and compare them.
 
-    `budget` is text such as "20m", or seconds. `settings` are further fields of `harness.spec.RunSpec`: model, data,
-    split, users, limit, regime, eval_history, group_size, history, device, dtype, batch_size, ... `out` defaults to a
-    dated folder under runs/; finished cells in it are not computed again. Raises HarnessError for what the caller can
-    mend; a method that fails does not raise, it is a row with status "failed".
+    `budget` is text such as "20m", or seconds. `settings` are further fields of `harness.specs.run_spec.RunSpec`:
+    model, data, split, users, limit, regime, eval_history, group_size, history, device, dtype, batch_size, ... `out`
+    defaults to a dated folder under runs/; finished cells in it are not computed again. Raises HarnessError for what
+    the caller can mend; a method that fails does not raise, it is a row with status "failed".
     """
     seconds = parse_budget(budget) if isinstance(budget, str) else budget
     chosen = {**settings, "budget": seconds, "seeds": None if seeds is None else tuple(seeds)}

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.anytime import Checkpoints
 from harness.api import HistoryItem, Method, Personalizer, Query, Task, User
-from harness.clock import BudgetClock
-from harness.context import Context
-from harness.toys import ToyTask, toy_model, toy_queries, toy_user, toy_users
+from harness.conformance.toys import ToyTask, toy_model, toy_queries, toy_user, toy_users
+from harness.running.checkpoints import Checkpoints
+from harness.running.clock import BudgetClock
+from harness.running.context import Context
 
 if TYPE_CHECKING:
-    from harness.lm import HuggingFaceModel
+    from harness.model.lm import HuggingFaceModel
 
 AMPLE = 3600.0  # seconds
 CANARY = "Zanzibar"

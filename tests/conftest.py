@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from harness.lm import HuggingFaceModel
+    from harness.model.lm import HuggingFaceModel
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -18,7 +18,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Writes a tiny model of a kind ("llama", "mistral", "qwen2", "gpt2", "t5"), once, and gives its folder."""
-    from tiny_models import write_model
+    from tests.tiny_models import write_model
 
     root = tmp_path_factory.mktemp("models")
 
@@ -32,7 +32,7 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
 @pytest.fixture(params=["llama", "mistral", "qwen2", "gpt2", "t5"])
 def any_lm(request: pytest.FixtureRequest, model_folder: Callable[[str], Path]) -> HuggingFaceModel:
     """One test per architecture."""
-    from harness.lm import load
+    from harness.model.lm import load
 
     return load(str(model_folder(request.param)))
 
@@ -40,7 +40,7 @@ def any_lm(request: pytest.FixtureRequest, model_folder: Callable[[str], Path]) 
 @pytest.fixture
 def llama(model_folder: Callable[[str], Path]) -> HuggingFaceModel:
     """The commonest architecture, where one is enough."""
-    from harness.lm import load
+    from harness.model.lm import load
 
     return load(str(model_folder("llama")))
 

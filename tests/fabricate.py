@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparing import compare as compare_cells
-from harness.analysis.comparing import read_cells
+from harness.analysis.build_comparison import compare as compare_cells
+from harness.analysis.build_comparison import read_cells
 from harness.analysis.comparison import Comparison
 from harness.analysis.scores import score
 from harness.api import Metric
-from harness.results import CellRecord, RunRecord, Status, Store, write_text
-from harness.spec import CellSpec, RunSpec, parse_methods
+from harness.results.store import CellRecord, RunRecord, Status, Store, write_text
+from harness.specs.run_spec import CellSpec, RunSpec, parse_methods
 
 HISTORY = (0, 1, 4, 16, 64, 65)  # items of one user after the other
 LABELS = ("comedy", "classic", "sci-fi")

@@ -13,8 +13,8 @@ from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from harness import compare
 from harness.api import HarnessError
-from harness.progress import Quiet
-from harness.results import Store
+from harness.results.store import Store
+from harness.running.progress import Quiet
 
 SETTINGS = {
     "methods": "instruct,llm_rec,chameleon",
@@ -27,7 +27,7 @@ COMMAND = [
     *(
         sys.executable,
         "-c",
-        "from harness.cli import main; main()",
+        "from harness.commands.app import main; main()",
         "compare",
         "--methods",
         "instruct,llm_rec,chameleon",

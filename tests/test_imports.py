@@ -36,6 +36,6 @@ def test_the_engine_imports_no_plugin():
 
 def test_the_contracts_import_nothing_heavy():
     heavy = "{'torch', 'numpy', 'transformers', 'pandas'}"
-    code = f"import sys, harness.api, harness.cli; print(sorted({heavy} & set(sys.modules)))"
+    code = f"import sys, harness.api, harness.commands.app; print(sorted({heavy} & set(sys.modules)))"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == "[]"

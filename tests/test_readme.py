@@ -40,7 +40,7 @@ def run(environment, *command):
 
 
 def test_the_example_method_is_listed_with_its_docstring(environment):
-    listed = run(environment, sys.executable, "-c", "from harness.cli import main; main()", "methods")
+    listed = run(environment, sys.executable, "-c", "from harness.commands.app import main; main()", "methods")
     assert re.search(r"reminder +method +Reminds the model of its user\.", listed)
 
 
@@ -51,7 +51,7 @@ def test_the_example_method_passes_the_conformance_suite(environment):
 def test_the_commands_of_the_readme_exist():
     from typer.main import get_command
 
-    from harness.cli import app
+    from harness.commands.app import app
     from harness.registry import COMMANDS
 
     known = {*get_command(app).commands, *COMMANDS.names()}

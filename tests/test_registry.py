@@ -4,7 +4,7 @@ import pytest
 
 from harness.api import HarnessError
 from harness.registry import CONTROLS, METHODS, MODELS, PRESETS, TASKS, Registry, method_class, preset
-from harness.resolve import build_method, expand_methods, resolve
+from harness.specs.resolve import build_method, expand_methods, resolve
 
 
 def test_the_five_methods_and_seven_tasks_are_registered():

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from harness.results import Status
-from harness.spec import SCHEMA_VERSION, RunSpec, join_label
+from harness.results.store import Status
+from harness.specs.run_spec import SCHEMA_VERSION, RunSpec, join_label
 
 if TYPE_CHECKING:
     import pandas as pd

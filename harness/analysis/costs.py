@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from harness.analysis.comparison import Row
-from harness.analysis.pairs import Entry, Metrics
+from harness.analysis.paired_tests import Entry, Metrics
 from harness.api import Metric
-from harness.results import CellRecord
+from harness.results.store import CellRecord
 
 
 def storage(records: Sequence[CellRecord]) -> dict[str, Any]:

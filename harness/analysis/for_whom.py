@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.analysis import stats
 from harness.analysis.comparison import BASELINE, HistoryBin, UserScore
-from harness.analysis.pairs import Entry, Metrics
+from harness.analysis.paired_tests import Entry, Metrics
 from harness.analysis.scores import Scores, align, take
 from harness.api import Metric
 

@@ -7,16 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import BASELINE
+from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import listed, plain
-from harness.reporting.words import INSTRUMENTS
-from harness.results import replacing
+from harness.results.store import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+# Okabe and Ito's colour-blind palette, and greys
+BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"
+GREY = "#767676"
 REFERENCE = "#555555"  # the baseline's dashed line
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito's
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, "#000000")
 _MARKERS = "osD^vPX"
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LEADER, OTHER, BASE = "#0072B2", "#767676", "#D55E00"  # blue and vermilion of Okabe and Ito's colour-blind palette
+LEADER, OTHER, BASE = canvas.BLUE, canvas.GREY, canvas.VERMILION
 _WIDTH = 60  # characters of a method's name before its middle is cut
 
 

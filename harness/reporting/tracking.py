@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
-from harness.reporting.anytime import read_fits
-from harness.results import Store
+from harness.reporting.anytime_plots import read_fits
+from harness.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import BASELINE, Comparison, Row
 from harness.reporting.canvas import canvas, direction
+from harness.reporting.comparison_tables import history_bins, history_range
 from harness.reporting.drawing import (
     BASE,
     LEADER,
@@ -20,7 +21,6 @@ from harness.reporting.drawing import (
     style,
 )
 from harness.reporting.formatting import share
-from harness.reporting.tables import history_bins, history_range
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

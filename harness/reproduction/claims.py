@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 
 from harness.analysis import stats
 from harness.analysis.comparison import ALPHA
-from harness.analysis.pairs import Metrics, paired
+from harness.analysis.paired_tests import Metrics, paired
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
+from harness.reproduction.experiment_spec import Claim, ExperimentSpec
 from harness.reproduction.measuring import Side
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import ClaimResult, ClaimTest, Verdict
-from harness.reproduction.spec import Claim, ExperimentSpec
 
 
 @dataclass(frozen=True)

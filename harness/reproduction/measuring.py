@@ -8,18 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.analysis import stats
-from harness.analysis.comparing import read_cells
+from harness.analysis.build_comparison import read_cells
 from harness.analysis.comparison import BASELINE, Comparison, Row
-from harness.analysis.pairs import Metrics
+from harness.analysis.paired_tests import Metrics
 from harness.analysis.scores import Scores, align, pool
 from harness.api import Metric
 from harness.registry import TASKS
+from harness.reproduction.experiment_spec import Column, Layout
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Bounds, Measured
-from harness.reproduction.spec import Column, Layout
-from harness.results import CellRecord, Store
-from harness.spec import format_value
-from harness.sweeps.run import PointResult
+from harness.results.store import CellRecord, Store
+from harness.specs.run_spec import format_value
+from harness.sweeps.points import PointResult
 
 
 @dataclass(frozen=True)

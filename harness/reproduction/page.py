@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.reporting.comparison_report import markdown_table
+from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import listed, markdown, seconds
-from harness.reporting.report import markdown_table
-from harness.reporting.words import INSTRUMENTS
-from harness.reproduction.layouts import LEGEND, claims_table, costs_table, main_table
+from harness.reproduction.experiment_spec import Common
+from harness.reproduction.paper_layouts import LEGEND, claims_table, costs_table, main_table
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Reproduction
-from harness.reproduction.spec import Common
-from harness.reproduction.words import sentence
+from harness.reproduction.verdicts import sentence
 
 RULE = (
     "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "

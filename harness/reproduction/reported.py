@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness.registry import REPORTED
-from harness.spec import join_label
+from harness.specs.run_spec import join_label
 
 PAPER = "paper"
 Key = tuple[str, str, str, str, str]  # experiment, task, metric, model, label

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from harness.reproduction.spec import Layout
-from harness.results import Status
+from harness.reproduction.experiment_spec import Layout
+from harness.results.store import Status
 
 Verdict = Literal["supported", "not supported", "undecided"]
 Bounds = tuple[float, float]

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from harness.api import HarnessError
-from harness.spec import RunSpec
-from harness.sweeps.plan import planned_cells
-from harness.sweeps.spec import Point
+from harness.specs.run_spec import RunSpec
+from harness.sweeps.planned_cells import planned_cells
+from harness.sweeps.sweep_spec import Point
 
 DEATHS = 2  # how often a cell is begun again, on a fresh budget, after its worker died
 
@@ -63,10 +63,10 @@ def distinct_jobs(points: Sequence[Point]) -> dict[str, RunSpec]:
 
 def compute(spec: str, out: str, key: str, threads: int) -> str:
     """What a worker does: one cell, in a folder of its own that survives the worker, shared through the pool."""
-    from harness.commands import quieten_libraries
-    from harness.experiment import Experiment
-    from harness.progress import Quiet
-    from harness.results import Store
+    from harness.commands.terminal import quieten_libraries
+    from harness.results.store import Store
+    from harness.running.experiment import Experiment
+    from harness.running.progress import Quiet
 
     quieten_libraries()
     torch.set_num_threads(threads)  # Ray gives its workers as many as they have processors

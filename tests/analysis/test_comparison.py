@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fabricate import METRICS, compare, filled, record, run_spec, samples, store
 
-from harness.analysis.comparing import compare as compare_cells
+from harness.analysis.build_comparison import compare as compare_cells
 from harness.analysis.comparison import Comparison, PairTest, Row
+from tests.fabricate import METRICS, compare, filled, record, run_spec, samples, store
 
 TWO = {"instruct": 0.2, "dpo": 0.9}
 CONTRACT = (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import simulation
+
+from tests.analysis import simulation
 
 DRAWS = 1000
 MAE = simulation.true_mae()

@@ -6,7 +6,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from fabricate import F1, LABELS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
@@ -15,6 +14,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.analysis import stats
+from tests.fabricate import F1, LABELS
 
 USERS = np.arange(40)
 

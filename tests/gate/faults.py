@@ -9,12 +9,12 @@ import pytest
 import torch
 from transformers import GenerationMixin
 
-import harness.cell
-import harness.context
-import harness.editing
-import harness.forward
-import harness.lm
-import harness.preparation
+import harness.model.editing
+import harness.model.forward
+import harness.model.lm
+import harness.running.cell
+import harness.running.context
+import harness.running.preparation
 import methods.aloe
 import methods.chameleon.directions
 import methods.dpo
@@ -22,9 +22,9 @@ import methods.training
 import methods.weights
 import tasks.metrics
 from harness.api import Example
-from harness.clock import BudgetClock
-from harness.lm import HuggingFaceModel
-from harness.preparation import FitPool
+from harness.model.lm import HuggingFaceModel
+from harness.running.clock import BudgetClock
+from harness.running.preparation import FitPool
 from methods.chameleon.ccs import Probe
 from methods.chameleon.steering import Steering
 from methods.deadline import Deadline
@@ -59,17 +59,17 @@ def fault(name: str, run: str, task: str, *labels: str, why_unseen: str = "") ->
 
 
 def _on_edits(patch: pytest.MonkeyPatch, change: Callable[[Any, int], Any]) -> None:
-    real = harness.lm.edited
+    real = harness.model.lm.edited
     patch.setattr(
-        harness.lm,
+        harness.model.lm,
         "edited",
         lambda mlps, edits, rows=None: real(mlps, None if edits is None else change(edits, len(mlps)), rows),
     )
 
 
 def _on_layer_edit(patch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> None:
-    real = harness.editing._layer_edit
-    patch.setattr(harness.editing, "_layer_edit", lambda *arguments: change(real(*arguments)))
+    real = harness.model.editing._layer_edit
+    patch.setattr(harness.model.editing, "_layer_edit", lambda *arguments: change(real(*arguments)))
 
 
 @fault("the edit's sign", "synthetic", "lamp7", "chameleon")
@@ -97,12 +97,12 @@ def _(patch):
 
 @fault("edits the prompt, but no generated token", "variants", "lamp7", "mean_difference")
 def _(patch):
-    real = harness.editing._LayerEdit.__call__
+    real = harness.model.editing._LayerEdit.__call__
 
     def only_prompt(self, module, args, output):
         return output if output.shape[1] == 1 else real(self, module, args, output)
 
-    patch.setattr(harness.editing._LayerEdit, "__call__", only_prompt)
+    patch.setattr(harness.model.editing._LayerEdit, "__call__", only_prompt)
 
 
 @fault(
@@ -201,24 +201,24 @@ def _(patch):
         best = min(history, key=lambda item: item.rank)
         return tuple(item for item in history if item is not best)
 
-    patch.setattr(harness.context, "drop_least_representative", drop_most_representative)
+    patch.setattr(harness.running.context, "drop_least_representative", drop_most_representative)
 
 
 @fault("the history of another user", "synthetic", "lamp3", "instruct")
 def _(patch):
-    real = harness.cell.evaluate
+    real = harness.running.cell.evaluate
 
     def evaluate(lm, task, personalizer, queries, histories, *rest):
         users = list(histories)
         exchanged = dict(zip(users, [histories[user] for user in [*users[1:], users[0]]], strict=True))
         return real(lm, task, personalizer, queries, exchanged, *rest)
 
-    patch.setattr(harness.cell, "evaluate", evaluate)
+    patch.setattr(harness.running.cell, "evaluate", evaluate)
 
 
 @fault("leaking history items kept", "awkward", "lamp2", "instruct")
 def _(patch):
-    patch.setattr(harness.preparation, "find_leaks", lambda *arguments: [])
+    patch.setattr(harness.running.preparation, "find_leaks", lambda *arguments: [])
 
 
 @fault("golds of the evaluated queries among the examples", "synthetic", "lamp3", "aloe")
@@ -246,7 +246,7 @@ def _(patch):
         mask = [[1] * len(sequence) + [0] * (longest - len(sequence)) for sequence in sequences]
         return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
-    patch.setattr(harness.forward, "_left_padded", right_padded)
+    patch.setattr(harness.model.forward, "_left_padded", right_padded)
 
 
 @fault("samples instead of taking the likeliest token", "synthetic", "lamp7", "instruct")
@@ -269,7 +269,7 @@ def _(patch):
 
 @fault("generates past the end of an answer", "synthetic", "lamp7", "instruct")
 def _(patch):
-    patch.setattr(harness.forward, "_until", lambda ids, ends: ids)
+    patch.setattr(harness.model.forward, "_until", lambda ids, ends: ids)
 
 
 # ------------------------------------------------------------------------------------------------------------- scoring

@@ -4,12 +4,12 @@ import io
 from pathlib import Path
 
 import pytest
-from faults import FAULTS, Fault
 from rich.console import Console
 
 from harness.gate.baseline import Baseline, read
-from harness.gate.command import check, repeat_and_compare
-from harness.gate.printing import lines
+from harness.gate.difference_lines import lines
+from harness.gate.gating import check, repeat_and_compare
+from tests.gate.faults import FAULTS, Fault
 
 BASELINE = Path(__file__).parents[2] / "leaderboards" / "ci.json"
 

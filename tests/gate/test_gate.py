@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from harness.api import HarnessError
 from harness.gate.baseline import Answer, Baseline, Key, Outcome, Run, Tolerance, read, require_cells, write
+from harness.gate.difference_lines import lines, provenance
 from harness.gate.differences import compare
-from harness.gate.printing import lines, provenance
-from harness.resolve import resolve
+from harness.specs.resolve import resolve
 
-HARNESS = [sys.executable, "-c", "from harness.cli import main; main()", "check", "--baseline"]
+HARNESS = [sys.executable, "-c", "from harness.commands.app import main; main()", "check", "--baseline"]
 KEY = Key("main", "lamp3", "aloe", 0)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 answers = st.builds(Answer, texts, texts, texts, texts, texts)

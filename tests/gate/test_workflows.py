@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
-from harness.cli import app
+from harness.commands.app import app
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = [ROOT / ".github" / "workflows" / "tests.yml", ROOT / "docs" / "personalization-gate.yml"]

@@ -6,8 +6,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import fabricate
 import pytest
+
+from tests import fabricate
 
 
 def write_run(

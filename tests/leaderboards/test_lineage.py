@@ -2,12 +2,12 @@
 
 import json
 
-import fabricate
 from typer.testing import CliRunner
-from wandb_files import records, wait_for_exit
 
 from harness.reporting.tracking import track
 from leaderboards.commands import app
+from tests import fabricate
+from tests.wandb_files import records, wait_for_exit
 
 
 def test_a_record_names_the_comparison_that_was_logged_and_that_names_its_data(tmp_path):

@@ -2,11 +2,11 @@
 
 import time
 
-import browser
 import pytest
 
 from leaderboards.recording import add
 from leaderboards.site import build
+from tests.leaderboards import browser
 
 pytestmark = pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason=browser.MISSING)
 

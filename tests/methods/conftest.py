@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from transformers import Trainer
 
-from harness.clock import BudgetClock
-from harness.context import Context
-from harness.lm import HuggingFaceModel, load
-from harness.toys import ToyTask, toy_model, toy_users
+from harness.conformance.toys import ToyTask, toy_model, toy_users
+from harness.model.lm import HuggingFaceModel, load
+from harness.running.clock import BudgetClock
+from harness.running.context import Context
 
 ContextMaker = Callable[..., Context]
 

@@ -7,8 +7,8 @@ import torch
 from pydantic import ValidationError
 
 from harness.api import HarnessError, Query
-from harness.clock import BudgetClock
-from harness.toys import ToyFreeText, toy_queries, toy_users
+from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.running.clock import BudgetClock
 from methods.chameleon import method
 from methods.chameleon.insights import Insights, clean_insight
 from methods.chameleon.method import Chameleon, ChameleonConfig

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.lm import HuggingFaceModel
+from harness.conformance.toys import ToyFreeText, ToyTask
+from harness.model.lm import HuggingFaceModel
 from harness.registry import CONTROLS, METHODS
 from harness.testing import check_method
-from harness.toys import ToyFreeText, ToyTask
 from methods.aloe import Aloe
 from methods.chameleon.method import Chameleon
 from methods.controls import Constant, MeanDifference, RandomDirection, ShuffledHistory, UserMajority

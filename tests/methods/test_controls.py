@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.api import Query
-from harness.toys import ToyFreeText, toy_queries, toy_users
+from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
 from methods.chameleon.method import Chameleon, ChameleonConfig
 from methods.chameleon.steering import Banks
 from methods.controls import (

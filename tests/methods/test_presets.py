@@ -3,7 +3,7 @@
 import pytest
 
 from harness.registry import CONTROLS, METHODS, PRESETS, preset
-from harness.resolve import build_method, resolve
+from harness.specs.resolve import build_method, resolve
 
 
 @pytest.mark.parametrize("name", ["tiny", "paper-mistral", "paper-flan-t5"])

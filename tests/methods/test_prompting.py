@@ -3,8 +3,8 @@
 import pytest
 
 from harness.api import Query
-from harness.clock import BudgetClock
-from harness.toys import toy_queries, toy_users
+from harness.conformance.toys import toy_queries, toy_users
+from harness.running.clock import BudgetClock
 from methods.instruct import Instruct, InstructConfig
 from methods.llm_rec import LlmRec, LlmRecConfig
 

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from trained import LORA, Ticks, aloe, dpo
 
-from harness.clock import BudgetClock
-from harness.toys import toy_queries, toy_users
+from harness.conformance.toys import toy_queries, toy_users
+from harness.running.clock import BudgetClock
 from methods.instruct import BasePrompt
 from methods.training_data import Row, record, training_prompt
 from methods.weights import LoraSettings, Trained
+from tests.methods.trained import LORA, Ticks, aloe, dpo
 
 ROWS = [
     Row("A movie in the city. Which tag? Your answer:", {"chosen": "comedy", "rejected": "classic tag"}, "u"),

@@ -6,19 +6,19 @@ from types import SimpleNamespace
 import pytest
 import torch
 from pydantic import ValidationError
-from trained import LORA, Ticks, aloe, dpo
 
-from harness.anytime import Checkpoints
 from harness.api import Example, HarnessError
-from harness.clock import BudgetClock
-from harness.encoding import Encoder
-from harness.toys import ToyFreeText, toy_model, toy_queries, toy_users
+from harness.conformance.toys import ToyFreeText, toy_model, toy_queries, toy_users
+from harness.model.encoding import Encoder
+from harness.running.checkpoints import Checkpoints
+from harness.running.clock import BudgetClock
 from methods.aloe import AloeConfig
 from methods.deadline import Stopwatch
 from methods.instruct import BasePrompt
 from methods.training import calibrate, fit_weights
 from methods.training_data import Row, plain_text, training_prompt
 from methods.weights import LoraSettings, Trained
+from tests.methods.trained import LORA, Ticks, aloe, dpo
 
 CHAT = (
     "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}</s>{% endfor %}"

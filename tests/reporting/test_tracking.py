@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from fabricate import compare, filled
-from wandb_files import records, wait_for_exit
 
-from harness.anytime import Anytime, Point
 from harness.api import HarnessError
-from harness.reporting.report import write
+from harness.reporting.comparison_report import write
 from harness.reporting.tracking import require_mode, track
+from harness.running.checkpoints import Anytime, Point
+from tests.fabricate import compare, filled
+from tests.wandb_files import records, wait_for_exit
 
 
 @pytest.fixture(scope="module")

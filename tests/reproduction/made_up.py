@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-import fabricate
-
-from harness.reporting.report import build
-from harness.reproduction.spec import ExperimentSpec, experiments
-from harness.sweeps.run import PointResult
-from harness.sweeps.spec import Point
+from harness.reporting.comparison_report import build
+from harness.reproduction.experiment_spec import ExperimentSpec, experiments
+from harness.sweeps.points import PointResult
+from harness.sweeps.sweep_spec import Point
+from tests import fabricate
 
 
 def experiment(name: str) -> ExperimentSpec:

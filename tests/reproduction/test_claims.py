@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_up import experiment, point
 
 from harness.reproduction.claims import combined, page_trend, verdict
-from harness.reproduction.run import assemble
-from harness.reproduction.words import sentence
+from harness.reproduction.experiments import assemble
+from harness.reproduction.verdicts import sentence
+from tests.reproduction.made_up import experiment, point
 
 GAINS, SHARES = st.floats(-1, 1), st.floats(0, 1)
 VERDICTS = st.sampled_from(["supported", "not supported", "undecided"])

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
+from harness.reproduction.experiment_spec import common, experiments
 from harness.reproduction.page import joined
 from harness.reproduction.reported import reported
 from harness.reproduction.result import Reproduction
-from harness.reproduction.spec import common, experiments
 
 DOCS = Path(__file__).parents[2] / "docs"
 

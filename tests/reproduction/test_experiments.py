@@ -4,9 +4,9 @@ import pytest
 
 from harness.api import HarnessError
 from harness.registry import EXPERIMENTS, METHODS
-from harness.reproduction.plan import plans
+from harness.reproduction.experiment_spec import Claim, common, experiments
+from harness.reproduction.forecast import plans
 from harness.reproduction.reported import reported
-from harness.reproduction.spec import Claim, common, experiments
 
 ORDER = ["table1", "table2", "table3", "figure3", "figure4", "figure5"]
 # points, distinct cells, cells that no earlier experiment has, for one seed

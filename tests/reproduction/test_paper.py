@@ -7,7 +7,7 @@ import pytest
 
 import leaderboards
 from harness.registry import METHODS, TASKS
-from harness.resolve import expand_methods
+from harness.specs.resolve import expand_methods
 
 MISTRAL, FLAN_T5 = "mistral-7b-instruct-v0.3", "flan-t5-xxl"
 METRICS = {

@@ -1,10 +1,10 @@
 """Made-up results of sweeps: real comparisons of made-up answers, without any model."""
 
-import fabricate
 import pytest
 
-from harness.sweeps.run import PointResult
-from harness.sweeps.spec import Point
+from harness.sweeps.points import PointResult
+from harness.sweeps.sweep_spec import Point
+from tests import fabricate
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command, create_sweep_command_args
 from wandb.sdk.lib.config_util import save_config_file_from_dict
-from wandb_files import records, wait_for_exit
 
 from harness.api import HarnessError
 from harness.registry import TASKS
-from harness.sweeps.commands import read_arguments
-from harness.sweeps.plan import distinct_cells
-from harness.sweeps.spec import expand, read_sweep, run_spec
+from harness.sweeps.planned_cells import distinct_cells
+from harness.sweeps.sweep_spec import expand, read_sweep, run_spec
+from harness.sweeps.sweeping import read_arguments
+from tests.wandb_files import records, wait_for_exit
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "sweeps").glob("*.yaml"))
 AWKWARD = """
@@ -95,7 +95,7 @@ def test_a_rendered_command_runs_and_logs_into_the_run_of_the_sweep(tmp_path):
         "WANDB_MODE": "offline",
         "HF_HUB_OFFLINE": "1",
     }
-    harness = [sys.executable, "-c", "from harness.cli import main; main()"]
+    harness = [sys.executable, "-c", "from harness.commands.app import main; main()"]
     done = subprocess.run(
         [*harness, *command[1:]], cwd=tmp_path, env={**os.environ, **agent}, capture_output=True, text=True
     )

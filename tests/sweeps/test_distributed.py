@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from harness.progress import Quiet
-from harness.results import Store
+from harness.results.store import Store
+from harness.running.progress import Quiet
 from harness.sweeps.distributed import compute_cells, distinct_jobs
-from harness.sweeps.plan import distinct_cells
-from harness.sweeps.run import run_points
-from harness.sweeps.spec import SweepSpec, expand
+from harness.sweeps.planned_cells import distinct_cells
+from harness.sweeps.points import run_points
+from harness.sweeps.sweep_spec import SweepSpec, expand
 
 POINTS = {
     "methods": {"value": "instruct,llm_rec"},

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.lm import load
+from harness.model.lm import load
 from tasks.synthetic import TINY_T5
 from tasks.synthetic.evaluate import cases, figures, plain_prompts
 from tasks.synthetic.examples import sample_lesson

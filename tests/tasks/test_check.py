@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made import write
 
 from harness.api import Fault, HarnessError, HistoryItem, Query, Task, TaskData
-from harness.data_check import SplitReport, check_data
-from harness.leaks import find_leaks
-from harness.task_checks import check_task
+from harness.conformance.data_check import SplitReport, check_data
+from harness.conformance.task_checks import check_task
+from harness.running.leaks import find_leaks
 from tasks.lamp import TASKS as ALL
 from tasks.lamp import Lamp2, Lamp3, Lamp7
 from tasks.metrics import MAE
 from tasks.prompts import LAMP_2
 from tasks.schema import SCHEMAS
+from tests.tasks.made import write
 
 TASKS = (Lamp2(), Lamp3(), Lamp7())
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made import GOLDS, HISTORIES, INPUTS, ITEMS, QUERIES, TASKS, outputs, question, write
 
 from harness.api import HarnessError, TaskData
 from tasks.data import MissingError, read
 from tasks.records import Names, parse
 from tasks.schema import MAX_CHARACTERS, SCHEMAS, citation
+from tests.tasks.made import GOLDS, HISTORIES, INPUTS, ITEMS, QUERIES, TASKS, outputs, question, write
 
 NAMES = Names("dev_questions.json", "dev_outputs.json", "dev_users.json")
 MARKERS = {

@@ -13,8 +13,6 @@ import pytest
 from filelock import FileLock
 from hypothesis import given
 from hypothesis import strategies as st
-from made import outputs, question
-from serving import Server, Site
 
 from harness.api import HarnessError
 from tasks.fetch import download
@@ -22,6 +20,8 @@ from tasks.fetch.fetching import fetch
 from tasks.fetch.manifest import Entry, Manifest
 from tasks.fetch.official import BASE_URL, RemoteFile, official_files
 from tasks.lamp import Lamp3
+from tests.tasks.made import outputs, question
+from tests.tasks.serving import Server, Site
 
 BODY = json.dumps([{"id": str(number)} for number in range(2000)]).encode()
 OTHER = BODY.replace(b"1", b"2")
@@ -280,7 +280,7 @@ def test_licensed_and_unknown_tasks_are_refused() -> None:
 
 
 def harness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", "from harness.commands.app import main; main()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
 
 

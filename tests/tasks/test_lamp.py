@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from made import write
 
 from harness.api import HistoryItem, Task
 from tasks.data import MissingError
 from tasks.lamp import SYNTHETIC_SPLITS, TASKS, Lamp1, Lamp2, Lamp3, Lamp4, Lamp5, Lamp6, Lamp7
 from tasks.prompts import MOVIE_TAGS
+from tests.tasks.made import write
 
 SYNTHETIC = (Lamp2(), Lamp3(), Lamp7())
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
-from made import GOLDS, HISTORIES, QUERIES, write
 
 import tasks
 from harness.api import Task
 from tasks.lamp import TASKS as ALL
 from tasks.lamp import Lamp2, Lamp3, Lamp7
 from tasks.schema import SCHEMAS
+from tests.tasks.made import GOLDS, HISTORIES, QUERIES, write
 
 FOLDER = Path(tasks.__file__).parent
 TASKS = {task.name: task for task in (Lamp2(), Lamp3(), Lamp7())}

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from harness.api import Task
-from harness.data_check import SplitReport, check_data
-from harness.task_checks import check_task
+from harness.conformance.data_check import SplitReport, check_data
+from harness.conformance.task_checks import check_task
 from tasks.lamp import Lamp2, Lamp3, Lamp7
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

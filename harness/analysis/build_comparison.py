@@ -1,0 +1,206 @@
+"""From cells to one comparison: metrics, intervals, paired tests, costs, and who ties with the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from harness.analysis import stats
+from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row, VsInstruct
+from harness.analysis.costs import marginal, storage, with_front
+from harness.analysis.for_whom import distribution, user_scores, with_gains
+from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests
+from harness.analysis.scores import Scores, pool, score
+from harness.api import Metric
+from harness.results.store import CellRecord, Status, Store
+from harness.specs.run_spec import RunSpec
+
+_SEVERITY: tuple[Status, ...] = ("complete", "budget_exhausted", "overran", "interrupted", "failed")
+_MEANS = ("fit_seconds", "budget_seconds", "eval_seconds")
+_ROUNDED_MEANS = (
+    *("queries", "users", "users_fitted", "users_served", "samples_used", "tokens_in", "tokens_out"),
+    *("fit_tokens_in", "fit_tokens_out", "fit_bytes"),
+    *("leaks_removed", "prompts_shortened", "unanswerable", "records_skipped"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A record and what its answers scored; None where there are no answers."""
+
+    record: CellRecord
+    scores: Scores | None
+
+
+def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
+    """(the store's cells, notes). Of several records of one cell, left by a change of code, the newest counts."""
+    newest: dict[tuple[str, str, int], CellRecord] = {}
+    notes: list[str] = []
+    known = [record for record in store.records() if record.spec.task in metrics]
+    for record in sorted(known, key=lambda record: record.started_at):
+        if newest.get(_key(record)) is not None:
+            notes.append(f"{_name(record)} has several records: the newest counts.")
+        newest[_key(record)] = record
+    return [_read(store, record, metrics, notes) for record in newest.values()], notes
+
+
+def compare(spec: RunSpec, cells: Iterable[Cell], metrics: Metrics, notes: Iterable[str] = ()) -> Comparison:
+    """Compare all cells of a run; `metrics` holds each task's, the main one first. A failed cell is a row as well."""
+    ordered = sorted(cells, key=lambda cell: _position(spec, cell.record))
+    groups: dict[tuple[str, str], list[Cell]] = {}
+    for cell in ordered:
+        groups.setdefault(_key(cell.record)[:2], []).append(cell)
+    pooled = _completed([_entry(group, metrics) for group in groups.values()], metrics)
+    tests = run_tests(pooled, metrics)
+    return Comparison(
+        spec=spec,
+        higher_is_better={task: {m.name: m.higher_is_better for m in metrics[task]} for task in spec.tasks},
+        rows=_seed_rows(ordered, pooled, tests, metrics),
+        pooled=[_versus(entry.row, tests) for entry in pooled],
+        comparisons=tests,
+        rankings=rank(pooled, tests, metrics),
+        notes=list(dict.fromkeys([*notes, *_notes(spec, ordered, tests)])),
+        users=user_scores(pooled, metrics),
+    )
+
+
+def _key(record: CellRecord) -> tuple[str, str, int]:
+    return record.spec.task, record.spec.label, record.spec.seed
+
+
+def _name(record: CellRecord) -> str:
+    return f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed},"
+
+
+def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) -> Cell:
+    if record.status in ("failed", "interrupted"):
+        return Cell(record, None)
+    try:
+        samples = store.samples(record.spec)
+        scores = score(samples, metrics[record.spec.task]) if len(samples) else None
+    except (OSError, KeyError, ValueError) as error:
+        notes.append(f"{_name(record)} is left out: its samples cannot be read ({type(error).__name__}).")
+        return Cell(record, None)
+    values = scores.values(metrics[record.spec.task]) if scores else {}
+    if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):
+        notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
+    return Cell(record, scores)
+
+
+def _position(spec: RunSpec, record: CellRecord) -> tuple[int, int, str, int]:
+    """The order of the command line: tasks, then methods, then seeds."""
+    tasks, methods = list(spec.tasks), [method.label for method in spec.methods]
+    task, label, seed = _key(record)
+    return (
+        tasks.index(task) if task in tasks else len(tasks),
+        methods.index(label) if label in methods else len(methods),
+        label,
+        seed,
+    )
+
+
+# --------------------------------------------------------------------------------------------------------------- rows
+
+
+def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
+    """A method's seeds as one row: scores averaged per query, costs over the seeds with answers, the worst status."""
+    answered = [cell.scores for cell in cells if cell.scores is not None]
+    records = [cell.record for cell in cells if cell.scores is not None or not answered]
+    lost = [cell.record for cell in cells if cell.scores is None and answered]
+    spec, scores = records[0].spec, pool(answered) if answered else None
+    reasons = [record.reason for record in records] + [f"seed {r.spec.seed} {r.status}: {r.reason}" for r in lost]
+    fields: dict[str, Any] = {name: _mean(records, name) for name in _MEANS}
+    fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS} | storage(records) | marginal(records)
+    if scores:
+        fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}
+    row = Row(
+        task=spec.task,
+        method=spec.method,
+        variant=spec.variant,
+        seed=None,
+        seeds=[cell.record.spec.seed for cell in cells if cell.scores is not None],
+        status=max((record.status for record in records), key=_SEVERITY.index),
+        reason="; ".join(dict.fromkeys(reason for reason in reasons if reason)),
+        attempts=max(record.attempts for record in records),
+        peak_memory_bytes=max(record.peak_memory_bytes for record in records),
+        **fields,
+    )
+    return Entry(row, scores)
+
+
+def _mean(records: Sequence[CellRecord], field: str) -> float:
+    return float(sum(getattr(record, field) for record in records) / len(records))
+
+
+def _quality(scores: Scores, metrics: Sequence[Metric]) -> dict[str, Any]:
+    intervals = {m.name: stats.interval(scores.statistics[m.name], scores.users, m.value) for m in metrics}
+    return {
+        "metrics": scores.values(metrics),
+        "interval": {name: bounds for name, bounds in intervals.items() if math.isfinite(bounds[0])},
+        "queries": len(scores.queries),
+        **distribution(scores, metrics[0]),
+    }
+
+
+def _completed(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
+    """Fill in what a row says relative to others: gains over instruct and the Pareto front."""
+    return with_front(with_gains(entries, metrics), metrics)
+
+
+def _seed_rows(
+    cells: Sequence[Cell], pooled: Sequence[Entry], tests: Sequence[PairTest], metrics: Metrics
+) -> list[Row]:
+    """One row per cell. Each seed is tested as if the run had no other, so with one seed the pooled tests serve."""
+    seeds = sorted({cell.record.spec.seed for cell in cells})
+    if len(seeds) < 2:
+        return [_versus(entry.row.model_copy(update={"seed": seeds[0]}), tests) for entry in pooled]
+    rows = {}
+    for seed in seeds:
+        chosen = [cell for cell in cells if cell.record.spec.seed == seed]
+        entries = _completed([_entry([cell], metrics) for cell in chosen], metrics)
+        own = run_tests(entries, metrics, others=False)
+        for cell, entry in zip(chosen, entries, strict=True):
+            rows[_key(cell.record)] = _versus(entry.row.model_copy(update={"seed": seed}), own)
+    return [rows[_key(cell.record)] for cell in cells]
+
+
+def _versus(row: Row, tests: Sequence[PairTest]) -> Row:
+    found = {
+        test.metric: VsInstruct(difference=test.difference, p=test.p, p_holm=test.p_holm, effect_size=test.effect_size)
+        for test in tests
+        if test.b == BASELINE and test.task == row.task and test.a == row.label
+    }
+    return row.model_copy(update={"vs_instruct": found})
+
+
+# -------------------------------------------------------------------------------------------------------------- notes
+
+
+def _notes(spec: RunSpec, cells: Sequence[Cell], tests: Sequence[PairTest]) -> list[str]:
+    found = {_key(cell.record) for cell in cells}
+    answered = {_key(cell.record)[:2] for cell in cells if cell.scores is not None}
+    notes = [note for cell in cells for note in cell.record.notes]
+    for task in spec.tasks:
+        if (task, BASELINE) not in answered:
+            notes.append(f"There is no answer of {BASELINE} on {task}: nothing there can be compared with it.")
+        for label in [method.label for method in spec.methods]:
+            absent = [str(seed) for seed in spec.seeds if (task, label, seed) not in found]
+            if absent:
+                notes.append(f"{label} on {task} has no record yet for seed {', '.join(absent)}.")
+    return notes + _differing(cells, tests)
+
+
+def _differing(cells: Sequence[Cell], tests: Sequence[PairTest]) -> list[str]:
+    most: dict[str, int] = {}
+    for cell in cells:
+        if cell.scores is not None:
+            task = cell.record.spec.task
+            most[task] = max(most.get(task, 0), len(cell.scores.queries))
+    return [
+        f"{test.a} and {test.b} answered different queries of {test.task}: "
+        f"they are compared on the {test.queries} that both answered."
+        for test in tests
+        if test.queries < most[test.task]
+    ]

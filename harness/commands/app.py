@@ -1,0 +1,74 @@
+"""The command line. Nothing heavy is imported before a command needs it: `harness --help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.api import HarnessError
+from harness.commands import (
+    check,
+    compare,
+    data,
+    inspect,
+    methods,
+    models,
+    presets,
+    report,
+    reproduce,
+    run,
+    sweep,
+    tasks,
+)
+from harness.registry import COMMANDS
+
+app = typer.Typer(
+    name="harness",
+    help="Compare LLM personalization methods under one wall-clock budget.\n\n"
+    "Start with: harness compare --methods all --budget 20m",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command()(compare.compare)
+app.command()(sweep.sweep)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
+app.command()(report.report)
+app.command()(inspect.inspect)
+app.command()(check.check)
+app.command()(reproduce.reproduce)
+app.command()(methods.methods)
+app.command()(presets.presets)
+app.add_typer(tasks.app, name="tasks")
+app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
+
+
+def _add_commands() -> None:
+    """Let plug-ins add commands; one that cannot be imported costs its own commands only."""
+    groups = {info.name: info.typer_instance for info in app.registered_groups}
+    for name in COMMANDS.names():
+        try:
+            commands = COMMANDS.get(name)
+        except HarnessError as error:
+            typer.echo(f"Warning: {error}", err=True)
+            continue
+        if group := groups.get(name):
+            group.add_typer(commands)  # its commands join the group's own
+        else:
+            app.add_typer(commands, name=name)
+
+
+def main() -> None:
+    """Run the command line; a fault of the user's is one paragraph and exit status 2."""
+    try:
+        _add_commands()
+        app()
+    except HarnessError as error:
+        typer.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
+        sys.exit(130)

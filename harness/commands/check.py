@@ -1,0 +1,48 @@
+"""`harness check`: the regression gate."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.api import HarnessError
+
+
+def check(
+    baseline: Annotated[Path, typer.Option(help="The baseline file, e.g. leaderboards/ci.json.")],
+    update: Annotated[bool, typer.Option("--update", help="Accept what comes out as the new baseline.")] = False,
+    methods: Annotated[
+        str | None, typer.Option(help="With --update: begin a baseline of these methods (as in `harness compare`).")
+    ] = None,
+    tasks: Annotated[str | None, typer.Option(help="With --methods: names of tasks (default: the preset's).")] = None,
+    preset_name: Annotated[str, typer.Option("--preset", help="With --methods: model and hyperparameters.")] = "tiny",
+    model: Annotated[str | None, typer.Option(help="With --methods: instead of the preset's model.")] = None,
+    data: Annotated[str | None, typer.Option(help="With --methods: synthetic, or a directory of LaMP files.")] = None,
+    users: Annotated[int, typer.Option(help="With --methods: how many users to evaluate.")] = 16,
+) -> None:
+    """Repeat the runs of a baseline and report every metric, answer and counter that came out otherwise.
+
+    Seconds and memory are not compared. Exit status 0 if all is as in the baseline, 1 if not, 2 if there is no usable
+    baseline. A difference that is meant is accepted with --update, which prints what it accepts; review the file's
+    diff and commit it.
+
+    Examples:
+
+      harness check --baseline leaderboards/ci.json
+
+      harness check --baseline my.json --update --methods instruct,mine --tasks lamp3
+    """
+    if methods is not None and not update:
+        raise HarnessError("--methods begins a new baseline, which takes --update.")
+    from harness.commands.terminal import announce, console, quieten_libraries
+
+    announce()
+    quieten_libraries()
+    from harness.gate import gating
+
+    if not update:
+        sys.exit(gating.check(baseline, console))
+    sys.exit(gating.update(baseline, gating.plan(methods, tasks, preset_name, model, data, users), console))

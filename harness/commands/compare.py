@@ -1,0 +1,161 @@
+"""`harness compare`: fit methods under one budget, evaluate them, and compare."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.api import HarnessError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from harness.specs.run_spec import RunSpec
+
+
+def compare(
+    methods: Annotated[str, typer.Option(help="all, controls, or names with settings: a,b:key=value,c.")] = "all",
+    budget: Annotated[str, typer.Option(help="Cap on the fit of each cell: 90s, 20m, 1h30m.")] = "20m",
+    tasks: Annotated[
+        str | None, typer.Option(help="all, or names: lamp2,lamp5 (default: the preset's, lamp2,lamp3,lamp7).")
+    ] = None,
+    preset_name: Annotated[
+        str, typer.Option("--preset", help="Model and hyperparameters; see `harness presets`.")
+    ] = "tiny",
+    model: Annotated[
+        str | None, typer.Option(help="Embedded model, folder or hub name, instead of the preset's.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="synthetic, or a directory of LaMP files.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split whose users are evaluated (default dev).")] = None,
+    users: Annotated[int | None, typer.Option(help="How many users to evaluate (default 200).")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many queries per task.")] = None,
+    regime: Annotated[
+        str | None, typer.Option(help="seen: fit on the evaluated users' histories; unseen: on others.")
+    ] = None,
+    eval_history: Annotated[
+        str | None, typer.Option(help="own or none: what prompts show at evaluation (default own; none if unseen).")
+    ] = None,
+    group_size: Annotated[int | None, typer.Option(help="Users per Chameleon direction; 1 is individual.")] = None,
+    history: Annotated[int | None, typer.Option(help="History items selected per user.")] = None,
+    selection: Annotated[str | None, typer.Option(help="How history is selected: pca, random or recency.")] = None,
+    supervision: Annotated[int | None, typer.Option(help="Examples per user that every method may learn from.")] = None,
+    keep_leaks: Annotated[
+        bool, typer.Option("--keep-leaks", help="Keep history items that equal an evaluated query or its gold.")
+    ] = False,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
+    marks: Annotated[
+        str | None, typer.Option(help="Evaluate checkpoints of each fit at these shares of the budget: 0.25,0.5,0.75.")
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, repeatable.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16.")] = None,
+    quantization: Annotated[
+        str | None, typer.Option(help="nf4: load the model in 4 bits (needs bitsandbytes).")
+    ] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts generated at once.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: dated, under runs/).")] = None,
+    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "offline",
+    save_fits: Annotated[bool, typer.Option("--save-fits", help="Keep what each method fitted.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
+) -> None:
+    """Fit methods under one budget, evaluate them on LaMP tasks, and compare.
+
+    Finished cells are never computed again: repeat the command after Ctrl-C and it goes on. Exit status 1 if a method
+    failed, 2 if the command cannot run as given.
+
+    Examples:
+
+      harness compare --methods all --budget 20m
+
+      harness compare --methods instruct,chameleon,chameleon:edit=personalized --tasks lamp3 --budget 60s --seeds 0,1,2
+
+      harness compare --preset paper-mistral --data DIR --budget 20m
+    """
+    from harness.commands.terminal import announce
+    from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
+
+    announce()
+    from harness.specs.resolve import resolve
+
+    spec = resolve(
+        methods,
+        tasks,
+        preset_name,
+        parse_overrides(settings or []),
+        budget=parse_budget(budget),
+        model=model,
+        data=data,
+        split=split,
+        users=users,
+        limit=limit,
+        regime=regime,
+        eval_history=eval_history,
+        group_size=group_size,
+        history=history,
+        selection=selection,
+        supervision=supervision,
+        keep_leaks=keep_leaks,
+        seeds=None if seeds is None else parse_seeds(seeds),
+        marks=_marks(marks),
+        device=device,
+        dtype=dtype,
+        quantization=quantization,
+        batch_size=batch_size,
+    )
+    sys.exit(_run(spec, out, wandb, save_fits, fresh, dry_run))
+
+
+def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bool, dry_run: bool) -> int:
+    """Run under a live view and print what came out; 1 if a method failed, else 0."""
+    from harness.commands.terminal import console, quieten_libraries
+
+    cells = len(spec.tasks) * len(spec.methods) * len(spec.seeds)
+    console.print(
+        f"{len(spec.methods)} methods x {len(spec.tasks)} tasks x {len(spec.seeds)} seeds = {cells} cells, "
+        f"model {spec.model}, data {spec.data}, at most {spec.budget:g}s of fitting each",
+        highlight=False,
+    )
+    if dry_run:
+        _print_plan(spec, console)
+        return 0
+    quieten_libraries()
+    from harness.library import default_folder, run
+    from harness.reporting.comparison_report import print_report
+    from harness.reporting.tracking import require_mode, track
+    from harness.running.progress import Display
+
+    mode = require_mode(wandb)
+    folder = out or default_folder(spec)
+    if (folder / "run.json").exists() and not fresh:
+        console.print(f"Going on in {folder}: what is finished there is not computed again.")
+    with Display(console) as display:
+        comparison = run(spec, folder, save_fits, fresh, display)
+    print_report(comparison, console)
+    track(comparison, folder, mode)
+    console.print(f"\nTables, plots and records: {folder}", highlight=False, soft_wrap=True)
+    return int(any(row.status == "failed" for row in comparison.rows))
+
+
+def _print_plan(spec: RunSpec, console: Console) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("task", "method", "seed", "budget")
+    for task in spec.tasks:
+        for seed in spec.seeds:
+            for method in spec.methods:
+                table.add_row(task, escape(method.label), str(seed), f"{spec.budget:g}s")
+    console.print(table)
+
+
+def _marks(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise HarnessError(f"Cannot read --marks '{text}'. Write shares of the budget: 0.25,0.5,0.75.") from None

@@ -1,0 +1,50 @@
+"""`harness models`: list the models, or train an embedded one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from harness.api import HarnessError
+from harness.commands.listing import AsJson, print_listing
+from harness.registry import MODELS, RECIPES
+
+app = typer.Typer(help="List the models, or train an embedded one.", invoke_without_command=True, rich_markup_mode=None)
+
+
+@app.callback()
+def models(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the embedded models; any folder or hub name works too."""
+    if context.invoked_subcommand is None:
+        print_listing({"model": MODELS}, as_json)
+
+
+@app.command("train")
+def train(
+    name: Annotated[str, typer.Argument(help="An embedded model, e.g. tiny-llama.")],
+    out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
+    minutes: Annotated[float, typer.Option(help="How long to train.")] = 45.0,
+    seed: Annotated[int, typer.Option(help="Seed of data and initialization.")] = 0,
+) -> None:
+    """Train an embedded model from scratch, as its model card says."""
+    _run_train(RECIPES.get(name), out, minutes, seed)
+
+
+def _run_train(recipe: Callable[..., dict[str, Any]], out: Path, minutes: float, seed: int) -> None:
+    """Train into a new folder and print what the training reports."""
+    from rich.progress import Progress, TextColumn
+
+    from harness.commands.terminal import console
+
+    if out.exists() and any(out.iterdir()):
+        raise HarnessError(f"{out} is not empty. Choose another --out.")
+    with Progress(*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}"), console=console) as bar:
+        training = bar.add_task(f"Training for {minutes:g} minutes", total=1.0, loss=float("nan"))
+        report = recipe(
+            out, minutes, seed=seed, progress=lambda share, loss: bar.update(training, completed=share, loss=loss)
+        )
+    console.print_json(json.dumps(report))

@@ -1,0 +1,19 @@
+"""`harness report`: rebuild tables and plots from the records of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(folder: Annotated[Path, typer.Argument(help="The --out of a comparison.")]) -> None:
+    """Rebuild tables and plots from the records of a run."""
+    from harness.commands.terminal import console
+    from harness.reporting.comparison_report import build, print_report, write
+    from harness.results.store import Store
+
+    comparison = build(Store(folder))
+    write(comparison, folder)
+    print_report(comparison, console)

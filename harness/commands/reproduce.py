@@ -1,0 +1,57 @@
+"""`harness reproduce`: the paper's experiments."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.api import HarnessError
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="table1, table2, table3, figure3, figure4, figure5 or all.")],
+    preset_name: Annotated[str, typer.Option("--preset", help="tiny, paper-mistral or paper-flan-t5.")] = "tiny",
+    models: Annotated[
+        str | None, typer.Option(help="Comma-separated, a column each: tiny-llama,tiny-t5 (default: the preset's).")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A directory of LaMP files; the paper's presets need it.")] = None,
+    users: Annotated[int | None, typer.Option(help="How many users to evaluate.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/reproduction-<preset>).")] = None,
+    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "disabled",
+    docs: Annotated[Path | None, typer.Option(help="Write DIR/reproduction.md with its records and plots too.")] = None,
+    rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute nothing: tables and plots from --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print cells, time and disk, and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
+) -> None:
+    """Run the paper's experiments: each table or figure in its own layout, each claim judged.
+
+    Experiments share cells, and finished ones are never computed again. Exit status 1 if a cell failed.
+
+    Examples:
+
+      harness reproduce all --dry-run
+
+      harness reproduce table1 --models tiny-llama,tiny-t5
+
+      harness reproduce all --preset paper-mistral --data DIR
+    """
+    if rebuild and fresh:
+        raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
+    from harness.commands.terminal import announce, console, quieten_libraries
+    from harness.specs.run_spec import parse_seeds
+
+    announce()
+    quieten_libraries()
+    from harness.reproduction.reproducing import choose, print_plan, run_reproduce
+
+    folder = out or Path("runs") / f"reproduction-{preset_name}"
+    given = {"data": data, "users": users, "seeds": None if seeds is None else parse_seeds(seeds), "device": device}
+    chosen = choose(name, preset_name, models.split(",") if models else [], **given)
+    print_plan(chosen, preset_name, folder, console)
+    if not dry_run:
+        sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs))

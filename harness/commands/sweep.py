@@ -1,0 +1,48 @@
+"""`harness sweep`: every point of a sweep file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.api import HarnessError
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(help="A sweep file; see README, section Sweeps.")],
+    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/<the sweep's name>).")] = None,
+    preset: Annotated[str | None, typer.Option(help="The preset where the file names none (default tiny).")] = None,
+    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "offline",
+    executor: Annotated[
+        str, typer.Option(help="local, or ray: a task per cell; RAY_ADDRESS names a cluster.")
+    ] = "local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print points, cells and time, and stop.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
+) -> None:
+    """Run every point of a sweep file, and put them into one table and plots.
+
+    What points share is computed once, and finished cells are never computed again: repeat the command after Ctrl-C.
+    Exit status 1 if a method failed at some point, 2 if the file cannot run as given.
+    """
+    from harness.commands.terminal import announce, console, quieten_libraries
+
+    announce()
+    quieten_libraries()
+    from harness.reporting.tracking import require_mode
+    from harness.sweeps.sweep_spec import expand, read_sweep
+    from harness.sweeps.sweeping import default_folder, print_plan, run_sweep
+
+    mode = require_mode(wandb)
+    read = read_sweep(file)
+    try:
+        points, folder = expand(read, preset), out or default_folder(read)
+    except HarnessError as error:
+        raise HarnessError(f"{file}: {error}") from error
+    print_plan(read, points, folder, console)
+    if executor not in ("local", "ray"):
+        raise HarnessError(f"Unknown executor '{executor}'. Give --executor local or ray.")
+    if not dry_run:
+        sys.exit(run_sweep(read, points, folder, mode, fresh, console, executor == "ray"))

@@ -1,0 +1,48 @@
+"""`harness tasks`: list the tasks, or validate them."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from harness.commands.listing import AsJson, print_listing
+from harness.registry import TASKS
+
+app = typer.Typer(help="List the tasks, or validate them.", invoke_without_command=True, rich_markup_mode=None)
+
+
+@app.callback()
+def tasks(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the tasks."""
+    if context.invoked_subcommand is None:
+        print_listing({"task": TASKS}, as_json)
+
+
+@app.command("validate")
+def validate() -> None:
+    """Check every task: the gold answer scores perfectly, the prompts contain what the paper's do."""
+    sys.exit(_run_validate())
+
+
+def _run_validate() -> int:
+    """Check every registered task that has synthetic data on it; 1 if one has a problem."""
+    from rich.markup import escape
+
+    from harness.commands.terminal import console
+    from harness.conformance.task_checks import check_task
+
+    failed = 0
+    for name in TASKS.names():
+        task = TASKS.get(name)()
+        try:
+            data = task.load("synthetic", "dev")
+        except FileNotFoundError as error:
+            console.print(f"[yellow]not checked: {escape(str(error))}[/yellow]", soft_wrap=True)
+            continue
+        problems = check_task(task, data)
+        failed += bool(problems)
+        console.print(f"[red]{name}: {len(problems)} problems[/red]" if problems else f"[green]{name}: valid[/green]")
+        for problem in problems:
+            console.print(f"  {escape(problem)}", highlight=False)
+    return int(failed > 0)

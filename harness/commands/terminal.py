@@ -1,0 +1,35 @@
+"""What commands share once they work: the console, a first sign of life, and quiet libraries."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+
+from rich.console import Console
+
+WIDTH = 150  # columns where no terminal says how wide it is, so that tables in a log are not folded
+
+console = Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
+def announce() -> None:
+    """Say at once that work has begun: the imports that come next take seconds."""
+    os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    console.print("[dim]Importing torch and the methods ...[/dim]")
+
+
+def quieten_libraries() -> None:
+    """Keep the libraries' progress bars and routine notices out of the live view."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    for name in ("lm_eval", "lm-eval", "sentence_transformers", "datasets", "transformers", "trl"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    import datasets
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()

@@ -1,0 +1,1 @@
+"""What plug-ins and data promise, checked: `harness.testing` offers it to whoever writes a plug-in."""

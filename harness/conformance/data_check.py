@@ -1,0 +1,70 @@
+"""What a source of data holds, task by task and split by split, and what is wrong with it."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from harness.api import Fault, HarnessError, Task, TaskData
+from harness.running.leaks import find_leaks
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """One split of one task. Of a split that cannot be read there is only the `error`."""
+
+    task: str
+    split: str
+    queries: int = 0
+    users: int = 0
+    history: tuple[int, float, int] = (0, 0.0, 0)  # items per user: least, median, most
+    leaky_queries: int = 0  # queries whose text or gold stands verbatim in their user's history
+    leaky_items: int = 0  # those history items, each counted once per user
+    faults: tuple[Fault, ...] = ()
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+    def fault_counts(self) -> Counter[tuple[str, str]]:
+        """How many records were skipped, by file and by field (positions in lists aside)."""
+        return Counter((fault.file, re.sub(r"\d+", "", fault.field)) for fault in self.faults)
+
+
+def check_data(tasks: Iterable[Task], source: str) -> list[SplitReport]:
+    """A report of every split of every task that `source` has. Raises HarnessError if it has none."""
+    names, reports = [], []
+    for task in tasks:
+        names.append(task.name)
+        reports += [report for split in SPLITS if (report := _check_split(task, source, split))]
+    if not reports:
+        raise HarnessError(f"{source}: holds no data of {', '.join(names)}; see `load` of those tasks for the layout")
+    return reports
+
+
+def _check_split(task: Task, source: str, split: str) -> SplitReport | None:
+    try:
+        data = task.load(source, split)
+    except FileNotFoundError:
+        return None
+    except HarnessError as error:
+        return SplitReport(task.name, split, error=str(error))
+    # A task may answer with the only split it has.
+    return _report(task.name, data) if data.split == split else None
+
+
+def _report(task: str, data: TaskData) -> SplitReport:
+    sizes = [len(history) for history in data.histories.values()]
+    leaks = [(query, find_leaks(data.histories[query.user], query, data.golds[query.id])) for query in data.queries]
+    return SplitReport(
+        task=task,
+        split=data.split,
+        queries=len(data.queries),
+        users=len(sizes),
+        history=(min(sizes), float(median(sizes)), max(sizes)),
+        leaky_queries=sum(bool(items) for _, items in leaks),
+        leaky_items=len({(query.user, item) for query, items in leaks for item in items}),
+        faults=tuple(data.faults),
+        notes=tuple(data.notes),
+    )

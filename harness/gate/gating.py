@@ -1,0 +1,89 @@
+"""`harness check`: repeat, compare, print, and after review accept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from harness.gate.baseline import ANSWERING, NO_TIME, Baseline, Key, Run, read, relative, require_cells, write
+from harness.gate.difference_lines import lines, provenance
+from harness.gate.differences import Difference, compare
+from harness.gate.repeating import Repetition, repeat
+from harness.running.progress import Display
+from harness.specs.resolve import resolve
+from harness.specs.run_spec import RunSpec
+
+
+def check(path: Path, console: Console) -> int:
+    """Repeat what the baseline describes; 1 if anything came out otherwise, else 0. Raises HarnessError (status 2)."""
+    baseline = read(path)
+    require_cells(baseline, path)
+    repetition, differences = repeat_and_compare(baseline, path, console)
+    _print_differences(baseline, repetition, differences, console)
+    failed = [difference for difference in differences if not difference.tolerated]
+    if not failed:
+        console.print(f"[green]All {len(repetition.cells)} cells are as in {path}.[/green]", soft_wrap=True)
+        return 0
+    console.print(
+        f"[red]{len(failed)} of {len(repetition.cells)} cells differ from {path}.[/red] If every difference is meant: "
+        f"harness check --baseline {path} --update",
+        soft_wrap=True,
+    )
+    return 1
+
+
+def update(path: Path, specs: Sequence[RunSpec], console: Console) -> int:
+    """Repeat, print what differs from the baseline so far, and write what came out in its place.
+
+    `specs` replace the runs of the file; without any, its own runs are repeated.
+    """
+    runs = [
+        Run(name=name, spec=relative(spec, path)) for name, spec in zip(("answers", "no time"), specs, strict=False)
+    ]
+    known = read(path) if path.exists() or not runs else None
+    baseline = Baseline(runs=runs) if known is None else known.model_copy(update={"runs": runs or known.runs})
+    repetition, differences = repeat_and_compare(baseline, path, console)
+    if baseline.cells:
+        _print_differences(baseline, repetition, differences, console)
+    made = baseline.model_copy(update={"cells": repetition.cells, "made_with": repetition.made_with})
+    write(made, path)
+    accepted = f", {len(differences)} of them accepted as they are now" if baseline.cells else ""
+    console.print(
+        f"Wrote {path}: {len(repetition.cells)} cells{accepted}. Review its diff and commit it.", soft_wrap=True
+    )
+    return 0
+
+
+def plan(
+    methods: str | None, tasks: str | None, preset: str, model: str | None, data: str | None, users: int
+) -> list[RunSpec]:
+    """The same cells twice: with time for everything, and with none, where a fit must stop at once and still answer."""
+    if methods is None:
+        return []
+    spec = resolve(methods, tasks, preset, budget=ANSWERING, model=model, data=data, users=users)
+    return [spec, spec.model_copy(update={"budget": NO_TIME})]
+
+
+def repeat_and_compare(baseline: Baseline, path: Path, console: Console) -> tuple[Repetition, list[Difference]]:
+    """What the baseline's runs give now, and where that differs from what it holds."""
+    with Display(console) as display:
+        repetition = repeat(baseline, path, display)
+    names = {
+        Key(run.name, task, method.label, seed): method.name
+        for run in baseline.runs
+        for task in run.spec.tasks
+        for method in run.spec.methods
+        for seed in run.spec.seeds
+    }
+    return repetition, compare(baseline.cells, repetition.cells, baseline.tolerance, names)
+
+
+def _print_differences(
+    baseline: Baseline, repetition: Repetition, differences: Sequence[Difference], console: Console
+) -> None:
+    explained = provenance(baseline.made_with, repetition.made_with) if differences else ()
+    for line in [*repetition.notes, *lines(differences), *explained]:
+        console.print(escape(line), highlight=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Language models: loading, tokens, forward passes, generation, and the edits of representations."""

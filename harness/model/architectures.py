@@ -1,0 +1,48 @@
+"""Where each architecture keeps the MLPs of its decoder layers."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from harness.api import HarnessError
+
+# The output of these modules is the MLP output x_l of Section 3.2, [B, T, d], before it joins the residual stream.
+MLP_PATHS = (
+    "model.layers.{}.mlp",  # Llama, Mistral, Mixtral, Qwen, Gemma, Phi, OLMo
+    "model.language_model.layers.{}.mlp",  # Gemma 3 with vision
+    "transformer.h.{}.mlp",  # GPT-2, Falcon
+    "gpt_neox.layers.{}.mlp",  # GPT-NeoX, Pythia
+    "decoder.block.{}.layer.2.DenseReluDense",  # T5, FLAN-T5
+)
+
+
+def without_adapter(model: Any) -> Any:
+    """The transformers model inside a peft wrapper, with the adapter's layers in place; any other model as it is."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def mlp_modules(model: nn.Module) -> list[nn.Module]:
+    """The MLP of every decoder layer, in order. Raises HarnessError for an architecture that is not known."""
+    inner = without_adapter(model)
+    # Bloom matches a path, but its MLP adds the residual stream before it returns.
+    paths = () if getattr(inner.config, "model_type", "") == "bloom" else MLP_PATHS
+    for path in paths:
+        if modules := list(_numbered(inner, path)):
+            return modules
+    tried = ", ".join(path.format("<i>") for path in MLP_PATHS)
+    raise HarnessError(
+        f"{type(inner).__name__} cannot be edited: no module is known to give the MLP output of its decoder layers. "
+        f"Looked for {tried}. Use a Llama, Mistral, Qwen, Gemma, GPT-2, GPT-NeoX or T5 model, or add the path "
+        "to harness/model/architectures.py."
+    )
+
+
+def _numbered(model: nn.Module, path: str) -> Iterator[nn.Module]:
+    index = 0
+    while True:
+        try:
+            yield model.get_submodule(path.format(index))
+        except AttributeError:
+            return
+        index += 1

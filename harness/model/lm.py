@@ -1,0 +1,224 @@
+"""LanguageModel on transformers: greedy generation, representations and likelihoods, with per-prompt edits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from harness.api import Edits, HarnessError, Position
+from harness.model.architectures import mlp_modules
+from harness.model.editing import edited
+from harness.model.encoding import Encoder
+from harness.model.forward import continuations, inference, log_likelihoods, representations
+from harness.model.loading import Quantization, choose_device, choose_dtype, load_model, load_tokenizer
+
+_NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
+
+
+def load(
+    name_or_path: str,
+    device: str = "auto",
+    dtype: str = "auto",
+    batch_size: int = 32,
+    quantization: Quantization | None = None,
+) -> HuggingFaceModel:
+    """Load a model folder or hub name from safetensors. Raises HarnessError where that fails, saying why.
+
+    `dtype` "auto" is float32 on a CPU and bfloat16 elsewhere; `batch_size` is the most prompts to run at once.
+    """
+    place = choose_device(device)
+    tokenizer = load_tokenizer(name_or_path)
+    model = load_model(name_or_path, place, choose_dtype(dtype, place), quantization)
+    again = partial(load, name_or_path, device, dtype, quantization=quantization)
+    return HuggingFaceModel(name_or_path, model, tokenizer, again, batch_size)
+
+
+class HuggingFaceModel:
+    """A causal or encoder-decoder model with its tokenizer; see `harness.api.LanguageModel`.
+
+    A method may change `model` or put another in its place, e.g. a peft model: it is looked up on each call.
+    `batch_size` halves for good when the device runs out of memory.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        reload: Callable[..., HuggingFaceModel],
+        batch_size: int = 32,
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.tokenizer = tokenizer
+        self.reload = reload
+        self.batch_size = batch_size
+        self.num_layers = len(mlp_modules(model))
+        self.hidden_size: int = model.config.get_text_config().hidden_size
+        self.is_encoder_decoder: bool = model.config.is_encoder_decoder
+        self.max_length = _max_length(name, model, tokenizer)
+        self.tokens_in = 0
+        self.tokens_out = 0
+        self._encoder = Encoder(tokenizer, self.is_encoder_decoder)
+
+    def pristine(self) -> HuggingFaceModel:
+        """The same model and tokenizer, read from disk again: nothing that training left on this object is on it.
+
+        Both are in memory as long as both are referenced. Where only one fits: keep `again = lm.reload`, let go of
+        `lm`, then call `again(batch_size=...)`.
+        """
+        return self.reload(batch_size=self.batch_size)
+
+    def count_tokens(self, prompt: str) -> int:
+        """Tokens of the prompt as `generate` would send it, template included."""
+        return len(self.prompt_ids(prompt))
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The prompt as `generate` sends it: template, begin of sequence and, for T5, the end included."""
+        return self._encoder.prompt_ids(prompt)
+
+    def answer_ids(self, output: str) -> list[int]:
+        """The tokens with which the model would write `output` after a prompt, without the end of sequence."""
+        return self._encoder.answer_ids(output)
+
+    def room(self, max_new_tokens: int) -> int:
+        """How many prompt tokens fit beside `max_new_tokens`; an encoder-decoder keeps the two apart."""
+        return self.max_length if self.is_encoder_decoder else max(self.max_length - max_new_tokens, 0)
+
+    def generate(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        edits: Edits | None = None,
+        on_batch: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """Greedy continuations, in the order of `prompts`, without the space between prompt and answer.
+
+        `on_batch` is told the number of prompts done so far. `tokens_in` and `tokens_out` count real tokens, an end of
+        sequence included. Raises ValueError for a prompt of more than `room(max_new_tokens)` tokens, and for edits made
+        for another number of prompts.
+        """
+        sources = [self.prompt_ids(prompt) for prompt in prompts]
+        self._check(sources, self.room(max_new_tokens), edits)
+        outputs = [""] * len(sources)
+
+        def run(batch: list[int]) -> None:
+            with edited(mlp_modules(self.model), edits, batch):
+                found = continuations(self.model, [sources[i] for i in batch], max_new_tokens, self._pad, self._ends)
+            for index, ids in zip(batch, found, strict=True):
+                outputs[index] = self._encoder.decode(ids)
+                self.tokens_in += len(sources[index])
+                self.tokens_out += len(ids)
+
+        self._batched([len(ids) for ids in sources], run, on_batch)
+        return outputs
+
+    def represent(self, prompts: Sequence[str], outputs: Sequence[str], position: Position) -> Tensor:
+        """MLP outputs of every decoder layer at one position of prompt + output, [N, num_layers, d], float32 on CPU.
+
+        "last": the last content token of the output (no end of sequence), of the prompt if the output is empty.
+        "answer_start": the last prompt token. An encoder-decoder's start token stands for its prompt. Raises ValueError
+        where prompt and output do not fit the context.
+        """
+        sources, answers = self._pairs(prompts, outputs)
+        found = torch.empty(len(sources), self.num_layers, self.hidden_size)
+
+        def run(batch: list[int]) -> None:
+            chosen = [sources[i] for i in batch], [answers[i] for i in batch]
+            found[batch] = representations(self.model, *chosen, position, self._pad).float().cpu()
+
+        self._batched([len(s) + len(a) for s, a in zip(sources, answers, strict=True)], run)
+        return found
+
+    def log_likelihood(self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None) -> Tensor:
+        """Sum of log p(output token | prompt, earlier tokens), end of sequence included, in nats, [N] float32 on CPU.
+
+        Raises ValueError like `represent`, and for edits made for another number of prompts.
+        """
+        sources, answers = self._pairs(prompts, outputs, edits, end=[self.tokenizer.eos_token_id])
+        found = torch.empty(len(sources))
+
+        def run(batch: list[int]) -> None:
+            chosen = [sources[i] for i in batch], [answers[i] for i in batch]
+            with edited(mlp_modules(self.model), edits, batch):
+                found[batch] = log_likelihoods(self.model, *chosen, self._pad).cpu()
+
+        self._batched([len(s) + len(a) for s, a in zip(sources, answers, strict=True)], run)
+        return found
+
+    @property
+    def _pad(self) -> int:
+        return self.tokenizer.pad_token_id
+
+    @property
+    def _ends(self) -> list[int]:
+        """Every token that ends an answer: chat models often have an end of turn beside the end of sequence."""
+        stated = self.model.generation_config.eos_token_id
+        return sorted({self.tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])} - {None})
+
+    def _pairs(
+        self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None, end: Sequence[int] = ()
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        sources = [self.prompt_ids(prompt) for prompt in prompts]
+        answers = [[*self.answer_ids(output), *end] for output in outputs]
+        pairs = list(zip(sources, answers, strict=True))
+        self._check(sources if self.is_encoder_decoder else [s + a for s, a in pairs], self.max_length, edits)
+        self.tokens_in += sum(len(s) + len(a) for s, a in pairs)
+        return sources, answers
+
+    def _check(self, sequences: list[list[int]], room: int, edits: Edits | None) -> None:
+        longest = max(map(len, sequences), default=0)
+        if longest > room:
+            raise ValueError(f"a prompt has {longest} tokens, but {self.name} has room for {room}")
+        if edits is not None and len(edits.rows) != len(sequences):
+            raise ValueError(f"edits are for {len(edits.rows)} prompts, but there are {len(sequences)}")
+
+    def _batched(
+        self, lengths: list[int], run: Callable[[list[int]], None], on_batch: Callable[[int], None] | None = None
+    ) -> None:
+        """Run over all indices, longest first, so that what runs out of memory does so early."""
+        order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+        done = 0
+        with inference(self.model):
+            while done < len(order):
+                batch = order[done : done + self.batch_size]
+                if not _fits(run, batch):
+                    self._shrink(len(batch))
+                    continue
+                done += len(batch)
+                if on_batch is not None:
+                    on_batch(done)
+
+    def _shrink(self, failed: int) -> None:
+        if failed == 1:
+            raise HarnessError(
+                f"{self.name} runs out of memory on {self.model.device} with a single prompt. Use a smaller model, a "
+                "shorter history, or a device with more memory."
+            )
+        self.batch_size = failed // 2
+        torch.cuda.empty_cache()
+
+
+def _fits(run: Callable[[list[int]], None], batch: list[int]) -> bool:
+    """Whether `batch` ran. The error, and the tensors its traceback holds, are gone before anything is retried."""
+    try:
+        run(batch)
+    except torch.OutOfMemoryError:
+        return False
+    return True
+
+
+def _max_length(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    config = model.config.get_text_config()
+    stated = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions")]
+    lengths = [length for length in (*stated, tokenizer.model_max_length) if length and length < _NO_LIMIT]
+    if not lengths:
+        raise HarnessError(
+            f"Neither the configuration of {name} (max_position_embeddings, n_positions) nor its tokenizer "
+            "(model_max_length) says how many tokens it takes. Set one of them and save again."
+        )
+    return int(min(lengths))

@@ -1,0 +1,145 @@
+"""The comparison as people read it: sentences and tables, on the screen and in Markdown, and the files of a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.analysis.build_comparison import compare, read_cells
+from harness.analysis.comparison import BASELINE, Comparison
+from harness.registry import TASKS
+from harness.reporting.anytime_plots import sections, write_anytime
+from harness.reporting.comparison_plots import figures, write_plots
+from harness.reporting.comparison_tables import Table, tables
+from harness.reporting.conclusions import INSTRUMENTS, answer_in_words
+from harness.reporting.formatting import markdown, plain, seconds
+from harness.results.store import Store, replacing, write_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_LEGEND = (
+    "Bold: best. ≈: not told apart from the best. [ ]: 95% interval, bootstrap over users. p: paired permutation test "
+    "over users, after Holm over all tests of the run against {baseline}; comparison.json has all other pairs too. "
+    "d: the difference in standard deviations over users. MDD: the smallest difference that this sample would find "
+    "with 80% power. Regret rate: users with a worse score than under {baseline}. Worst decile: mean score of the "
+    "worst tenth of the users. Gain: how much better than {baseline} a user fares. Pareto: no method that fits as fast "
+    "scores as well by the first metric, whatever the intervals. One more user: nothing where the fit serves users "
+    "whom it has never seen, otherwise what it cost per user fitted. History items are counted before any selection; "
+    "below their scores stands the difference from {baseline}. Overrun fits do not rank."
+)
+_GAP = 2  # columns of the screen between two columns of a table
+
+
+def build(store: Store) -> Comparison:
+    """Compare what is in a run's folder. Raises HarnessError if it is none, or if a task of it is not installed."""
+    spec = store.read_run().spec
+    metrics = {task: TASKS.get(task)().metrics for task in spec.tasks}
+    cells, notes = read_cells(store, metrics)
+    return compare(spec, cells, metrics, notes)
+
+
+def print_report(comparison: Comparison, console: Console) -> None:
+    """Print the answer in words, then tables and notes."""
+    from rich.text import Text
+
+    for sentence in answer_in_words(comparison):
+        console.print(Text(sentence), end="\n\n")
+    for task in comparison.spec.tasks:
+        for table in tables(comparison, task):
+            print_table(table, console)
+    console.print(Text(legend(comparison), style="dim"))
+    for note in comparison.notes:
+        console.print(Text(f"Note: {plain(note)}", style="dim"))
+
+
+def legend(comparison: Comparison) -> str:
+    """How to read the tables; says so if the model is a test instrument."""
+    text = _LEGEND.format(baseline=BASELINE)
+    model = comparison.spec.model
+    return f"{text} Made with {model}, a test instrument." if model in INSTRUMENTS else text
+
+
+def to_markdown(comparison: Comparison, more: Mapping[str, Sequence[str]] | None = None) -> str:
+    """`comparison.md`: the answer first. Text from outside is escaped. `more` has further paragraphs by task."""
+    spec = comparison.spec
+    setting = (
+        f"Model {spec.model}, data {spec.data} ({spec.split}), budget {seconds(spec.budget)} per fit, "
+        f"regime {spec.regime}, preset {spec.preset}, seeds {', '.join(map(str, spec.seeds))}."
+    )
+    parts = ["# Comparison", "\n".join(f"- {markdown(sentence)}" for sentence in answer_in_words(comparison))]
+    parts.append(markdown(setting))
+    for task in spec.tasks:
+        parts.append(f"## {markdown(task)}")
+        parts += [markdown_table(table) for table in tables(comparison, task)]
+        parts.append(markdown(legend(comparison)))
+        parts += [f"![{caption}](plots/{name}.png)" for name, (caption, _) in figures(comparison, task).items()]
+        parts += (more or {}).get(task, ())
+    if comparison.notes:
+        parts += ["## Notes", "\n".join(f"- {markdown(note)}" for note in comparison.notes)]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(comparison: Comparison, out: Path) -> list[Path]:
+    """Write comparison.{json,csv,md}, users.csv and plots/*.png under `out`, each atomically, and return their paths.
+
+    comparison.json comes last: where it stands, the rest does too.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"comparison.{suffix}" for suffix in ("json", "csv", "md")]
+    paths.append(out / "users.csv")
+    for path, frame in ((paths[1], comparison.to_pandas()), (paths[3], comparison.users_to_pandas())):
+        with replacing(path) as temporary:
+            frame.to_csv(temporary, index=False)
+    paths += [*write_plots(comparison, out / "plots"), *write_anytime(comparison, out)]
+    write_text(paths[2], to_markdown(comparison, {task: sections(out, task) for task in comparison.spec.tasks}))
+    write_text(paths[0], comparison.model_dump_json(indent=2))
+    return paths
+
+
+def markdown_table(table: Table) -> str:
+    """The table in Markdown, its title above it, foreign text escaped."""
+    lines = [" | ".join(map(markdown, table.columns)), " | ".join("---" for _ in table.columns)]
+    for index, row in enumerate(table.rows):
+        cells = [markdown(cell) for cell in row]
+        bold = [f"**{cell}**" if (index, column) in table.bold else cell for column, cell in enumerate(cells)]
+        lines.append(" | ".join(bold))
+    return "\n".join([f"**{markdown(table.title)}**", "", *(f"| {line} |" for line in lines)])
+
+
+def print_table(table: Table, console: Console) -> None:
+    """Print a table, in several parts if the screen is too narrow; each part repeats the first column."""
+    from rich.box import HORIZONTALS
+    from rich.cells import cell_len
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    columns = [column.replace(" ", "\n") for column in table.columns]
+    # A name breaks between its settings, which keeps its column narrow.
+    rows = [[re.sub("([:,])", "\\1\n", row[0]), *row[1:]] for row in table.rows]
+    grid = zip(columns, *rows, strict=True)
+    widths = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in grid]
+    title = table.title
+    for part in _parts(widths, console.width):
+        shown = RichTable(
+            title=Text(title), title_justify="left", box=HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False
+        )
+        for index in part:
+            shown.add_column(columns[index], justify="right" if index else "left", no_wrap=True, overflow="fold")
+        for line, row in enumerate(rows):
+            shown.add_row(*(Text(row[index], "bold" if (line, index) in table.bold else "") for index in part))
+        console.print(shown)
+        title = f"{table.title} (continued)"
+
+
+def _parts(widths: list[int], available: int) -> list[list[int]]:
+    """Columns by part, the first of all in every part."""
+    parts = [[0]]
+    for index in range(1, len(widths)):
+        used = sum(widths[column] + _GAP for column in parts[-1])
+        if len(parts[-1]) > 1 and used + widths[index] + _GAP > available:
+            parts.append([0])
+        parts[-1].append(index)
+    return parts

@@ -1,0 +1,99 @@
+"""One query as every method saw and answered it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from harness.api import HarnessError
+from harness.results.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+_KNOWN = ("user_id", "query_id", "prompt_sha256", "prompt", "output", "prediction", "gold", "parsed", "history_items")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one cell did with a query; `prompt` is empty where the samples hold none, `scores` are the sample's own."""
+
+    task: str
+    method: str  # with its variant
+    seed: int
+    user: str
+    prompt: str
+    output: str
+    prediction: str
+    gold: str
+    parsed: bool
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+def inspect_query(store: Store, query: str) -> list[Answer]:
+    """Every cell's answer to the query of that id, by task, method and seed; several tasks may use the same id.
+
+    Raises HarnessError if no cell answered it, naming ids that look alike.
+    """
+    import difflib
+
+    store.read_run()
+    answers: list[Answer] = []
+    known: set[str] = set()
+    for record in store.records():
+        try:
+            samples = store.samples(record.spec)
+        except (OSError, ValueError):  # the cell has none, or they were damaged
+            continue
+        known.update(samples["query_id"].astype(str))
+        for _, row in samples[samples["query_id"].astype(str) == query].iterrows():
+            answers.append(_answer(record.spec.task, record.spec.label, record.spec.seed, row))
+    if not answers:
+        near = difflib.get_close_matches(query, sorted(known), n=3, cutoff=0.5) or sorted(known)[:3]
+        hint = f" Did you mean {' or '.join(near)}?" if near else " The folder holds no samples."
+        raise HarnessError(f"No query '{query}' in {store.root}.{hint}")
+    return sorted(answers, key=lambda answer: (answer.task, answer.method, answer.seed))
+
+
+def print_inspection(answers: list[Answer], console: Console) -> None:
+    """Print, for each task, the gold answer, a table of what each method answered, and every distinct prompt."""
+    for task in dict.fromkeys(answer.task for answer in answers):
+        _print_task([answer for answer in answers if answer.task == task], console)
+
+
+def _answer(task: str, method: str, seed: int, row: pd.Series[Any]) -> Answer:
+    scores = {str(name): float(x) for name, x in row.items() if name not in _KNOWN and isinstance(x, (int, float))}
+    texts = {name: str(row.get(name, "")) for name in ("prompt", "output", "prediction", "gold")}
+    return Answer(task, method, seed, str(row["user_id"]), parsed=bool(row["parsed"]), scores=scores, **texts)
+
+
+def _print_task(answers: list[Answer], console: Console) -> None:
+    from rich.panel import Panel
+    from rich.table import Table
+    from rich.text import Text
+
+    first = answers[0]
+    console.print(Text(f"{first.task}, user {first.user}, gold answer: {_visible(first.gold)}", style="bold"))
+    prompts = list(dict.fromkeys(answer.prompt for answer in answers if answer.prompt))
+    scores = list(answers[0].scores)
+    table = Table("method", "seed", "prompt", "output", "prediction", "parsed", *scores)
+    for answer in answers:
+        number = str(prompts.index(answer.prompt) + 1) if answer.prompt else "–"
+        cells = [answer.method, str(answer.seed), number, answer.output, answer.prediction]
+        cells += [
+            "yes" if answer.parsed else "no",
+            *(f"{answer.scores.get(name, float('nan')):.3g}" for name in scores),
+        ]
+        table.add_row(*(Text(_visible(cell)) for cell in cells))
+    console.print(table)
+    for index, prompt in enumerate(prompts, start=1):
+        users = [f"{answer.method} (seed {answer.seed})" for answer in answers if answer.prompt == prompt]
+        console.print(
+            Panel(Text(_visible(prompt)), title=Text(f"Prompt {index}: {', '.join(users)}"), title_align="left")
+        )
+
+
+def _visible(text: str) -> str:
+    """Keep line breaks, make every other control character a space: model output must not steer the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)

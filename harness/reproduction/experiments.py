@@ -1,0 +1,123 @@
+"""Run an experiment's points, judge its claims, and write what it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.analysis.comparison import BASELINE
+from harness.reporting.comparison_report import build
+from harness.reproduction.claims import judge
+from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
+from harness.reproduction.measuring import Side, measure, read_sides, task_metrics
+from harness.reproduction.page import joined, page
+from harness.reproduction.paper_figures import draw
+from harness.reproduction.reported import reported
+from harness.reproduction.result import Measured, Reproduction
+from harness.results.store import CellRecord, Store, replacing, write_text
+from harness.sweeps.points import PointResult, SweepListener, run_points
+from harness.sweeps.sweep_spec import Point
+
+
+def reproduce(
+    spec: ExperimentSpec, points: Sequence[Point], preset: str, out: Path, listener: SweepListener, compute: bool = True
+) -> Reproduction:
+    """One experiment under OUT/<name>/, its cells shared with the others of OUT; without `compute`, from its records.
+
+    Raises HarnessError where there is nothing to rebuild from.
+    """
+    folder = out / spec.name
+    results = run_points(points, folder, listener, pool=out / "cells") if compute else _recorded(points, folder)
+    result = assemble(spec, results, preset)
+    write(result, folder)
+    return result
+
+
+def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) -> Reproduction:
+    """The experiment's numbers and verdicts, from the records in the points' folders."""
+    shared, printed, metrics = common(), reported(), task_metrics(results)
+    sides = read_sides(results, spec.layout, metrics)
+    counterparts = {side.model: shared.counterparts.get(side.model, "") for side in sides}
+    records = {record.spec.digest: record for side in sides for record in side.records}
+    first = next(iter(records.values()))
+    return Reproduction(
+        name=spec.name,
+        title=spec.title,
+        source=spec.source,
+        preset=preset,
+        note=spec.overlay(preset).note,
+        layout=spec.layout,
+        models=counterparts,
+        settings=results[0].point.spec.model_dump(mode="json"),
+        rows=measure(sides, spec.layout, metrics, spec.name, printed, counterparts),
+        claims=judge(sides, spec, metrics, printed, counterparts),
+        notes=_notes(sides, list(records.values())),
+        cells={digest: record.fit_seconds + record.eval_seconds for digest, record in records.items()},
+        provenance={"hardware": first.hardware, "versions": first.versions, "git": first.git},
+    )
+
+
+def write(result: Reproduction, folder: Path) -> None:
+    """`<name>.png`, `.csv`, `.md` and, last, `.json`, each atomically."""
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    names = common()
+    with replacing(folder / f"{result.name}.png") as temporary:
+        draw(result, names.names).savefig(temporary, format="png", dpi=110)
+    with replacing(folder / f"{result.name}.csv") as temporary:
+        pd.DataFrame([_flat(row) for row in result.rows]).to_csv(temporary, index=False)
+    write_text(folder / f"{result.name}.md", page(result, names, reported(), f"{result.name}.png"))
+    write_text(folder / f"{result.name}.json", result.model_dump_json(indent=1) + "\n")
+
+
+def read_results(out: Path) -> list[Reproduction]:
+    """What OUT holds of the experiments, of this call and of earlier ones, in the paper's order."""
+    paths = [out / spec.name / f"{spec.name}.json" for spec in experiments("all")]
+    return [Reproduction.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+
+
+def write_joined(results: Sequence[Reproduction], out: Path) -> Path:
+    """OUT/reproduction.md."""
+    path = out / "reproduction.md"
+    write_text(path, joined(results, common(), reported(), "{name}/{name}.png"))
+    return path
+
+
+def write_docs(results: Sequence[Reproduction], docs: Path) -> Path:
+    """DOCS/reproduction.md and, under DOCS/reproduction/, the records and plots it is made from. No samples."""
+    for result in results:
+        write(result, docs / "reproduction")
+        (docs / "reproduction" / f"{result.name}.md").unlink()  # the joined page holds it
+    path = docs / "reproduction.md"
+    write_text(path, joined(results, common(), reported(), "reproduction/{name}.png"))
+    return path
+
+
+def _recorded(points: Sequence[Point], folder: Path) -> list[PointResult]:
+    places = [(point, folder / "points" / point.slug) for point in points]
+    return [PointResult(point, place, build(Store(place))) for point, place in places]
+
+
+def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
+    """Where the clock bound, what failed or overran, and the notes of the comparisons."""
+    fits = [record for record in records if record.spec.method != BASELINE]
+    stopped = [record for record in fits if record.status in ("budget_exhausted", "overran")]
+    notes = [f"The clock ended {len(stopped)} of {len(fits)} fits; the others came to their natural end."]
+    for record in records:
+        if record.status in ("failed", "interrupted", "overran"):
+            why = f": {record.reason}" if record.reason else ""
+            over = f"took {record.fit_seconds:.1f} s of {record.spec.budget:g} s" if record.status == "overran" else ""
+            notes.append(
+                f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}, budget {record.spec.budget:g} s: "
+                f"{record.status} {over}{why}".rstrip()
+                + "."
+            )
+    return notes + list(dict.fromkeys(note for side in sides for note in side.comparison.notes))
+
+
+def _flat(row: Measured) -> dict[str, object]:
+    flat = row.model_dump(exclude={"interval", "improvement_interval"})
+    for name, bounds in (("value", row.interval), ("improvement", row.improvement_interval)):
+        flat[f"{name}_low"], flat[f"{name}_high"] = bounds or (None, None)
+    return flat

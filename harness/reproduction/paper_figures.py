@@ -1,0 +1,109 @@
+"""The paper's figures in their own form, with intervals; of a table, its numbers beside the reported ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.analysis.comparison import BASELINE
+from harness.reporting.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, headline
+from harness.reproduction.result import Measured, Reproduction
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)
+_MARKERS = ("o", "D", "s", "^", "v")
+
+
+def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
+    """A panel per model, task and metric."""
+    panels: dict[tuple[str, str, str], list[Measured]] = {}
+    for row in result.rows:
+        panels.setdefault((row.model, row.task, row.metric), []).append(row)
+    columns = 2 if len(panels) > 1 else 1
+    lines = -(-len(panels) // columns)
+    figure = canvas(5.0 * columns + 1, 2.9 * lines + 1.4)
+    grid = figure.subplots(lines, columns, squeeze=False).flat
+    fill = {"table": _dots, "lines": _lines, "columns": _bars}[result.layout.kind]
+    for axes, ((model, task, metric), rows) in zip(grid, panels.items(), strict=False):
+        fill(axes, result, rows)
+        own = f"{names.get(task, task)} {names.get(metric, metric)} {'↑' if rows[0].higher_is_better else '↓'}"
+        axes.set_title(f"{own}, {model}" if len(result.models) > 1 else own, fontsize=10)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in list(grid)[len(panels) :]:
+        axes.set_visible(False)
+    headline(figure, result.title, list(result.models))
+    _legend(figure)
+    return figure
+
+
+def _dots(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
+    """One line per method: our score with its interval, and the reported one as a cross."""
+    order = [column.method for column in result.layout.methods]
+    for row in rows:
+        height = order.index(row.label)
+        if row.value is not None:
+            if row.interval:
+                axes.hlines(height, *row.interval, color=_COLOURS[0], linewidth=2)
+            axes.plot(row.value, height, "o", color=_COLOURS[0], label=f"measured, {row.model}")
+        if row.reported is not None:
+            name = f"reported, {result.models[row.model]}"
+            axes.plot(row.reported, height, "x", color=_COLOURS[-1], markersize=7, label=name)
+    axes.set_yticks(range(len(order)), [_short(column.title) for column in result.layout.methods])
+    axes.set_ylim(len(order) - 0.5, -0.5)
+    axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
+
+
+def _lines(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
+    """A line per method over the axis, with the interval as a band."""
+    for number, column in enumerate(result.layout.methods):
+        own = [row for row in rows if row.label == column.method]
+        known = [(float(row.tick), row.value) for row in own if row.value is not None]
+        bands = [(float(row.tick), *row.interval) for row in own if row.interval]
+        colour, dashes = _COLOURS[number], "--" if number else "-"  # lines may coincide
+        axes.plot(*np.array(known).T, linestyle=dashes, marker=_MARKERS[number], color=colour, label=column.title)
+        if bands:
+            axes.fill_between(*np.array(bands).T, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xticks(sorted({float(row.tick) for row in rows}))
+    axes.set_xlabel(result.layout.label)
+    axes.grid(color="#eeeeee", linewidth=0.8)
+
+
+def _bars(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
+    """Grouped columns: improvement over instruct by method and tick, with its interval."""
+    methods, ticks = result.layout.methods, list(dict.fromkeys(row.tick for row in rows))
+    width = 0.8 / len(methods)
+    for number, column in enumerate(methods):
+        for row in rows:
+            if row.label != column.method or row.improvement is None:
+                continue
+            place = ticks.index(row.tick) + (number - (len(methods) - 1) / 2) * width
+            axes.bar(place, row.improvement, width * 0.95, color=_COLOURS[number], label=column.title)
+            if row.improvement_interval:
+                axes.vlines(place, *row.improvement_interval, color="#222222", linewidth=1.2)
+    axes.axhline(0, color="#222222", linewidth=0.8)
+    axes.set_xticks(range(len(ticks)), ticks)
+    axes.set_xlabel(result.layout.label)
+    axes.set_ylabel(f"improvement over {BASELINE}")
+    axes.grid(axis="y", color="#eeeeee", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _legend(figure: Figure) -> None:
+    """Each name once, below the panels."""
+    found: dict[str, Any] = {}
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    if found:
+        figure.legend(
+            list(found.values()), list(found), loc="outside lower center", ncols=min(3, len(found)), fontsize=8
+        )
+
+
+def _short(title: str) -> str:
+    return title.partition(" (")[0]

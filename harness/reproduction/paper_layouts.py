@@ -1,0 +1,108 @@
+"""The paper's tables and the numbers behind its figures, as text, in the paper's own layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.analysis.comparison import BASELINE
+from harness.reporting.comparison_tables import Table
+from harness.reporting.formatting import number, p_value, plain, seconds
+from harness.reproduction.result import ClaimTest, Measured, Reproduction
+from harness.reproduction.verdicts import method, subject
+
+LEGEND = (
+    "Bold: best. ≈: not told apart from the best. [ ]: 95% interval, bootstrap over users. Rows marked reported are "
+    "the paper's, measured by its authors on another model and other data; what is marked added it does not show."
+)
+
+
+def main_table(result: Reproduction, names: Mapping[str, str]) -> Table:
+    """The table in the paper's layout, ours above the reported numbers; of a figure, the points it draws."""
+    return _printed(result, names) if result.layout.kind == "table" else _points(result, names)
+
+
+def claims_table(tests: Sequence[ClaimTest]) -> Table:
+    """Every comparison behind a claim."""
+    columns = ["comparison", "gain", "p after Holm", "minimum detectable", "reported gain", "test", "verdict"]
+    rows = [
+        [
+            plain(subject(test)),
+            f"{test.gain:+.3f}" if test.kind == "pair" else f"L {test.gain:+.4g}",
+            p_value(test.p_holm),
+            "–" if test.minimum_detectable is None else f"{test.minimum_detectable:.2g}",
+            "–" if test.reported_gain is None else f"{test.reported_gain:+.3f}",
+            method(test).removeprefix("the "),
+            test.verdict,
+        ]
+        for test in tests
+    ]
+    return Table("The comparisons behind the claims; a positive gain goes the claim's way", columns, rows, set())
+
+
+def costs_table(result: Reproduction) -> Table:
+    """What each fit cost and how far it came."""
+    axis = [result.layout.label] if result.layout.axis else []
+    shown = {(row.model, row.point, row.task, row.label): row for row in result.rows}
+    rows = [
+        [
+            *(row.model, row.task, *([row.tick] if axis else []), plain(row.label)),
+            *(seconds(row.fit_seconds), seconds(row.eval_seconds), str(row.users_fitted), str(row.samples_used)),
+            row.status.replace("_", " "),
+        ]
+        for row in shown.values()
+    ]
+    columns = ["model", "task", *axis, "method", "fit", "answering", "users fitted", "samples used", "status"]
+    return Table("What it cost", columns, rows, set())
+
+
+def _printed(result: Reproduction, names: Mapping[str, str]) -> Table:
+    columns = result.layout.methods
+    several = len(result.models) > 1
+    heads = [f"{column.title}, {model}" if several else column.title for model in result.models for column in columns]
+    table = Table(result.title, ["Dataset", "Metric", "", *heads], [], set())
+    rows = {(row.model, row.task, row.metric, row.label): row for row in result.rows}
+    for task, metric, higher in dict.fromkeys((row.task, row.metric, row.higher_is_better) for row in result.rows):
+        cells = [rows.get((model, task, metric, column.method)) for model in result.models for column in columns]
+        table.bold |= {(len(table.rows), 3 + place) for place, row in enumerate(cells) if row and row.best}
+        title = f"{names.get(metric, metric)} {'↑' if higher else '↓'}"
+        table.rows.append([names.get(task, task), title, "measured", *map(_score, cells)])
+        if any(row and row.reported is not None for row in cells):
+            who = "reported" if several else f"reported, {next(iter(result.models.values()))}"
+            table.rows.append(["", "", who, *map(_reported, cells)])
+    return table
+
+
+def _points(result: Reproduction, names: Mapping[str, str]) -> Table:
+    pairs = list(dict.fromkeys((row.task, row.metric, row.higher_is_better) for row in result.rows))
+    heads = [f"{names.get(task, task)} {names.get(name, name)} {'↑' if up else '↓'}" for task, name, up in pairs]
+    table = Table(result.title, ["model", result.layout.label, "method", *heads], [], set())
+    shown = dict.fromkeys((row.model, row.tick, row.label) for row in result.rows)
+    rows = {(row.model, row.tick, row.label, row.task, row.metric): row for row in result.rows}
+    titles = {column.method: column.title for column in result.layout.methods}
+    for model, tick, label in shown:
+        cells = [rows.get((model, tick, label, task, metric)) for task, metric, _ in pairs]
+        table.bold |= {(len(table.rows), 3 + place) for place, row in enumerate(cells) if row and row.best}
+        text = [_improvement(row) if result.layout.kind == "columns" else _score(row) for row in cells]
+        table.rows.append([model, tick, plain(titles[label]), *text])
+    if result.layout.kind == "columns":
+        table.title += f": improvement over {BASELINE}"
+        table.bold = set()
+    return table
+
+
+def _score(row: Measured | None) -> str:
+    if row is None or row.value is None:
+        return "–" if row is None else row.status.replace("_", " ")
+    bounds = "\n[{:.3f}, {:.3f}]".format(*row.interval) if row.interval else ""
+    return f"{number(row.value)}{' ≈' if row.tied else ''}{bounds}"
+
+
+def _reported(row: Measured | None) -> str:
+    return "–" if row is None or row.reported is None else number(row.reported)
+
+
+def _improvement(row: Measured | None) -> str:
+    if row is None or row.improvement is None:
+        return "–"
+    bounds = "\n[{:+.3f}, {:+.3f}]".format(*row.improvement_interval) if row.improvement_interval else ""
+    return f"{row.improvement:+.3f}{bounds}"

@@ -1,0 +1,105 @@
+"""What `harness reproduce` does."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.reporting.comparison_report import print_table
+from harness.reporting.formatting import memory, seconds
+from harness.reporting.tracking import Mode, require_mode, track
+from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
+from harness.reproduction.experiments import read_results, reproduce, write_docs, write_joined
+from harness.reproduction.forecast import BYTES_PER_CELL, plans, seconds_per_cell
+from harness.reproduction.page import RULE, instrument, setting
+from harness.reproduction.paper_layouts import LEGEND, main_table
+from harness.reproduction.result import Reproduction
+from harness.reproduction.verdicts import sentence
+from harness.results.store import Store
+from harness.running.progress import Display
+from harness.sweeps.sweep_spec import Point
+
+Chosen = Sequence[tuple[ExperimentSpec, Sequence[Point]]]
+
+
+def choose(name: str, preset: str, models: Sequence[str], **given: Any) -> Chosen:
+    """The experiments of that name with their points. Raises HarnessError before anything is computed."""
+    return [(spec, spec.points(preset, models, **given)) for spec in experiments(name)]
+
+
+def print_plan(chosen: Chosen, preset: str, out: Path, console: Console) -> None:
+    """Cells, time and disk, as far as they can be known beforehand."""
+    measured = seconds_per_cell(out)
+    table = Table("experiment", "points", "cells", "not shared with those above", "time at most", "time expected")
+    expected = []
+    found = plans(chosen)
+    for plan, (spec, _) in zip(found, chosen, strict=True):
+        each = measured or spec.overlay(preset).seconds_per_cell
+        expected.append(None if each is None else each * plan.new)
+        shown = "unknown" if each is None else seconds(each * plan.new)
+        table.add_row(plan.name, str(plan.points), str(plan.cells), str(plan.new), seconds(plan.at_most), shown)
+    console.print(table)
+    cells = sum(plan.new for plan in found)
+    known = [value for value in expected if value is not None]
+    about = f", about {seconds(sum(known))} expected" if len(known) == len(expected) else ""
+    console.print(
+        f"{cells} cells, at most {seconds(sum(plan.at_most for plan in found))} of fitting{about}, answering besides; "
+        f"about {memory(cells * BYTES_PER_CELL)} on disk.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def run_reproduce(
+    chosen: Chosen,
+    preset: str,
+    out: Path,
+    console: Console,
+    wandb: str = "disabled",
+    fresh: bool = False,
+    compute: bool = True,
+    docs: Path | None = None,
+) -> int:
+    """Run or rebuild the experiments, print and write them; 1 if a cell failed, else 0."""
+    mode = require_mode(wandb)
+    if fresh:
+        for folder in (out / "cells", *(out / spec.name for spec, _ in chosen)):
+            shutil.rmtree(folder, ignore_errors=True)
+    results = []
+    with Display(console) as display:
+        for spec, points in chosen:
+            display.stage(spec.title)
+            results.append(reproduce(spec, points, preset, out, display, compute))
+            _track(spec, points, out, mode)
+    for result in results:
+        print_result(result, console)
+    console.print(Text(f"{LEGEND} {RULE}", style="dim"))
+    everything = read_results(out)
+    written = [write_joined(everything, out), *([write_docs(everything, docs)] if docs else [])]
+    for path in written:
+        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+    return int(any(row.status == "failed" for result in results for row in result.rows))
+
+
+def print_result(result: Reproduction, console: Console) -> None:
+    """The table or the figure's numbers, then a sentence per claim."""
+    console.print(Text(f"\n{result.title}\n{setting(result)}", style="bold"))
+    for line in instrument(result):
+        console.print(Text(line, style="dim"))
+    print_table(main_table(result, common().names), console)
+    for text in (*map(sentence, result.claims), *(f"Note: {note}" for note in result.notes)):
+        console.print(Text(text), end="\n\n")
+
+
+def _track(spec: ExperimentSpec, points: Sequence[Point], out: Path, mode: Mode) -> None:
+    from harness.reporting.comparison_report import build
+
+    for point in points if mode != "disabled" else ():
+        folder = out / spec.name / "points" / point.slug
+        track(build(Store(folder)), folder, mode)

@@ -1,0 +1,1 @@
+"""What a run leaves: the records of its cells, stored atomically, and where they were made."""

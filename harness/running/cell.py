@@ -1,0 +1,181 @@
+"""One cell: fit on a pristine model under the clock, save, and evaluate what was saved on another pristine model."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import tempfile
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from transformers import set_seed
+
+from harness.api import Method
+from harness.model.lm import HuggingFaceModel
+from harness.results.environment import PeakMemory
+from harness.results.store import CellRecord, Store, write_text
+from harness.running.checkpoints import Anytime, Checkpoints, Point, write
+from harness.running.clock import BudgetClock
+from harness.running.context import Context
+from harness.running.evaluation import Evaluation, evaluate
+from harness.running.preparation import Embed, Prepared
+from harness.specs.run_spec import CellSpec
+
+
+class CellListener(Protocol):
+    """Who is told how a cell goes."""
+
+    def fitting(self, cell: CellSpec, clock: BudgetClock) -> None:
+        """A fit has begun on this clock."""
+
+    def evaluating(self, cell: CellSpec, queries: int) -> None:
+        """An evaluation has begun."""
+
+    def answered(self, queries: int) -> None:
+        """So many queries of the evaluation are answered."""
+
+
+@dataclass
+class Cell:
+    """A cell ready to run; `provenance` fills the record's fields on machine, versions and code."""
+
+    spec: CellSpec
+    method: Method
+    prepared: Prepared
+    embed: Embed
+    provenance: dict[str, Any]
+
+    def compute(
+        self, source: HuggingFaceModel, store: Store, listener: CellListener, save_fit: bool
+    ) -> tuple[CellRecord, pd.DataFrame | None]:
+        """The cell's record and samples. Whatever the method raises becomes status `failed`, Ctrl-C `interrupted`."""
+        record = self._empty_record(store.begin(self.spec))
+        samples = None
+        device = str(source.model.device)
+        with tempfile.TemporaryDirectory(prefix="harness-") as folder, PeakMemory(device) as memory:
+            try:
+                saved, checkpoints = self._fit(source.pristine(), Path(folder), record, listener)
+                _free()
+                samples = self._evaluate(source.pristine(), saved, record, listener)
+                if self.spec.marks:
+                    write(store, self.spec, self._anytime(source, checkpoints, record, listener))
+                if save_fit:
+                    shutil.copytree(saved, store.cell_dir(self.spec) / "fit", dirs_exist_ok=True)
+            except KeyboardInterrupt:
+                record.status, record.reason = "interrupted", "interrupted by the user"
+            except Exception as error:
+                record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+                write_text(store.cell_dir(self.spec) / "error.txt", traceback.format_exc())
+        record.peak_memory_bytes = memory.bytes
+        _free()
+        return record, samples
+
+    def _empty_record(self, attempts: int) -> CellRecord:
+        return CellRecord(
+            spec=self.spec,
+            status="complete",
+            attempts=attempts,
+            budget_seconds=self.spec.budget,
+            queries=len(self.prepared.queries),
+            users=len(self.prepared.histories),
+            leaks_removed=self.prepared.leaks_removed,
+            records_skipped=len(self.prepared.data.faults),
+            notes=self.prepared.data.notes,
+            started_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            **self.provenance,
+        )
+
+    def _fit(
+        self, lm: HuggingFaceModel, folder: Path, record: CellRecord, listener: CellListener
+    ) -> tuple[Path, Checkpoints]:
+        saved, scratch = folder / "fit", folder / "scratch"
+        saved.mkdir()
+        scratch.mkdir()
+        users = self.prepared.pool.users(self.spec.seed)
+        set_seed(self.spec.seed)
+        clock = BudgetClock(self.spec.budget, synchronize=_synchronizer(str(lm.model.device)))
+        context = Context(lm, self.prepared.task, users, self.spec.regime, clock, self.spec.seed, scratch, self.embed)
+        marks = tuple(share * self.spec.budget for share in self.spec.marks)
+        context.checkpoints = Checkpoints(marks, folder / "checkpoints", clock)
+        listener.fitting(self.spec, clock)
+        try:
+            personalizer = self.method.fit(context)
+            with clock.phase("save"):
+                personalizer.save(saved)
+        finally:
+            clock.stop()
+            _account_for_fit(record, clock, context)
+        record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        return saved, context.checkpoints
+
+    def _evaluate(self, lm: HuggingFaceModel, saved: Path, record: CellRecord, listener: CellListener) -> pd.DataFrame:
+        clock = BudgetClock(float("inf"), synchronize=_synchronizer(str(lm.model.device)))
+        result = self._answer(lm, saved, listener)
+        clock.stop()
+        record.eval_seconds = clock.elapsed()
+        record.metrics = result.metrics
+        record.parse_failures = float(1 - result.samples["parsed"].mean())
+        record.prompts_shortened = result.prompts_shortened
+        record.unanswerable = result.unanswerable
+        record.users_served = result.users_served
+        record.serves_newcomers = result.serves_newcomers
+        record.tokens_in = record.fit_tokens_in + lm.tokens_in
+        record.tokens_out = record.fit_tokens_out + lm.tokens_out
+        items = {user: len(history) for user, history in self.prepared.data.histories.items()}
+        return result.samples.assign(history_items=result.samples["user_id"].map(items).astype("int64"))
+
+    def _anytime(
+        self, source: HuggingFaceModel, checkpoints: Checkpoints, record: CellRecord, listener: CellListener
+    ) -> Anytime:
+        points = [
+            point.model_copy(update={"metrics": self._answer(source.pristine(), saved, listener).metrics})
+            for point, saved in checkpoints.points
+        ]
+        whole = Point(
+            mark=None,
+            seconds=record.fit_seconds,
+            making=0.0,
+            samples_used=record.samples_used,
+            metrics=record.metrics,
+            annealed=True,
+        )
+        return Anytime(points=[*points, whole], missing=checkpoints.missing())
+
+    def _answer(self, lm: HuggingFaceModel, saved: Path, listener: CellListener) -> Evaluation:
+        listener.evaluating(self.spec, len(self.prepared.queries))
+        prepared = self.prepared
+        return evaluate(
+            lm,
+            prepared.task,
+            self.method.load(saved, prepared.task),
+            prepared.queries,
+            prepared.histories,
+            prepared.data.golds,
+            listener.answered,
+        )
+
+
+def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -> None:
+    record.fit_seconds = clock.elapsed()
+    record.phases = clock.phases
+    record.status = "overran" if clock.overran else "budget_exhausted" if clock.exhausted else "complete"
+    record.users_fitted = context.report.users_fitted
+    record.samples_used = context.report.samples_used
+    record.counts = context.report.counts
+    record.fit_tokens_in, record.fit_tokens_out = context.lm.tokens_in, context.lm.tokens_out
+
+
+def _synchronizer(device: str) -> Callable[[], None]:
+    return torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,192 @@
+"""Answering and scoring through lm-eval: one in-memory task per cell, whose prompts are the personalizer's.
+
+`lm_eval.evaluate` is called once per cell, not `simple_evaluate`, which reseeds every generator and costs a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import lm_eval
+import numpy as np
+import pandas as pd
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.api.task import ConfigurableTask
+
+from harness.api import HistoryItem, LanguageModel, Metric, Personalizer, Query, Task
+from harness.running.context import fit_prompt
+
+_NEWCOMER = Query(id="newcomer", user="\0newcomer", text="")  # the user of no data
+
+
+@dataclass
+class Evaluation:
+    """What one evaluation gave. `samples` has one row per query, in the order of the queries."""
+
+    metrics: dict[str, float]
+    samples: pd.DataFrame
+    prompts_shortened: int
+    unanswerable: int
+    users_served: int
+    serves_newcomers: bool  # whether users that the fit has never seen get more than the base prompt
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The text for one query; `fits` is False where even the prompt without history is too long."""
+
+    text: str
+    dropped: int
+    fits: bool
+
+
+def evaluate(
+    lm: LanguageModel,
+    task: Task,
+    personalizer: Personalizer,
+    queries: Sequence[Query],
+    histories: dict[str, tuple[HistoryItem, ...]],
+    golds: dict[str, str],
+    on_answers: Callable[[int], None] | None = None,
+) -> Evaluation:
+    """Answer `queries` and score the answers. The personalizer sees queries and histories, never `golds`.
+
+    `on_answers` is told how many queries are answered so far.
+    """
+    prompts = {query.id: _prompt(lm, task, personalizer, query, histories[query.user]) for query in queries}
+    adapter = _PersonalizedLM(lm, task, personalizer, {query.id: query for query in queries}, prompts, on_answers)
+    with personalizer.patched_model(lm):
+        results = lm_eval.evaluate(
+            lm=adapter,
+            task_dict={task.name: _lm_eval_task(task, queries, prompts, golds)},
+            bootstrap_iters=0,
+            log_samples=True,
+        )
+    logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
+    return Evaluation(
+        metrics={metric.name: float(results["results"][task.name][f"{metric.name},none"]) for metric in task.metrics},
+        samples=pd.DataFrame([_row(task, sample, golds) for sample in logged]),
+        prompts_shortened=sum(prompt.dropped > 0 for prompt in prompts.values()),
+        unanswerable=sum(not prompt.fits for prompt in prompts.values()),
+        users_served=len({query.user for query in queries if personalizer.serves(query)}),
+        serves_newcomers=personalizer.serves(_NEWCOMER),
+    )
+
+
+def _prompt(
+    lm: LanguageModel, task: Task, personalizer: Personalizer, query: Query, history: Sequence[HistoryItem]
+) -> Prompt:
+    text, dropped = fit_prompt(lm, lambda items: personalizer.prompt(query, items), history, task.max_new_tokens)
+    return Prompt(text, dropped, fits=lm.count_tokens(text) <= lm.room(task.max_new_tokens))
+
+
+class _PersonalizedLM(LM):
+    """lm-eval's view of a language model that answers each query with its user's edits."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        task: Task,
+        personalizer: Personalizer,
+        queries: dict[str, Query],
+        prompts: dict[str, Prompt],
+        on_answers: Callable[[int], None] | None,
+    ) -> None:
+        super().__init__()
+        self._lm = lm
+        self._max_new_tokens = task.max_new_tokens
+        self._personalizer = personalizer
+        self._queries = queries
+        self._prompts = prompts
+        self._on_answers = on_answers
+
+    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
+        asked = [self._queries[request.doc["query_id"]] for request in requests]
+        answers = self._personalizer.answers(asked)
+        return self._generate(asked) if answers is None else answers
+
+    def _generate(self, asked: list[Query]) -> list[str]:
+        fitting = [query for query in asked if self._prompts[query.id].fits]
+        outputs = self._lm.generate(
+            [self._prompts[query.id].text for query in fitting],
+            self._max_new_tokens,
+            self._personalizer.edits(fitting),
+            self._on_answers,
+        )
+        by_id = dict(zip((query.id for query in fitting), outputs, strict=True))
+        return [by_id.get(query.id, "") for query in asked]
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        raise TypeError("The tasks of the harness generate; none asks for log-likelihoods.")
+
+    def loglikelihood_rolling(self, requests: list[Instance]) -> list[float]:
+        raise TypeError("The tasks of the harness generate; none asks for log-likelihoods.")
+
+
+def _lm_eval_task(
+    task: Task, queries: Sequence[Query], prompts: dict[str, Prompt], golds: dict[str, str]
+) -> ConfigurableTask:
+    """Documents hold ids only; prompts and golds are looked up, so that no gold travels with a request."""
+    rows = [{"query_id": query.id, "user_id": query.user} for query in queries]
+
+    def process_results(doc: dict[str, str], outputs: list[str]) -> dict[str, tuple[str, str]]:
+        pair = (task.parse(outputs[0])[0], golds[doc["query_id"]])
+        return {metric.name: pair for metric in task.metrics}
+
+    return ConfigurableTask(
+        config={
+            "task": task.name,
+            "custom_dataset": lambda **_: {"test": datasets.Dataset.from_list(rows)},
+            "test_split": "test",
+            "output_type": "generate_until",
+            "doc_to_text": lambda doc: prompts[doc["query_id"]].text,
+            "doc_to_target": lambda doc: "",
+            "process_results": process_results,
+            "generation_kwargs": {"until": ["\n"], "max_gen_toks": task.max_new_tokens, "do_sample": False},
+            "metric_list": [
+                {
+                    "metric": metric.name,
+                    "aggregation": _aggregation(metric),
+                    "higher_is_better": metric.higher_is_better,
+                }
+                for metric in task.metrics
+            ],
+            "metadata": {"version": task.version},
+        }
+    )
+
+
+def _aggregation(metric: Metric) -> Callable[[list[tuple[str, str]]], float]:
+    def aggregate(pairs: list[tuple[str, str]]) -> float:
+        return float(metric.value(np.mean([metric.statistics(*pair) for pair in pairs], axis=0)))
+
+    return aggregate
+
+
+def _row(task: Task, sample: dict[str, Any], golds: dict[str, str]) -> dict[str, Any]:
+    output = sample["resps"][0][0]
+    prompt = sample["arguments"][0][0]
+    prediction, parsed = task.parse(output)
+    gold = golds[sample["doc"]["query_id"]]
+    return {
+        "user_id": sample["doc"]["user_id"],
+        "query_id": sample["doc"]["query_id"],
+        "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
+        "prompt": prompt,
+        "output": output,
+        "prediction": prediction,
+        "gold": gold,
+        "parsed": parsed,
+        **_scores(task, prediction, gold),
+    }
+
+
+def _scores(task: Task, prediction: str, gold: str) -> dict[str, float]:
+    """Metrics that a single sample has; macro-F1, which needs all of them, has none."""
+    statistics = {metric.name: (metric, np.asarray(metric.statistics(prediction, gold))) for metric in task.metrics}
+    return {name: float(metric.value(values)) for name, (metric, values) in statistics.items() if len(values) == 1}

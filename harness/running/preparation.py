@@ -1,0 +1,161 @@
+"""From loaded data to what every method of a cell sees: evaluated queries, selected histories, users to fit on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.api import Example, HarnessError, HistoryItem, LanguageModel, Query, Task, TaskData, User
+from harness.running.history import embedded_text, select
+from harness.running.leaks import find_leaks
+from harness.specs.run_spec import RunSpec
+
+AGENT_TOKENS = 192  # room kept for an agent line and an insight when deciding whether an example fits the context
+
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+Histories = dict[str, tuple[HistoryItem, ...]]
+
+
+@dataclass
+class Selector:
+    """Selects from whole histories, embedding each user's items once."""
+
+    spec: RunSpec
+    embed: Embed
+    whole: Histories
+    _embeddings: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __call__(self, user: str, without: int | None = None) -> tuple[HistoryItem, ...]:
+        """H_u^k of a user, chosen as if the item at index `without` did not exist."""
+        items = self.whole[user]
+        if not items:
+            return ()
+        if user not in self._embeddings:
+            self._embeddings[user] = self.embed([embedded_text(item) for item in items])
+        kept = [index for index in range(len(items)) if index != without]
+        return select(
+            [items[index] for index in kept],
+            self._embeddings[user][kept],
+            self.spec.history,
+            self.spec.selection,
+            seed=f"selection {user}",
+        )
+
+
+@dataclass
+class FitPool:
+    """Where the users to fit on come from: the evaluated ones (`seen`) or others, with their golds (`unseen`)."""
+
+    task: Task
+    spec: RunSpec
+    lm: LanguageModel
+    data: TaskData
+    select: Selector
+
+    def users(self, seed: int) -> list[User]:
+        """The users in seeded order, each with its first `spec.supervision` examples in seeded order."""
+        ids = sorted(self.select.whole)
+        random.Random(f"users {seed}").shuffle(ids)
+        drawn = ids if self.spec.regime == "seen" else ids[: self.spec.fit_users]
+        return [User(user, self.select(user), self._examples(user, seed)) for user in drawn]
+
+    def _examples(self, user: str, seed: int) -> tuple[Example, ...]:
+        order = random.Random(f"examples {seed} {user}")
+        candidates = (
+            self._from_history(user, order) if self.spec.regime == "seen" else self._from_questions(user, order)
+        )
+        chosen: list[Example] = []
+        for example in candidates:
+            if len(chosen) == self.spec.supervision:
+                break
+            if self._fits(example):
+                chosen.append(example)
+        return tuple(chosen)
+
+    def _from_history(self, user: str, order: random.Random) -> Iterator[Example]:
+        items = self.select.whole[user]
+        for index in order.sample(range(len(items)), len(items)):
+            if pair := self.task.supervise(items[index]):
+                query, answer = pair
+                yield Example(user, query, self.select(user, without=index), answer)
+
+    def _from_questions(self, user: str, order: random.Random) -> Iterator[Example]:
+        questions = [query for query in self.data.queries if query.user == user]
+        for query in order.sample(questions, len(questions)):
+            yield Example(user, query.text, self.select(user), self.data.golds[query.id])
+
+    def _fits(self, example: Example) -> bool:
+        """Whether the example can be asked with no history at all; its answer may serve as its input."""
+        text = example.answer if example.query is None else example.query
+        prompts = self.task.prompts
+        needed = self.lm.count_tokens(prompts.neutral(text, (), prompts.generic_insight) + " " + example.answer)
+        return needed <= self.lm.room(self.task.max_new_tokens + AGENT_TOKENS)
+
+
+@dataclass
+class Prepared:
+    """One task of one run. The golds in `data` stay with the engine."""
+
+    task: Task
+    data: TaskData
+    queries: list[Query]
+    histories: Histories  # by user id, selected, as prompts show them; empty under `eval_history: none`
+    leaks_removed: int
+    pool: FitPool
+
+
+def prepare(task: Task, spec: RunSpec, lm: LanguageModel, embed: Embed) -> Prepared:
+    """Load the task's data, choose the evaluated queries, remove leaks and select histories.
+
+    Raises HarnessError where the data has no usable query, or where users to fit on are also evaluated (`unseen`).
+    """
+    data = task.load(spec.data, spec.split)
+    queries = _evaluated(data.queries, spec)
+    if not queries:
+        raise HarnessError(f"{task.name}: no usable question in {spec.data}, split {data.split}.")
+    whole, leaks_removed = _without_leaks(data, queries, spec)
+    selector = Selector(spec, embed, whole)
+    shown = {user: selector(user) if spec.eval_history == "own" else () for user in whole}
+    if spec.regime == "seen":
+        return Prepared(task, data, queries, shown, leaks_removed, FitPool(task, spec, lm, data, selector))
+    fit_data = task.load(spec.data, "train")
+    _require_disjoint(task, data, fit_data, set(whole))
+    fit_whole, _ = _without_leaks(fit_data, fit_data.queries, spec)
+    pool = FitPool(task, spec, lm, fit_data, Selector(spec, embed, fit_whole))
+    return Prepared(task, data, queries, shown, leaks_removed, pool)
+
+
+def _evaluated(queries: Sequence[Query], spec: RunSpec) -> list[Query]:
+    """The queries of the first `spec.users` users in file order, `spec.limit` at most."""
+    users = set(list(dict.fromkeys(query.user for query in queries))[: spec.users])
+    return [query for query in queries if query.user in users][: spec.limit]
+
+
+def _without_leaks(data: TaskData, queries: Sequence[Query], spec: RunSpec) -> tuple[Histories, int]:
+    """Histories of the queries' users without items that equal a query or its gold, and how many those were."""
+    leaking: dict[str, set[str]] = {query.user: set() for query in queries}
+    if not spec.keep_leaks:
+        for query in queries:
+            leaking[query.user].update(find_leaks(data.histories[query.user], query, data.golds[query.id]))
+    whole = {user: tuple(item for item in data.histories[user] if item.id not in ids) for user, ids in leaking.items()}
+    removed = sum(len(data.histories[user]) - len(items) for user, items in whole.items())
+    return whole, removed
+
+
+def _require_disjoint(task: Task, data: TaskData, fit_data: TaskData, evaluated: set[str]) -> None:
+    if data.separation == "time":
+        raise HarnessError(
+            f"{task.name}: --regime unseen fits on users who are not evaluated, but {fit_data.split} and {data.split} "
+            "of a time-based separation have the same users. Use the user-based files, or --regime seen."
+        )
+    shared = sorted({query.user for query in fit_data.queries} & evaluated)
+    if shared or fit_data.split == data.split:
+        fault = f"users {', '.join(shared[:3])} are in both" if shared else f"both come from the split {data.split}"
+        raise HarnessError(
+            f"{task.name}: --regime unseen fits on users who are not evaluated, but {fault}. "
+            "Give a directory with a train split of other users, or use --regime seen."
+        )

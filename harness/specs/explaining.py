@@ -1,0 +1,37 @@
+"""What pydantic found wrong with something a user wrote, in sentences that name the nearest right key."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from harness.registry import unknown
+
+
+def explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """A sentence per fault: an unknown key brings the known ones of the model it stands in."""
+    problems = []
+    for fault in error.errors():
+        *path, last = fault["loc"] or ("",)
+        if fault["type"] == "extra_forbidden":
+            problems.append(unknown("key", str(last), _at(path, model).model_fields))
+        else:
+            key = ".".join(str(part) for part in fault["loc"])
+            problems.append(f"{key}: {fault['msg']} (got {fault['input']!r}).")
+    return " ".join(problems)
+
+
+def _at(path: list[Any], model: type[BaseModel]) -> type[BaseModel]:
+    """The model that holds what stands at `path`; keys of mappings and numbers of lists change no model."""
+    for part in path:
+        if part in model.model_fields:
+            model = next(_models(model.model_fields[part].annotation), model)
+    return model
+
+
+def _models(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

@@ -1,0 +1,201 @@
+"""What was asked: the specification of a run and of each of its cells, with a stable hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from harness.api import HarnessError, Regime
+
+SCHEMA_VERSION = 1
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class MethodSpec(_Frozen):
+    """A method and the settings that name its variant: `chameleon:edit=personalized`."""
+
+    name: str
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def variant(self) -> str:
+        """The settings as text, sorted; empty for the method as the preset has it."""
+        return ",".join(f"{key}={format_value(value)}" for key, value in sorted(self.settings.items()))
+
+    @property
+    def label(self) -> str:
+        """How tables and messages name it: `chameleon:edit=personalized`."""
+        return join_label(self.name, self.variant)
+
+
+class RunSpec(_Frozen):
+    """One comparison. `budget` is in seconds and caps the fit of every cell; None for `users`, `limit` means all."""
+
+    methods: tuple[MethodSpec, ...]
+    tasks: tuple[str, ...]
+    budget: float = Field(gt=0)
+    preset: str = "tiny"
+    model: str
+    data: str = "synthetic"
+    split: str = "dev"
+    users: int | None = Field(default=200, gt=0)
+    limit: int | None = Field(default=None, gt=0)
+    regime: Regime = "seen"
+    eval_history: Literal["own", "none"] = "own"
+    group_size: int | None = Field(default=None, gt=0)
+    history: int = Field(default=10, ge=0)
+    selection: Literal["pca", "random", "recency"] = "pca"
+    fit_users: int = Field(default=100, gt=0)
+    supervision: int = Field(default=1, gt=0)
+    keep_leaks: bool = False
+    seeds: tuple[int, ...] = (0,)
+    marks: tuple[float, ...] = ()  # shares of the budget at which checkpoints of a fit are evaluated as well
+    overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    embedder: str = "model"
+    device: str = "auto"
+    dtype: str = "auto"
+    quantization: Literal["nf4"] | None = None
+    batch_size: int = Field(default=32, gt=0)
+
+    @field_validator("marks")
+    @classmethod
+    def _rising_shares(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if list(values) != sorted(set(values)) or not all(0 < value < 1 for value in values):
+            raise ValueError("marks are rising shares of the budget between 0 and 1, as in 0.25,0.5,0.75")
+        return values
+
+    @field_validator("methods", "tasks", "seeds")
+    @classmethod
+    def _some_and_distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if not values:
+            raise ValueError("name at least one")
+        if len({str(value) for value in values}) < len(values):
+            raise ValueError(f"named twice: {', '.join(str(value) for value in values)}")
+        return values
+
+
+class CellSpec(_Frozen):
+    """Everything a cell's numbers depend on. Equal hashes mean that one record serves both."""
+
+    task: str
+    task_version: str
+    data_fingerprint: str
+    split: str
+    method: str
+    variant: str
+    config: dict[str, Any]
+    method_source: str
+    model: str
+    model_fingerprint: str
+    dtype: str
+    quantization: Literal["nf4"] | None
+    seed: int
+    budget: float
+    users: int | None
+    limit: int | None
+    regime: Regime
+    eval_history: Literal["own", "none"]
+    history: int
+    selection: str
+    fit_users: int
+    supervision: int
+    keep_leaks: bool
+    embedder: str
+    marks: tuple[float, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """sha256 over the canonical JSON, 64 hex digits. A cell without marks hashes as before there were any."""
+        fields = self.model_dump(mode="json", exclude=None if self.marks else {"marks"})
+        text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def label(self) -> str:
+        """How tables and messages name the cell's method."""
+        return join_label(self.method, self.variant)
+
+
+def join_label(method: str, variant: str) -> str:
+    """`chameleon:edit=personalized`; the method's name alone for no variant."""
+    return f"{method}:{variant}" if variant else method
+
+
+def parse_budget(text: str) -> float:
+    """Seconds from "90", "90s", "20m", "1.5h" or "1h30m". Raises HarnessError for anything else."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not parts or "".join(number + unit for number, unit in parts) != text.strip():
+        raise HarnessError(f"Cannot read the budget '{text}'. Write seconds, or a number with a unit: 90s, 20m, 1h30m.")
+    if len(parts) > 1 and any(not unit for _, unit in parts):
+        raise HarnessError(f"Cannot read the budget '{text}': each number needs its unit, as in 1h30m.")
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds <= 0:
+        raise HarnessError(f"The budget '{text}' leaves no time. Give at least one second, e.g. --budget 60s.")
+    return seconds
+
+
+def parse_seeds(value: Any) -> tuple[int, ...]:
+    """Seeds from "0,1,2", one number or a list. Raises HarnessError for anything else."""
+    try:
+        return tuple(int(seed) for seed in (value if isinstance(value, list | tuple) else str(value).split(",")))
+    except (TypeError, ValueError):
+        raise HarnessError(
+            f"Cannot read the seeds {value!r}. Write whole numbers separated by commas: 0,1,2."
+        ) from None
+
+
+def parse_value(text: str) -> Any:
+    """A setting's value: JSON where it reads as JSON (4, 0.5, true, null, [1,2]), else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def format_value(value: Any) -> str:
+    """The inverse of `parse_value`."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def parse_methods(text: str) -> tuple[MethodSpec, ...]:
+    """`a,b:key=value,other=value,c` -> specs; a `key=value` after a comma continues the method before it."""
+    specs: list[MethodSpec] = []
+    for token in (part.strip() for part in text.split(",")):
+        name, colon, setting = token.partition(":")
+        if not token:
+            raise HarnessError(f"Empty method name in --methods '{text}'.")
+        if not colon and "=" in token:
+            if not specs:
+                raise HarnessError(f"The setting '{token}' in --methods '{text}' follows no method.")
+            specs[-1].settings.update([parse_setting(token)])
+        else:
+            specs.append(MethodSpec(name=name, settings=dict([parse_setting(setting)] if colon else [])))
+    return tuple(specs)
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """`key=value` -> (key, value). Raises HarnessError without a key or an equals sign."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise HarnessError(f"Cannot read the setting '{text}'. Write key=value, as in num_layers=4.")
+    return key.strip(), parse_value(value.strip())
+
+
+def parse_overrides(texts: tuple[str, ...] | list[str]) -> dict[str, dict[str, Any]]:
+    """`--set chameleon.num_layers=4` -> {"chameleon": {"num_layers": 4}}."""
+    overrides: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        key, value = parse_setting(text)
+        method, dot, field = key.partition(".")
+        if not dot or not field:
+            raise HarnessError(f"Cannot read --set '{text}'. Write METHOD.KEY=VALUE, as in chameleon.num_layers=4.")
+        overrides.setdefault(method, {})[field] = value
+    return overrides

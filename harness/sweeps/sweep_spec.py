@@ -1,0 +1,148 @@
+"""A sweep file is a W&B sweep configuration, so that `harness sweep` and `wandb sweep` read the same one."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from harness.api import HarnessError
+from harness.registry import unknown
+from harness.specs.explaining import explain
+from harness.specs.resolve import resolve
+from harness.specs.run_spec import RunSpec, format_value, parse_budget, parse_seeds
+
+POINT = "point"  # the parameter whose values are whole points, for a list instead of a grid
+_BUDGET = "20m"
+_LONGEST_SLUG = 60
+
+
+class Parameter(BaseModel):
+    """One setting: a `value` for all points, or the `values` of an axis."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    value: Any = None
+    values: list[Any] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Parameter:
+        if len(self.model_fields_set) != 1 or ("values" in self.model_fields_set and not self.values):
+            raise ValueError("give either `value`, or `values` with at least one entry")
+        return self
+
+
+class SweepSpec(BaseModel):
+    """A sweep. `parameters` maps fields of RunSpec, or METHOD.KEY, to a value or an axis; `program`, `command` and
+    `metric` are W&B's and unused here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1)
+    description: str = ""
+    method: Literal["grid"] = "grid"
+    parameters: dict[str, Parameter]
+    program: str | None = None
+    command: list[str] | None = None
+    metric: dict[str, Any] | None = None
+
+    @property
+    def axes(self) -> dict[str, list[Any]]:
+        """The swept parameters in the file's order."""
+        return {key: parameter.values for key, parameter in self.parameters.items() if parameter.values}
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run of a sweep; `values` holds what the axes are set to there."""
+
+    values: dict[str, Any]
+    spec: RunSpec
+
+    @property
+    def label(self) -> str:
+        """`group_size=20, history=5`."""
+        return _label(self.values)
+
+    @property
+    def slug(self) -> str:
+        """A folder's name: the label without odd characters, and a hash that tells two points apart."""
+        digest = hashlib.sha256(self.spec.model_dump_json().encode()).hexdigest()[:8]
+        cleaned = re.sub(r"[^A-Za-z0-9=._-]+", "-", self.label).strip("-.")[:_LONGEST_SLUG]
+        return f"{cleaned}-{digest}" if cleaned else digest
+
+
+def read_sweep(path: Path) -> SweepSpec:
+    """The sweep in a YAML file. Raises HarnessError naming the file and the key at fault."""
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise HarnessError(f"Cannot read the sweep {path}: {error}") from error
+    if not isinstance(loaded, dict):
+        raise HarnessError(f"{path} is no sweep: it must hold `name` and `parameters`; see README, section Sweeps.")
+    try:
+        return SweepSpec.model_validate({"name": path.stem, **loaded})
+    except ValidationError as error:
+        raise HarnessError(f"{path} is no sweep. {explain(error, SweepSpec)}") from error
+
+
+def expand(sweep: SweepSpec, preset_name: str | None = None) -> list[Point]:
+    """The points, the last axis fastest; each is checked here, so that a sweep does not stop half-way at a bad one.
+
+    `preset_name` counts where the file names no preset. Raises HarnessError for an unknown key or a bad value.
+    """
+    fixed = {key: parameter.value for key, parameter in sweep.parameters.items() if not parameter.values}
+    if preset_name is not None:
+        fixed.setdefault("preset", preset_name)
+    axes = sweep.axes
+    points = []
+    for combination in itertools.product(*axes.values()):
+        values = _flatten(dict(zip(axes, combination, strict=True)))
+        try:
+            points.append(Point(values, run_spec({**fixed, **values})))
+        except HarnessError as error:
+            raise HarnessError(f"Sweep {sweep.name}, point {_label(values) or 'of no axis'}: {error}") from error
+    return points
+
+
+def run_spec(settings: Mapping[str, Any]) -> RunSpec:
+    """The specification that flat settings name: fields of RunSpec, and METHOD.KEY for a method's own."""
+    given: dict[str, Any] = {"budget": _BUDGET}
+    overrides: dict[str, dict[str, Any]] = {}
+    for key, value in _flatten(dict(settings)).items():
+        method, dot, field = key.partition(".")
+        if dot:
+            overrides.setdefault(method, {})[field] = value
+        elif key not in RunSpec.model_fields or key == "overrides":
+            raise HarnessError(unknown("setting", key, [*RunSpec.model_fields, "METHOD.KEY"]))
+        else:
+            given[key] = value
+    names = {key: _joined(given.pop(key)) for key in ("methods", "tasks") if key in given}
+    if isinstance(given["budget"], str):
+        given["budget"] = parse_budget(given["budget"])
+    if "seeds" in given:
+        given["seeds"] = parse_seeds(given["seeds"])
+    return resolve(**names, preset_name=given.pop("preset", "tiny"), overrides=overrides, **given)
+
+
+def _label(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key}={format_value(value)}" for key, value in values.items())
+
+
+def _flatten(values: dict[str, Any]) -> dict[str, Any]:
+    """A point of a list stands for the settings it holds."""
+    point = values.pop(POINT, {})
+    if not isinstance(point, dict):
+        raise HarnessError(f"Each value of `{POINT}` must map settings to values; this one is {point!r}.")
+    return {**values, **point}
+
+
+def _joined(names: str | list[str]) -> str:
+    return names if isinstance(names, str) else ",".join(names)

@@ -1,0 +1,106 @@
+"""What `harness sweep` and `harness run` do."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.api import HarnessError
+from harness.reporting.comparison_report import print_report
+from harness.reporting.formatting import seconds
+from harness.reporting.tracking import Mode, track
+from harness.running.progress import Display
+from harness.specs.run_spec import parse_value
+from harness.sweeps.planned_cells import distinct_cells
+from harness.sweeps.points import run_points
+from harness.sweeps.sweep_report import print_results, write
+from harness.sweeps.sweep_spec import Point, SweepSpec, run_spec
+from harness.sweeps.sweep_tracking import track_sweep
+
+
+def default_folder(sweep: SweepSpec) -> Path:
+    """runs/<name>: the same for the same file, so that a second call goes on where the first was stopped."""
+    return Path("runs") / (re.sub(r"[^A-Za-z0-9._-]+", "-", sweep.name).strip("-.") or "sweep")
+
+
+def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, console: Console) -> None:
+    """Points, distinct cells and the most that fitting can take."""
+    table = Table("point", "setting", "methods", "tasks", "seeds", "budget")
+    for number, point in enumerate(points, start=1):
+        spec = point.spec
+        row = (point.label, ", ".join(m.label for m in spec.methods), ", ".join(spec.tasks))
+        table.add_row(str(number), *map(escape, row), ", ".join(map(str, spec.seeds)), seconds(spec.budget))
+    console.print(table)
+    cells = distinct_cells(points)
+    asked = sum(len(p.spec.methods) * len(p.spec.tasks) * len(p.spec.seeds) for p in points)
+    console.print(
+        f"{len(points)} points ask for {asked} cells, {len(cells)} of them distinct (shared ones are computed once): "
+        f"at most {seconds(sum(cells.values()))} of fitting, loading and answering besides. Results: {out}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def run_sweep(
+    sweep: SweepSpec, points: Sequence[Point], out: Path, wandb: Mode, fresh: bool, console: Console, ray: bool = False
+) -> int:
+    """Compute, print and write a sweep; 1 if a method failed at some point, else 0. `ray` has Ray compute the cells."""
+    if ray:
+        _compute_on_ray(points, out, fresh, console)
+    with Display(console) as display:
+        results = run_points(points, out, display, fresh and not ray)
+    written = write(sweep, results, out)
+    print_results(results, written, console)
+    track_sweep(sweep, results, written, out, wandb)
+    console.print(f"\nTables, plots and records: {out}", highlight=False, soft_wrap=True, markup=False)
+    return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
+
+
+def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Console) -> None:
+    """Leave the cells in OUT/cells; `fresh` discards what was there."""
+    from harness.sweeps.distributed import compute_cells
+
+    for name in ("points", "cells", "workers") if fresh else ():
+        shutil.rmtree(out / name, ignore_errors=True)
+    with console.status("Computing cells on Ray ..."):
+        compute_cells(points, out, lambda n, total, text: console.print(f"{n:>3}/{total} {text}", markup=False))
+
+
+def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) -> int:
+    """Compute and print one point, and log it into the run that `wandb agent` opened; 1 if a method failed, else 0."""
+    point = Point(settings, run_spec(settings))
+    with Display(console) as display:
+        [result] = run_points([point], out, display)
+    print_report(result.comparison, console)
+    track(result.comparison, result.folder, wandb)
+    console.print(f"\nTables, plots and records: {result.folder}", highlight=False, soft_wrap=True, markup=False)
+    return int(any(row.status == "failed" for row in result.comparison.rows))
+
+
+def read_arguments(arguments: Sequence[str]) -> dict[str, Any]:
+    """Settings from --key=value, as `wandb agent` writes them: a list or a boolean comes as Python prints it."""
+    settings: dict[str, Any] = {}
+    for argument in arguments:
+        key, equals, value = argument.removeprefix("--").partition("=")
+        if not argument.startswith("--") or not equals or not key:
+            raise HarnessError(
+                f"Cannot read '{argument}'. Write --key=value, as in --history=4 or --chameleon.layers=[1]."
+            )
+        settings[key] = _value(value)
+    return settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return parse_value(text)

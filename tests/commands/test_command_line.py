@@ -1,0 +1,160 @@
+"""The command line: help that comes at once, and a clear paragraph with exit status 2 for what it cannot do."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+HARNESS = [sys.executable, "-c", "from harness.commands.app import main; main()"]
+SMALL = [
+    "compare",
+    "--methods",
+    "instruct",
+    "--tasks",
+    "lamp3",
+    "--budget",
+    "10s",
+    "--users",
+    "2",
+    "--wandb",
+    "disabled",
+]
+
+
+def harness(*arguments, cwd=None):
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    return subprocess.run([*HARNESS, *arguments], capture_output=True, text=True, env=environment, cwd=cwd, timeout=300)
+
+
+def lamp3(folder, **changes):
+    """A LaMP-3 directory with two good questions, changed as asked."""
+    stem = "What is the score of the following review on a scale of 1 to 5? just answer with 1, 2, 3, 4, or 5 "
+    profile = [{"id": f"p{n}", "text": f"an item {n}", "score": str(n)} for n in range(1, 5)]
+    questions = [
+        {"id": str(n), "input": f"{stem}without further explanation. review: text {n}", "profile": profile}
+        for n in range(2)
+    ]
+    golds = {"task": "LaMP_3", "golds": [{"id": "0", "output": "3"}, {"id": "1", "output": "4"}]}
+    place = folder / "LaMP_3"
+    place.mkdir(parents=True)
+    (place / "dev_questions.json").write_bytes(changes.get("questions") or json.dumps(questions).encode())
+    (place / "dev_outputs.json").write_bytes(changes.get("outputs") or json.dumps(golds).encode())
+    return folder
+
+
+@pytest.mark.parametrize("command", [[], ["compare"], ["report"], ["inspect"], ["models", "train"], ["data", "check"]])
+def test_help_says_what_a_command_does(command):
+    result = harness(*command, "--help")
+    assert result.returncode == 0
+    assert "Usage:" in result.stdout
+
+
+@pytest.mark.parametrize(("listing", "name"), [("methods", "chameleon"), ("tasks", "lamp7"), ("models", "tiny-llama")])
+def test_listings_come_as_text_and_as_json(listing, name):
+    assert name in harness(listing).stdout
+    assert name in [row["name"] for row in json.loads(harness(listing, "--json").stdout)]
+
+
+def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path):
+    result = harness("compare", "--dry-run", "--tasks", "lamp2,lamp3", "--seeds", "0,1", cwd=tmp_path)
+    assert result.returncode == 0
+    assert "5 methods x 2 tasks x 2 seeds = 20 cells" in result.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--methods", "chamelon"], "Did you mean chameleon"),
+        (["--tasks", "lamp33"], "Did you mean lamp3"),
+        (["--preset", "tinny"], "Did you mean tiny"),
+        (["--set", "chameleon.num_layer=2", "--methods", "chameleon"], "Did you mean num_layers"),
+        (["--budget", "soon"], "Cannot read the budget 'soon'"),
+        (["--seeds", "0,x"], "Cannot read the seeds"),
+        (["--wandb", "sometimes"], "offline"),
+        (["--regime", "both"], "regime"),
+        (["--data", "no/such/folder"], "no/such/folder"),
+        (["--model", "no/such/model/here"], "no/such/model/here"),
+        (["--model", "./nowhere"], "no model folder nowhere"),
+        (["--model", "someone/some-model"], "someone/some-model"),
+        (["--device", "cuda:7"], "cuda"),
+        (["--dtype", "float3"], "float3"),
+    ],
+)
+def test_a_bad_request_is_one_paragraph_and_writes_nothing(tmp_path, arguments, message):
+    result = harness(*SMALL, *arguments, "--out", str(tmp_path / "out"))
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not list(tmp_path.rglob("*.json"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"questions": b'[{"id": "1", "input": "caf\xe9"}]'}, "UTF-8"),
+        ({"questions": b"[{]"}, "JSON"),
+        ({"outputs": b'{"task": "LaMP_2", "golds": []}'}, "LaMP_2"),
+        ({"outputs": b'{"task": "LaMP_3", "golds": [{"id": "9", "output": "1"}]}'}, "id"),
+    ],
+)
+def test_unusable_data_is_named_with_its_file(tmp_path, changes, message):
+    result = harness(*SMALL, "--data", str(lamp3(tmp_path / "data", **changes)), "--out", str(tmp_path / "out"))
+    assert result.returncode == 2, result.stderr
+    assert message in result.stderr
+    assert "dev_" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_malformed_record_is_skipped_counted_and_named(tmp_path):
+    bad = json.loads((lamp3(tmp_path / "made") / "LaMP_3" / "dev_questions.json").read_text())
+    huge = {"id": "huge", "text": "word " * 2_000_000, "score": "2"}
+    records = [*bad, {"id": "odd"}, {**bad[0], "id": "0"}, {**bad[0], "id": "big", "profile": [huge]}]
+    outputs = {"task": "LaMP_3", "golds": [{"id": str(n), "output": "3"} for n in ("0", "1", "odd", "big")]}
+    data = lamp3(tmp_path / "data", questions=json.dumps(records).encode(), outputs=json.dumps(outputs).encode())
+    out = tmp_path / "out"
+    result = harness(*SMALL, "--users", "10", "--data", str(data), "--out", str(out))
+    assert result.returncode == 0, result.stderr
+    (row,) = json.loads((out / "comparison.json").read_text())["rows"]
+    assert row["queries"] == 3
+    assert row["records_skipped"] == 2
+    assert "odd" in result.stdout
+    check = harness("data", "check", str(data))
+    assert check.returncode == 1
+    assert "record odd" in check.stdout
+
+
+def test_report_and_inspect_read_what_compare_wrote(tmp_path):
+    out = tmp_path / "out"
+    assert harness(*SMALL, "--out", str(out)).returncode == 0
+    (out / "comparison.md").unlink()
+    assert harness("report", str(out)).returncode == 0
+    assert (out / "comparison.md").exists()
+    query = json.loads((out / "comparison.json").read_text())["rows"][0]
+    assert query["queries"] == 4
+    unknown = harness("inspect", str(out), "--query", "nobody")
+    assert unknown.returncode == 2
+    assert "nobody" in unknown.stderr
+    assert harness("report", str(tmp_path / "elsewhere")).returncode == 2
+
+
+def test_tasks_validate_passes_for_the_registered_tasks():
+    result = harness("tasks", "validate")
+    assert result.returncode == 0, result.stdout
+    assert result.stdout.count(": valid") >= 3
+    assert "not checked: lamp4: there is no synthetic data" in result.stdout
+
+
+def test_a_plugin_whose_commands_cannot_be_imported_costs_only_those(tmp_path):
+    metadata = tmp_path / "broken-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[harness.commands]\nbroken = no_such_module:app\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([*HARNESS, "presets"], capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0
+    assert "tiny" in done.stdout
+    assert "no_such_module:app" in done.stderr

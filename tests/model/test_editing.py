@@ -1,0 +1,229 @@
+"""The edits of Section 3.2, against a plain NumPy reading of the two equations, on every architecture."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from harness.api import Edits
+from harness.model.architectures import mlp_modules
+from harness.model.editing import edited, project, recorded, unit
+from harness.model.lm import HuggingFaceModel, load
+from tests.tiny_models import tiny_model
+
+PROMPTS = ["Which tag? Your answer:", "A lonely detective follows a trail. Your answer:", "x Your answer:"]
+WIDTH = 32
+
+
+def make_edits(rows: tuple[int, ...] = (1, -1, 0), layers: tuple[int, ...] = (0, 2)) -> Edits:
+    random = torch.Generator().manual_seed(1)
+    shape = (2, len(layers), WIDTH)
+    banks = [torch.randn(shape, generator=random) * size for size in (5.0, 0.01, 1.0)]
+    return Edits(layers, rows, *banks, strength=torch.tensor([[1.0, 0.5], [2.0, 1.0]])[:, : len(layers)])
+
+
+def by_the_paper(x: NDArray, personal: NDArray, neutral: NDArray, offset: NDArray, strength: float) -> NDArray:
+    """The equations for one vector x, one after the other."""
+    x = x + strength * np.dot(x, personal) / np.dot(personal, personal) * personal
+    x = x - strength * np.dot(x, neutral) / np.dot(neutral, neutral) * neutral
+    return x + offset
+
+
+def forward(lm: HuggingFaceModel, prompts: list[str]) -> Tensor:
+    """Logits at the last position, without `harness.model.forward`, [B, V]."""
+    tokens = lm.tokenizer(prompts, return_tensors="pt", padding=True)
+    inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask}
+    if lm.is_encoder_decoder:
+        inputs["decoder_input_ids"] = torch.tensor([[0, 7, 9]] * len(prompts))
+    else:
+        inputs["position_ids"] = (tokens.attention_mask.cumsum(-1) - 1).clamp(min=0)
+    with torch.no_grad():
+        return lm.model(**inputs).logits[:, -1]
+
+
+def hooks_left(model: nn.Module) -> int:
+    return sum(len(module._forward_hooks) for module in model.modules())
+
+
+def test_edited_mlp_output_is_what_the_equations_give(any_lm: HuggingFaceModel) -> None:
+    edits = make_edits()
+    before: dict[int, Tensor] = {}
+    after: dict[int, Tensor] = {}
+    mlps = mlp_modules(any_lm.model)
+    for layer in edits.layers:
+        mlps[layer].register_forward_hook(lambda m, a, out, layer=layer: before.update({layer: out.clone()}))
+    with edited(mlps, edits):
+        for layer in edits.layers:
+            mlps[layer].register_forward_hook(lambda m, a, out, layer=layer: after.update({layer: out}))
+        forward(any_lm, PROMPTS)
+    for position, layer in enumerate(edits.layers):
+        for prompt, row in enumerate(edits.rows):
+            raw, found = before[layer][prompt].double().numpy(), after[layer][prompt].double().numpy()
+            if row == -1:
+                assert (raw == found).all()
+                continue
+            banks = [bank[row, position].double().numpy() for bank in (edits.personal, edits.neutral, edits.offset)]
+            expected = [by_the_paper(x, *banks, float(edits.strength[row, position])) for x in raw]
+            np.testing.assert_allclose(found, np.stack(expected), rtol=1e-4, atol=1e-4)
+
+
+def test_unedited_rows_and_zero_directions_change_no_bit(any_lm: HuggingFaceModel) -> None:
+    plain = forward(any_lm, PROMPTS)
+    zero = torch.zeros(1, 1, WIDTH)
+    for edits in (make_edits((-1, -1, -1)), Edits((1,), (0, 0, 0), personal=zero, neutral=zero)):
+        with edited(mlp_modules(any_lm.model), edits):
+            assert torch.equal(forward(any_lm, PROMPTS), plain)
+
+
+def test_every_edited_row_changes(any_lm: HuggingFaceModel) -> None:
+    plain = forward(any_lm, PROMPTS)
+    with edited(mlp_modules(any_lm.model), make_edits()):
+        changed = (forward(any_lm, PROMPTS) - plain).abs().amax(-1) > 1e-3
+    assert changed.tolist() == [True, False, True]
+
+
+def test_a_mixed_batch_gives_each_user_what_they_get_alone(any_lm: HuggingFaceModel) -> None:
+    edits = make_edits()
+    alone = [make_edits((row,)) for row in edits.rows]
+    together = any_lm.generate(PROMPTS, 8, edits)
+    assert together == [any_lm.generate([p], 8, e)[0] for p, e in zip(PROMPTS, alone, strict=True)]
+    likelihoods = any_lm.log_likelihood(PROMPTS, ["comedy", "", "a thriller"], edits)
+    expected = [
+        any_lm.log_likelihood([p], [o], e)[0]
+        for p, o, e in zip(PROMPTS, ["comedy", "", "a thriller"], alone, strict=True)
+    ]
+    torch.testing.assert_close(likelihoods, torch.stack(expected), rtol=1e-4, atol=1e-3)
+    with edited(mlp_modules(any_lm.model), edits):
+        logits = forward(any_lm, PROMPTS)
+    for index, edit in enumerate(alone):
+        with edited(mlp_modules(any_lm.model), edit):
+            torch.testing.assert_close(logits[index], forward(any_lm, [PROMPTS[index]])[0], rtol=1e-4, atol=1e-3)
+
+
+def test_rows_follow_their_prompts_through_length_buckets(llama: HuggingFaceModel) -> None:
+    prompts = [f"{'very ' * (7 * i % 5)}long Your answer:" for i in range(9)]
+    edits = make_edits(tuple(i % 3 - 1 for i in range(9)))
+    llama.batch_size = 2
+    found = llama.generate(prompts, 6, edits)
+    assert found == [llama.generate([p], 6, make_edits((r,)))[0] for p, r in zip(prompts, edits.rows, strict=True)]
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "t5"])
+def test_edited_decoding_does_not_depend_on_the_cache(kind: str, model_folder: Callable[[str], Path]) -> None:
+    lm = load(str(model_folder(kind)))
+    tokens = lm.tokenizer(PROMPTS, return_tensors="pt", padding=True)
+    inputs = {"input_ids": tokens.input_ids, "attention_mask": tokens.attention_mask, "max_new_tokens": 8}
+    with edited(mlp_modules(lm.model), make_edits()):
+        cached, recomputed = (lm.model.generate(**inputs, use_cache=use) for use in (True, False))
+    assert torch.equal(cached, recomputed)
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_beam_search_keeps_the_rows_of_its_prompts(kind: str, model_folder: Callable[[str], Path]) -> None:
+    lm = load(str(model_folder(kind)))
+
+    def beams(prompts: list[str], edits: Edits) -> list[str]:
+        tokens = lm.tokenizer(prompts, return_tensors="pt", padding=True)
+        with edited(mlp_modules(lm.model), edits):
+            rows = lm.model.generate(
+                input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, num_beams=3, max_new_tokens=6
+            )
+        start = 1 if lm.is_encoder_decoder else tokens.input_ids.shape[1]
+        return lm.tokenizer.batch_decode(rows[:, start:], skip_special_tokens=True)
+
+    edits = make_edits()
+    together = beams(PROMPTS, edits)
+    assert together == [beams([p], make_edits((row,)))[0] for p, row in zip(PROMPTS, edits.rows, strict=True)]
+    assert together[0] != beams([PROMPTS[0]], make_edits((0,)))[0]
+
+
+def test_a_batch_that_does_not_hold_the_prompts_is_refused(llama: HuggingFaceModel) -> None:
+    with edited(mlp_modules(llama.model), make_edits()), pytest.raises(ValueError, match=r"2 rows .* 3 prompts"):
+        forward(llama, PROMPTS[:2])
+
+
+def test_an_exception_leaves_no_hook(llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**arguments: object) -> None:
+        assert hooks_left(llama.model) == 2
+        raise RuntimeError("on the way")
+
+    monkeypatch.setattr(llama.model, "generate", fail)
+    with pytest.raises(RuntimeError, match="on the way"):
+        llama.generate(PROMPTS, 4, make_edits())
+    with pytest.raises(IndexError), recorded(mlp_modules(llama.model), torch.tensor([99])):
+        forward(llama, PROMPTS[:1])
+    assert hooks_left(llama.model) == 0
+
+
+@pytest.mark.parametrize(
+    "edits",
+    [
+        Edits((0, 9), (0,), personal=torch.ones(1, 2, WIDTH)),
+        Edits((0,), (0,), personal=torch.ones(1, 2, WIDTH)),
+        Edits((0,), (1,), neutral=torch.ones(1, 1, WIDTH)),
+        Edits((0,), (0,), offset=torch.ones(1, 1, WIDTH), strength=torch.ones(1)),
+    ],
+    ids=["layer", "layers of a bank", "row", "strength"],
+)
+def test_edits_that_do_not_fit_are_refused_and_leave_no_hook(edits: Edits, llama: HuggingFaceModel) -> None:
+    with pytest.raises(ValueError, match=r"layers|rows|shape"):
+        llama.generate(PROMPTS[:1], 4, edits)
+    assert hooks_left(llama.model) == 0
+
+
+def test_edits_for_another_number_of_prompts_are_refused(llama: HuggingFaceModel) -> None:
+    with pytest.raises(ValueError, match="edits are for 3 prompts, but there are 2"):
+        llama.generate(PROMPTS[:2], 4, make_edits())
+
+
+def test_half_precision_is_edited_in_float32() -> None:
+    mlp = tiny_model("llama", 50).to(torch.bfloat16).model.layers[0].mlp
+    edits = make_edits((0,), (0,))
+    x = torch.randn(1, 4, WIDTH, dtype=torch.bfloat16)
+    raw = mlp(x).detach()
+    with edited([mlp], edits):
+        found = mlp(x).detach()
+    banks = [bank[0, 0].double().numpy() for bank in (edits.personal, edits.neutral, edits.offset)]
+    exact = np.stack([by_the_paper(row, *banks, 1.0) for row in raw[0].double().numpy()])
+    assert found.dtype == torch.bfloat16
+    # One rounding to bfloat16 at the very end, at most half a unit in the last of its 8 bits.
+    np.testing.assert_allclose(found[0].double().numpy(), exact, rtol=2**-8, atol=1e-6)
+
+
+def test_an_adapter_in_the_model_is_edited_too(llama: HuggingFaceModel) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    bare = mlp_modules(llama.model)
+    plain = llama.generate(PROMPTS, 6)
+    likelihood = llama.log_likelihood(PROMPTS, plain)
+    states = llama.represent(PROMPTS, plain, "last")
+    llama.model = get_peft_model(llama.model, LoraConfig(r=2, target_modules=["down_proj"], task_type="CAUSAL_LM"))
+    assert mlp_modules(llama.model) == bare
+    assert llama.generate(PROMPTS, 6) == plain  # a new adapter adds nothing
+    torch.testing.assert_close(llama.represent(PROMPTS, plain, "last"), states)
+    assert not torch.allclose(llama.log_likelihood(PROMPTS, plain, make_edits()), likelihood)
+
+
+vectors = st.integers(0, 2**31).map(lambda seed: torch.randn(3, 2, 16, generator=torch.Generator().manual_seed(seed)))
+scales = st.floats(-150, 120).map(lambda exponent: torch.tensor(2.0) ** (exponent / 2))
+
+
+@settings(deadline=None)
+@given(x=vectors, theta=vectors, scale=scales)
+def test_projection_is_idempotent_and_ignores_the_norm_of_its_direction(
+    x: Tensor, theta: Tensor, scale: Tensor
+) -> None:
+    units = unit(theta)
+    once = project(x, units)
+    torch.testing.assert_close(project(once, units), once, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(unit(scale * theta), units, rtol=1e-5, atol=1e-6)
+    removed = x - once
+    torch.testing.assert_close((removed * units).sum(-1), torch.zeros(3, 2), rtol=0, atol=1e-5)
+    doubled = ((x + once) * units).sum(-1)
+    torch.testing.assert_close(doubled, 2 * (x * units).sum(-1), rtol=1e-4, atol=1e-5)

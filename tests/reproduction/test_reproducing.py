@@ -1,0 +1,72 @@
+"""Two experiments of a few users through the real code: what they share is computed once, and all can be rebuilt."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from harness.reproduction import experiments
+from harness.reproduction.forecast import plans
+from harness.reproduction.reproducing import choose, print_plan, run_reproduce
+from harness.results.store import Store
+from harness.running.progress import Quiet
+
+FEW = {"users": 3, "budget": "60s"}
+
+
+class Counting(Quiet):
+    def __init__(self):
+        self.computed, self.reused = [], []
+
+    def finished(self, record, reused):
+        (self.reused if reused else self.computed).append(record.spec.digest)
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """(folder, what was chosen, one listener per experiment) of Table 3 and Figure 5."""
+    out = tmp_path_factory.mktemp("reproduction")
+    chosen = [*choose("table3", "tiny", [], **FEW), *choose("figure5", "tiny", [], **FEW)]
+    listeners = [Counting() for _ in chosen]
+    for (spec, points), listener in zip(chosen, listeners, strict=True):
+        experiments.reproduce(spec, points, "tiny", out, listener)
+    return out, chosen, listeners
+
+
+def test_cells_that_both_need_are_computed_once_as_the_plan_says(reproduced):
+    out, chosen, (table, figure) = reproduced
+    assert [plan.new for plan in plans(chosen)] == [len(table.computed), len(figure.computed)] == [12, 24]
+    assert len(set(figure.reused) & set(table.computed)) == 6
+    assert len(list((out / "cells").glob("*/*/*/cell.json"))) == 36
+
+
+def test_each_leaves_its_table_or_figure_and_ordinary_runs(reproduced):
+    out, chosen, _ = reproduced
+    for spec, points in chosen:
+        assert {path.suffix for path in (out / spec.name).glob(f"{spec.name}.*")} == {".md", ".json", ".csv", ".png"}
+        assert all(Store(out / spec.name / "points" / point.slug).records() for point in points)
+
+
+def test_all_is_rebuilt_alike_from_the_records_without_computing(reproduced, tmp_path, monkeypatch):
+    out, chosen, _ = reproduced
+    before = {path: path.read_bytes() for path in out.glob("*/*.*") if path.suffix in (".md", ".json", ".csv")}
+    for path in before:
+        path.unlink()
+    monkeypatch.setattr(experiments, "run_points", None)
+    screen = io.StringIO()
+    console = Console(file=screen, width=150)
+    assert run_reproduce(chosen, "tiny", out, console, compute=False, docs=tmp_path / "docs") == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert "Undecided on tiny-llama" in " ".join(screen.getvalue().split())
+    page = (tmp_path / "docs" / "reproduction.md").read_text(encoding="utf-8")
+    assert page.count("## ") == 3
+    assert (out / "reproduction.md").exists()
+
+
+def test_a_dry_run_computes_nothing_and_says_what_it_would(tmp_path):
+    screen = io.StringIO()
+    console = Console(file=screen, width=150)
+    print_plan(choose("all", "tiny", []), "tiny", tmp_path / "none", console)
+    assert "91 cells" in screen.getvalue()
+    assert "figure4" in screen.getvalue()
+    assert not (tmp_path / "none").exists()

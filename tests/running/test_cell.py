@@ -1,0 +1,239 @@
+"""One cell: what a method can reach, how its time is judged, and what happens when it fails."""
+
+import json
+import time
+import types
+from collections import deque
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from harness.api import Method, Personalizer
+from harness.model.lm import load
+from harness.registry import MODELS
+from harness.results.store import Store
+from harness.running.cell import Cell
+from harness.running.checkpoints import Anytime
+from harness.running.preparation import prepare
+from harness.running.progress import Quiet
+from harness.specs.run_spec import CellSpec, MethodSpec, RunSpec
+from tasks.lamp import Lamp7
+from tests.specs.test_run_spec import CELL
+
+CANARY = "unmistakable gold canary"
+SPEC = RunSpec(methods=(MethodSpec(name="probe"),), tasks=("lamp7",), budget=60, model="tiny-llama", history=3)
+
+
+class Config(BaseModel):
+    """Nothing to set."""
+
+
+class Plain(Personalizer):
+    def __init__(self, task, answer=None):
+        self.task, self.answer = task, answer
+
+    def prompt(self, query, history):
+        return self.task.prompts.base(query.text, history)
+
+    def answers(self, queries):
+        return self.answer and [self.answer] * len(queries)
+
+    def save(self, directory):
+        (directory / "answer.json").write_text(json.dumps(self.answer))
+
+
+class Probe(Method):
+    """Does what a test asks for while it fits."""
+
+    Config = Config
+
+    def __init__(self, during=lambda context: None):
+        super().__init__(Config())
+        self.during = during
+
+    def fit(self, context):
+        return self.during(context) or Plain(context.task, "fitted")
+
+    def load(self, directory, task):
+        return Plain(task, json.loads((directory / "answer.json").read_text()))
+
+
+@pytest.fixture(scope="module")
+def source():
+    return load(str(MODELS.get("tiny-llama")))
+
+
+@pytest.fixture
+def compute(tmp_path, source):
+    place = tmp_path / "data" / "LaMP_7"
+    place.mkdir(parents=True)
+    stem = "Paraphrase the following tweet without any explanation before or after it: "
+    profile = [{"id": str(number), "text": f"my tweet number {number}"} for number in range(4)]
+    questions = [{"id": f"q{n}", "input": f"{stem}a tweet of {n}", "profile": profile} for n in range(2)]
+    golds = [{"id": f"q{n}", "output": f"{CANARY} {n}"} for n in range(2)]
+    (place / "dev_questions.json").write_text(json.dumps(questions))
+    (place / "dev_outputs.json").write_text(json.dumps({"task": "LaMP_7", "golds": golds}))
+    spec = SPEC.model_copy(update={"data": str(tmp_path / "data")})
+
+    def embed(texts):
+        return np.ones((len(texts), 2), np.float32)
+
+    prepared = prepare(Lamp7(), spec, source, embed)
+
+    def run(method, budget=60.0, save_fit=False, marks=()):
+        cell = CellSpec(**{**CELL, "task": "lamp7", "method": "probe", "budget": budget, "marks": marks})
+        store = Store(tmp_path / "out")
+        record, samples = Cell(cell, method, prepared, embed, {}).compute(source, store, Quiet(), save_fit)
+        return record, samples, store.cell_dir(cell)
+
+    return run
+
+
+def reachable_texts(start):
+    """Every string that attributes, items and closures lead to."""
+    seen, waiting = set(), deque([start])
+    while waiting:
+        thing = waiting.popleft()
+        if id(thing) in seen or isinstance(thing, types.ModuleType | type):
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, str):
+            yield thing
+        elif isinstance(thing, dict):
+            waiting.extend([*thing.keys(), *thing.values()])
+        elif isinstance(thing, list | tuple | set | frozenset | deque):
+            waiting.extend(thing)
+        elif isinstance(thing, types.FunctionType):
+            waiting.extend(cell.cell_contents for cell in thing.__closure__ or ())
+        elif isinstance(thing, types.MethodType):
+            waiting.append(thing.__self__)
+        else:
+            waiting.extend(vars(thing).values() if hasattr(thing, "__dict__") else ())
+
+
+def test_no_gold_can_be_reached_from_what_a_method_gets(compute):
+    found = []
+    record, samples, _ = compute(Probe(lambda context: found.extend(reachable_texts(context))))
+    assert record.status == "complete", record.reason
+    assert samples["gold"].str.contains(CANARY).all()
+    assert any("my tweet number" in text for text in found)
+    assert not [text for text in found if CANARY in text]
+
+
+def test_a_fit_over_the_budget_overran(compute):
+    record, samples, _ = compute(Probe(lambda context: time.sleep(1.3)), budget=0.2)
+    assert record.status == "overran"
+    assert record.fit_seconds > 1.2
+    assert samples is not None
+
+
+def test_a_fit_that_the_clock_cut_short_is_budget_exhausted(compute):
+    def work(context):
+        for _ in context.clock.steps(range(100)):
+            time.sleep(0.02)
+
+    record, _, _ = compute(Probe(work), budget=0.3)
+    assert record.status == "budget_exhausted"
+    assert record.fit_seconds <= 0.35
+
+
+def test_what_was_saved_is_what_is_evaluated(compute):
+    class Forgetful(Plain):
+        def save(self, directory):
+            (directory / "answer.json").write_text(json.dumps("from the file"))
+
+    _, samples, _ = compute(Probe(lambda context: Forgetful(context.task, "from memory")))
+    assert set(samples["output"]) == {"from the file"}
+
+
+def test_samples_hold_the_length_of_their_users_history_before_selection(compute):
+    record, samples, _ = compute(Probe())
+    assert list(samples["history_items"]) == [4, 4]
+    assert record.serves_newcomers
+
+
+def test_a_kept_fit_can_be_loaded(compute):
+    _, _, folder = compute(Probe(), save_fit=True)
+    assert Probe().load(folder / "fit", Lamp7()).answer == "fitted"
+
+
+@pytest.mark.parametrize("stage", ["fit", "save", "evaluation"])
+def test_a_failure_at_any_stage_is_recorded_with_its_reason(compute, stage):
+    def fail(*_):
+        raise ValueError(f"no {stage} today")
+
+    class Fails(Plain):
+        save = fail if stage == "save" else Plain.save
+
+    class FailsLater(Probe):
+        load = fail if stage == "evaluation" else Probe.load
+
+    record, samples, folder = compute(FailsLater(fail if stage == "fit" else lambda c: Fails(c.task, "x")))
+    assert (record.status, record.reason) == ("failed", f"ValueError: no {stage} today")
+    assert samples is None
+    assert record.metrics == {}
+    assert record.fit_seconds > 0
+    assert f"no {stage} today" in (folder / "error.txt").read_text()
+
+
+def test_an_interruption_is_recorded_as_such(compute):
+    def interrupt(context):
+        raise KeyboardInterrupt
+
+    record, samples, _ = compute(Probe(interrupt))
+    assert record.status == "interrupted"
+    assert samples is None
+
+
+def test_a_method_that_changes_its_model_changes_nobody_elses(compute, source):
+    before = {name: weight.clone() for name, weight in source.model.named_parameters()}
+
+    def vandalize(context):
+        for weight in context.lm.model.parameters():
+            weight.data.zero_()
+        return Plain(context.task)
+
+    changed = compute(Probe(vandalize))[1]
+    untouched = compute(Probe(lambda context: Plain(context.task)))[1]
+    assert list(changed["output"]) == list(untouched["output"])
+    assert all((weight == before[name]).all() for name, weight in source.model.named_parameters())
+
+
+def test_fits_of_one_seed_draw_the_same_random_numbers(compute):
+    drawn = []
+
+    def draw(context):
+        drawn.append(np.random.rand(3).tolist())
+
+    compute(Probe(draw))
+    np.random.rand(7)
+    compute(Probe(draw))
+    assert drawn[0] == drawn[1]
+
+
+def test_checkpoints_are_evaluated_beside_the_fit_and_marked_as_not_annealed(compute):
+    late = []
+
+    def work(context):
+        for number in range(6):
+            time.sleep(0.05)
+            late.extend([number] if context.clock.elapsed() >= 0.125 else [])
+            context.checkpoint(number, lambda: Plain(context.task, "stopped"))
+
+    record, samples, folder = compute(Probe(work), budget=10.0, marks=(0.0125, 0.5))
+    anytime = Anytime.model_validate_json((folder / "anytime.json").read_text())
+    assert [(point.mark, point.samples_used, point.annealed) for point in anytime.points] == [
+        (0.125, late[0], False),
+        (None, 0, True),
+    ]
+    assert 0.125 <= anytime.points[0].seconds <= anytime.points[1].seconds == record.fit_seconds
+    assert anytime.points[0].metrics.keys() == record.metrics.keys() != set()
+    assert anytime.points[1].metrics == record.metrics
+    assert [gone.mark for gone in anytime.missing] == [5.0]
+    assert set(samples["output"]) == {"fitted"}
+
+
+def test_a_cell_without_marks_has_no_anytime_file(compute):
+    _, _, folder = compute(Probe(lambda context: context.checkpoint(1, lambda: 1 / 0)))
+    assert not (folder / "anytime.json").exists()

@@ -1,0 +1,101 @@
+"""What was asked, read from text and hashed."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.api import HarnessError
+from harness.specs.run_spec import CellSpec, format_value, parse_budget, parse_methods, parse_overrides, parse_value
+
+CELL = {
+    "task": "lamp3",
+    "task_version": "1",
+    "data_fingerprint": "d",
+    "split": "dev",
+    "method": "chameleon",
+    "variant": "",
+    "config": {"num_layers": 2},
+    "method_source": "s",
+    "model": "tiny-llama",
+    "model_fingerprint": "m",
+    "dtype": "float32",
+    "quantization": None,
+    "seed": 0,
+    "budget": 60.0,
+    "users": 10,
+    "limit": None,
+    "regime": "seen",
+    "eval_history": "own",
+    "history": 8,
+    "selection": "pca",
+    "fit_users": 100,
+    "supervision": 1,
+    "keep_leaks": False,
+    "embedder": "tiny-llama",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("20m", 1200), ("1.5h", 5400), ("1h30m", 5400), (" 5s ", 5)]
+)
+def test_budgets_are_read_with_their_units(text, seconds):
+    assert parse_budget(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "20 minutes", "0s", "-5s", "10x", "1h30", "nan", "inf", "1e3"])
+def test_an_unreadable_budget_is_refused_with_an_example(text):
+    with pytest.raises(HarnessError, match=r"budget '.*(20m|60s|1h30m)"):
+        parse_budget(text)
+
+
+def test_settings_after_a_comma_belong_to_the_method_before_them():
+    specs = parse_methods("instruct,chameleon:edit=personalized,num_layers=3,dpo")
+    assert [spec.name for spec in specs] == ["instruct", "chameleon", "dpo"]
+    assert specs[1].settings == {"edit": "personalized", "num_layers": 3}
+    assert specs[1].variant == "edit=personalized,num_layers=3"
+
+
+@pytest.mark.parametrize("text", ["", "a,,b", "key=value", "chameleon:edit", "chameleon:=x"])
+def test_malformed_method_lists_are_refused(text):
+    with pytest.raises(HarnessError):
+        parse_methods(text)
+
+
+def test_overrides_name_method_and_key():
+    assert parse_overrides(["chameleon.num_layers=4", "dpo.beta=0.2", "chameleon.edit=both"]) == {
+        "chameleon": {"num_layers": 4, "edit": "both"},
+        "dpo": {"beta": 0.2},
+    }
+
+
+@pytest.mark.parametrize("text", ["num_layers=4", "chameleon.num_layers", "=4", "chameleon.=4"])
+def test_malformed_overrides_are_refused(text):
+    with pytest.raises(HarnessError):
+        parse_overrides([text])
+
+
+@given(st.one_of(st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False)))
+def test_values_survive_being_written_and_read(value):
+    assert parse_value(format_value(value)) == value
+
+
+def test_the_digest_is_stable_and_depends_on_every_field():
+    digest = CellSpec(**CELL).digest
+    assert digest == CellSpec(**dict(reversed(CELL.items()))).digest
+    changed = {
+        "config": {"num_layers": 3},
+        "users": None,
+        "limit": 5,
+        "quantization": "nf4",
+        "regime": "unseen",
+        "eval_history": "none",
+        "keep_leaks": True,
+    }
+    for field, value in CELL.items():
+        other = changed[field] if field in changed else f"{value}x" if isinstance(value, str) else value + 1
+        assert CellSpec(**{**CELL, field: other}).digest != digest, field
+
+
+def test_an_unknown_field_is_an_error():
+    with pytest.raises(ValueError, match="typo"):
+        CellSpec(**CELL, typo=1)

@@ -1,0 +1,30 @@
+from harness.results.store import Store
+from harness.running.progress import Quiet
+from harness.sweeps.points import run_points
+from harness.sweeps.sweep_spec import SweepSpec, expand
+
+
+class Counting(Quiet):
+    def __init__(self):
+        self.computed, self.reused = [], []
+
+    def finished(self, record, reused):
+        (self.reused if reused else self.computed).append((record.spec.label, record.spec.config.get("num_layers")))
+
+
+def test_points_compute_what_they_share_once_and_a_second_call_computes_nothing(tmp_path):
+    parameters = {
+        "methods": {"value": "instruct,chameleon"},
+        "tasks": {"value": "lamp2"},
+        "users": {"value": 3},
+        "chameleon.num_layers": {"values": [1, 2]},
+    }
+    points = expand(SweepSpec(name="layers", parameters=parameters))
+    first, second = Counting(), Counting()
+    results = run_points(points, tmp_path, first)
+    assert first.computed == [("instruct", None), ("chameleon", 1), ("chameleon", 2)]
+    assert first.reused == [("instruct", None)]
+    run_points(points, tmp_path, second)
+    assert second.computed == []
+    assert [len(Store(result.folder).records()) for result in results] == [2, 2]
+    assert all((result.folder / "comparison.json").exists() for result in results)
