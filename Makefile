@@ -2,6 +2,7 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+PLUGINS := methods tasks leaderboards
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
 
@@ -16,7 +17,8 @@ test: lint
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	rm -rf .types && mkdir -p .types/harness && ln -s $(CURDIR)/harness/* $(addprefix $(CURDIR)/,$(PLUGINS)) .types/harness/
+	cd .types && ../$(BIN)/mypy --config-file ../pyproject.toml --cache-dir ../.mypy_cache
 
 format: $(INSTALLED)
 	$(BIN)/ruff format .
@@ -33,4 +35,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .types .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

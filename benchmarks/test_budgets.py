@@ -14,7 +14,7 @@ from harness.registry import MODELS, TASKS
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
 from harness.specs.resolve import build_method, resolve
-from tasks.synthetic.world import synthetic_user
+from harness.tasks.synthetic.world import synthetic_user
 
 METHODS = ("aloe", "chameleon", "dpo", "llm_rec")
 BUDGETS = (5, 20, 60)

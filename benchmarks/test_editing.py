@@ -13,7 +13,7 @@ import torch
 from harness.api import Edits
 from harness.model.lm import load
 from harness.registry import MODELS, TASKS
-from tasks.synthetic.world import synthetic_user
+from harness.tasks.synthetic.world import synthetic_user
 
 PROMPTS = 64
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from leaderboards.files import read_model
+from harness.leaderboards.json_files import read_model
 
 FILE = Path(__file__).parent / "paper.json"
 

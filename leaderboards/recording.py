@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from harness.api import HarnessError
-from leaderboards.files import check, read_model, write_whole
-from leaderboards.runs import Cell, Row, Run, RunSpec
-from leaderboards.schema import Kind, Record, Result
+from harness.leaderboards.json_files import check, read_model, write_whole
+from harness.leaderboards.record_schema import Kind, Record, Result
+from harness.leaderboards.run_folder import Cell, Row, Run, RunSpec
 
 BASELINE = "instruct"
 SAMPLES = 3  # answers kept per method and task

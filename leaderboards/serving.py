@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from harness.api import HarnessError
-from leaderboards.site import build
+from harness.leaderboards.site import build
 
 
 class _Handler(SimpleHTTPRequestHandler):

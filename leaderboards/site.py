@@ -10,12 +10,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from harness.api import HarnessError
-from leaderboards.files import write_whole
-from leaderboards.formats import FILTERS
-from leaderboards.paper import Reported, read_paper
-from leaderboards.recording import read_records
-from leaderboards.schema import Record
-from leaderboards.views import Row, departures, flat, rows, slug
+from harness.leaderboards.json_files import write_whole
+from harness.leaderboards.page_filters import FILTERS
+from harness.leaderboards.paper import Reported, read_paper
+from harness.leaderboards.record_schema import Record
+from harness.leaderboards.recording import read_records
+from harness.leaderboards.views import Row, departures, flat, rows, slug
 
 _HERE = Path(__file__).parent
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from leaderboards.schema import Record, Result, Score
+from harness.leaderboards.record_schema import Record, Result, Score
 
 ALPHA = 0.05
 _SHOWN = ("methods", "tasks", "model", "regime", "budget", "seeds")

@@ -12,10 +12,10 @@ from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
 from harness.api import FitContext, HarnessError, Method, Personalizer, Task
-from methods.seq2seq import Seq2SeqSft
-from methods.training import TrainingConfig, fit_weights, load_weights
-from methods.training_data import Row, room, training_prompt
-from methods.weights import LoraSettings
+from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqSft
+from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
+from harness.methods.fine_tuning.training_data import Row, room, training_prompt
+from harness.methods.fine_tuning.weights import LoraSettings
 
 
 class AloeConfig(TrainingConfig):

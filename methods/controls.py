@@ -11,9 +11,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import Example, FitContext, HistoryItem, Method, Personalizer, Query, Reserve, Task, User
-from methods.chameleon.directions import Directions, Grouped
-from methods.chameleon.method import Chameleon, ChameleonConfig
-from methods.chameleon.steering import Banks
+from harness.methods.chameleon.directions import Directions, Grouped
+from harness.methods.chameleon.method import Chameleon, ChameleonConfig
+from harness.methods.chameleon.steering import Banks
 
 _FILE = "answers.json"
 _BISECTIONS = 60

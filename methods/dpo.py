@@ -10,12 +10,12 @@ from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
 from harness.api import Example, FitContext, Method, Personalizer, Task
-from methods.chameleon.insights import Insights, add_insights
-from methods.chameleon.pairs import generate_pairs
-from methods.seq2seq import Seq2SeqDpo
-from methods.training import TrainingConfig, fit_weights, load_weights
-from methods.training_data import Row, training_prompt
-from methods.weights import LoraSettings
+from harness.methods.chameleon.insights import Insights, add_insights
+from harness.methods.chameleon.preference_pairs import generate_pairs
+from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqDpo
+from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
+from harness.methods.fine_tuning.training_data import Row, training_prompt
+from harness.methods.fine_tuning.weights import LoraSettings
 
 Choice = tuple[Example, str, str]  # example, chosen, rejected
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.api import HistoryItem, Metric, Query, Task, TaskData
-from tasks.data import MissingError, read
-from tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
-from tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6
-from tasks.prompts import LAMP_2, LAMP_3, LAMP_7, MOVIE_TAGS
-from tasks.schema import RATINGS, REFERENCES, SCHEMAS
+from harness.tasks.lamp_directory import MissingError, read
+from harness.tasks.lamp_schema import RATINGS, REFERENCES, SCHEMAS
+from harness.tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
+from harness.tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6
+from harness.tasks.prompts import LAMP_2, LAMP_3, LAMP_7, MOVIE_TAGS
 
 SYNTHETIC = "synthetic"
 SYNTHETIC_TASKS = ("lamp2", "lamp3", "lamp7")
@@ -22,7 +22,7 @@ class Lamp(Task):
     """What the tasks share; subclasses say what their answers are."""
 
     def load(self, source: str, split: str) -> TaskData:
-        """Read a LaMP directory (see tasks/data.py), or make 300 users a split of the "synthetic" world.
+        """Read a LaMP directory (see tasks/lamp_directory.py), or make 300 users a split of the "synthetic" world.
 
         A directory with only one split of the task yields that one, whatever was asked for: compare `TaskData.split`.
         Raises HarnessError if nothing is usable; one that is a FileNotFoundError if the task or split is not there.
@@ -151,7 +151,7 @@ def first_line(output: str) -> str:
 
 
 def _synthetic(task: str, split: str) -> TaskData:
-    from tasks.synthetic.world import synthetic_user
+    from harness.tasks.synthetic.world import synthetic_user
 
     if split not in SYNTHETIC_SPLITS:
         raise MissingError(f"the synthetic world has no split {split!r}; there are: {', '.join(SYNTHETIC_SPLITS)}")

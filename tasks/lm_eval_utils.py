@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.lamp import TASKS
+from harness.tasks.lamp import TASKS
 
 HISTORY = 10
 _TASKS = {task.name: task() for task in TASKS}

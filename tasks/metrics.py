@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.api import Metric
-from tasks.schema import RATINGS
+from harness.tasks.lamp_schema import RATINGS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

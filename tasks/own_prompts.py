@@ -4,7 +4,7 @@ What a history item shows is what LaMP's own prompts show of it (Salemi et al. 2
 author's papers in LaMP-1, text and title in LaMP-4, 5 and 6.
 """
 
-from tasks.prompts import IMPERSONAL, LampPrompts, summaries_of
+from harness.tasks.prompts import IMPERSONAL, LampPrompts, summaries_of
 
 _CHOICE = "Just answer with [1] or [2] without explanation."
 

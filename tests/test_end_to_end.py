@@ -133,7 +133,7 @@ def test_a_method_that_raises_is_a_failed_row_and_the_others_finish(tmp_path, mo
     def fail(self, context):
         raise RuntimeError("no notes today")
 
-    monkeypatch.setattr("methods.llm_rec.LlmRec.fit", fail)
+    monkeypatch.setattr("harness.methods.llm_rec.LlmRec.fit", fail)
     comparison = compare(**SETTINGS, out=tmp_path / "out")
     rows = {row.method: row for row in comparison.rows}
     assert {name: row.status for name, row in rows.items()} == {

@@ -22,16 +22,29 @@ def imported_modules(path):
 
 @pytest.mark.parametrize("package", PLUGINS)
 def test_plugins_import_the_contracts_and_themselves_only(package):
+    own = f"harness.{package}"
     for path in (ROOT / package).rglob("*.py"):
         for name in imported_modules(path):
-            top = name.partition(".")[0]
-            assert top not in PLUGINS or top == package, f"{path} imports {name}"
-            assert top != "harness" or name == "harness.api", f"{path} imports {name}"
+            if name.partition(".")[0] == "harness":
+                assert name in ("harness.api", own) or name.startswith(f"{own}."), f"{path} imports {name}"
 
 
 def test_the_engine_imports_no_plugin():
     for path in (ROOT / "harness").rglob("*.py"):
-        assert not {name.partition(".")[0] for name in imported_modules(path)} & set(PLUGINS), path
+        found = [name.split(".")[:2] for name in imported_modules(path)]
+        assert not [name for name in found if name[0] == "harness" and name[-1] in PLUGINS], path
+
+
+def test_no_package_of_ours_is_imported_by_a_name_that_a_users_project_may_have():
+    for package in ("harness", *PLUGINS):
+        for path in (ROOT / package).rglob("*.py"):
+            assert not {name.partition(".")[0] for name in imported_modules(path)} & set(PLUGINS), path
+
+
+def test_two_modules_share_a_name_only_where_each_package_has_its_own_of_the_same_thing():
+    same_thing = {"__init__", "lamp"}  # the adapters, and the module that `evaluate` wants named as its folder
+    names = [path.stem for package in ("harness", *PLUGINS) for path in (ROOT / package).rglob("*.py")]
+    assert {name for name in names if names.count(name) > 1} <= same_thing
 
 
 def test_the_contracts_import_nothing_heavy():

@@ -62,7 +62,7 @@ def versions() -> dict[str, str]:
 
 def git_state() -> dict[str, Any]:
     """Commit and dirtiness of the harness's own checkout; empty if it was installed without one."""
-    folder = Path(__file__).resolve().parent
+    folder = Path(__file__).resolve().parents[1]
     run = {"cwd": folder, "capture_output": True, "text": True, "timeout": 10}
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], **run)  # type: ignore[call-overload]
@@ -76,13 +76,18 @@ def git_state() -> dict[str, Any]:
 
 @cache
 def source_fingerprint(cls: type) -> str:
-    """sha256 over the code that a plug-in class may run: every module of its top-level package."""
-    module = sys.modules[cls.__module__]
+    """sha256 over the code that a plug-in class may run: every module of its package."""
     own_file = Path(inspect.getfile(cls))
-    package = sys.modules[module.__name__.partition(".")[0]]
+    package = sys.modules[plugin_package(cls.__module__)]
     folders = list(getattr(package, "__path__", []))
     files = sorted(path for folder in folders for path in Path(folder).rglob("*.py")) or [own_file]
     return files_fingerprint(files)
+
+
+def plugin_package(module: str) -> str:
+    """The package that a plug-in's module came in: `harness.methods` for ours, the top-level one for others'."""
+    first, *rest = module.split(".")
+    return f"{first}.{rest[0]}" if first == "harness" and rest else first
 
 
 def model_fingerprint(name_or_path: str, commit: str | None) -> str:

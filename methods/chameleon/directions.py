@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
+from harness.methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
 
 Identification = Literal["hybrid", "svd", "ccs"]
 

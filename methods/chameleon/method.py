@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from torch.nn.functional import cosine_similarity
 
 from harness.api import Example, FitContext, HarnessError, Method, Personalizer, Position, Task
-from methods.chameleon.ccs import CcsConfig
-from methods.chameleon.directions import Directions, Grouped, Identification, find_directions, seconds_by_pairs
-from methods.chameleon.insights import Insights, add_insights
-from methods.chameleon.pairs import Pairs, PairText, generate_pairs, represent_pairs
-from methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.ccs import CcsConfig
+from harness.methods.chameleon.directions import Directions, Grouped, Identification, find_directions, seconds_by_pairs
+from harness.methods.chameleon.insights import Insights, add_insights
+from harness.methods.chameleon.preference_pairs import Pairs, PairText, generate_pairs, represent_pairs
+from harness.methods.chameleon.steering import Banks, Steering
 
 
 class ChameleonConfig(BaseModel):

@@ -9,9 +9,9 @@ from filelock import FileLock, Timeout
 from requests import Session
 
 from harness.api import HarnessError
-from tasks.fetch.download import Part, download, open_session
-from tasks.fetch.manifest import NAME, Entry, Manifest, entry
-from tasks.fetch.official import RemoteFile
+from harness.tasks.fetch.download import Part, download, open_session
+from harness.tasks.fetch.manifest import NAME, Entry, Manifest, entry
+from harness.tasks.fetch.official import RemoteFile
 
 _LOCK = ".fetch.lock"
 

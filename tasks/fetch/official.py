@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.api import HarnessError
-from tasks.data import TIME
-from tasks.schema import SCHEMAS
+from harness.tasks.lamp_directory import TIME
+from harness.tasks.lamp_schema import SCHEMAS
 
 # The links of https://lamp-benchmark.github.io/download (Salemi et al. 2024).
 BASE_URL = "https://ciir.cs.umass.edu/downloads/LaMP"

@@ -1,11 +1,11 @@
-"""Write the measured half of an embedded model's card: `python -m tasks.synthetic.card tasks/synthetic/tiny-llama`."""
+"""Write the measured half of a model's card: `python -m harness.tasks.synthetic.card tasks/synthetic/tiny-llama`."""
 
 import argparse
 from pathlib import Path
 
-from tasks.synthetic.control import Control, positive_control
-from tasks.synthetic.evaluate import Interval, figures
-from tasks.synthetic.world import TASKS
+from harness.tasks.synthetic.control import Control, positive_control
+from harness.tasks.synthetic.model_figures import Interval, figures
+from harness.tasks.synthetic.world import TASKS
 
 MARKER = "<!-- measured: everything below is written by tasks.synthetic.card -->"
 

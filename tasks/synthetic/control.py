@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tasks.synthetic.evaluate import Case, Interval, cases, interval, plain_prompts
-from tasks.synthetic.probe import Edits, Probe
-from tasks.synthetic.seq2seq import load_probe
-from tasks.synthetic.world import PROMPTS
+from harness.tasks.synthetic.model_figures import Case, Interval, cases, interval, plain_prompts
+from harness.tasks.synthetic.probe import Edits, Probe
+from harness.tasks.synthetic.t5_probe import load_probe
+from harness.tasks.synthetic.world import PROMPTS
 
 _PAIR_USERS, _CHOICE_USERS, _SCREEN_USERS = 300, 100, 24
 _SHORTLIST, _RECIPES = 4, 2

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from harness.api import SummaryStrategy
-from tasks.prompts import MOVIE_TAGS
-from tasks.synthetic.world import (
+from harness.tasks.prompts import MOVIE_TAGS
+from harness.tasks.synthetic.world import (
     PROMPTS,
     TASKS,
     SyntheticQuery,

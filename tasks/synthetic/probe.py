@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from tasks.synthetic.trees import Tree, collate
+from harness.tasks.synthetic.llama_trees import Tree, collate
 
 BATCH = 50
 

@@ -9,10 +9,10 @@ import torch
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
-from tasks.synthetic.examples import Example, Lesson
-from tasks.synthetic.tokenizer import MAX_LENGTH
-from tasks.synthetic.training import HEADS, LAYERS, WIDTH, Progress, Recipe
-from tasks.synthetic.trees import Tree, build_tree, collate
+from harness.tasks.synthetic.examples import Example, Lesson
+from harness.tasks.synthetic.llama_trees import Tree, build_tree, collate
+from harness.tasks.synthetic.recipe import HEADS, LAYERS, WIDTH, Progress, Recipe
+from harness.tasks.synthetic.tokenizer import MAX_LENGTH
 
 _PEAK_RATE = 3e-3
 

@@ -13,9 +13,9 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
 
-from tasks.synthetic.examples import Example, Lesson
-from tasks.synthetic.pairs import Pair, build_pairs, collate
-from tasks.synthetic.training import HEADS, WIDTH, Progress, Recipe
+from harness.tasks.synthetic.examples import Example, Lesson
+from harness.tasks.synthetic.recipe import HEADS, WIDTH, Progress, Recipe
+from harness.tasks.synthetic.t5_pairs import Pair, build_pairs, collate
 
 _LAYERS = 3
 _DEVIATION = 0.06

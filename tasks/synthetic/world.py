@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.api import HistoryItem, SummaryStrategy
-from tasks.prompts import LAMP_2, LAMP_3, LAMP_7, MOVIE_TAGS, LampPrompts
+from harness.tasks.prompts import LAMP_2, LAMP_3, LAMP_7, MOVIE_TAGS, LampPrompts
 
 Split = Literal["train", "dev", "tune"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import stats
-from tasks.metrics import macro_f1
+from harness.tasks.metrics import macro_f1
 
 USERS = 100
 LABELS = tuple(f"tag {index}" for index in range(15))

@@ -15,21 +15,19 @@ import harness.model.lm
 import harness.running.cell
 import harness.running.context
 import harness.running.preparation
-import methods.aloe
-import methods.chameleon.directions
-import methods.dpo
-import methods.training
-import methods.weights
-import tasks.metrics
 from harness.api import Example
+from harness.methods import aloe, dpo
+from harness.methods.chameleon import directions
+from harness.methods.chameleon.ccs import Probe
+from harness.methods.chameleon.steering import Steering
+from harness.methods.fine_tuning import trainer, weights
+from harness.methods.fine_tuning.deadline import Deadline
+from harness.methods.llm_rec import Notes
 from harness.model.lm import HuggingFaceModel
 from harness.running.clock import BudgetClock
 from harness.running.preparation import FitPool
-from methods.chameleon.ccs import Probe
-from methods.chameleon.steering import Steering
-from methods.deadline import Deadline
-from methods.llm_rec import Notes
-from tasks.lamp import Lamp2, Lamp3, Lamp7
+from harness.tasks import metrics
+from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -133,8 +131,10 @@ def _(patch):
 
 @fault("SVD of centred representations", "synthetic", "lamp7", "chameleon")
 def _(patch):
-    real = methods.chameleon.directions.top_direction
-    patch.setattr(methods.chameleon.directions, "top_direction", lambda x: real(x - x.mean(dim=-2, keepdim=True)))
+    real = directions.top_direction
+    patch.setattr(
+        harness.methods.chameleon.directions, "top_direction", lambda x: real(x - x.mean(dim=-2, keepdim=True))
+    )
 
 
 @fault("representations at the wrong position", "synthetic", "lamp7", "chameleon")
@@ -150,31 +150,31 @@ def _(patch):
 
 @fault("LoRA silently off", "synthetic", "lamp3", "aloe", "dpo")
 def _(patch):
-    patch.setattr(methods.weights, "set_peft_model_state_dict", lambda *arguments: None)
+    patch.setattr(weights, "set_peft_model_state_dict", lambda *arguments: None)
 
 
 @fault("SFT's loss on the prompt too", "synthetic", "lamp3", "aloe")
 def _(patch):
-    real = methods.aloe.SFTConfig
-    patch.setattr(methods.aloe, "SFTConfig", lambda **arguments: real(**{**arguments, "completion_only_loss": False}))
+    real = aloe.SFTConfig
+    patch.setattr(aloe, "SFTConfig", lambda **arguments: real(**{**arguments, "completion_only_loss": False}))
 
 
 @fault("DPO prefers the rejected answer", "synthetic", "lamp3", "dpo")
 def _(patch):
-    real = methods.dpo._supervised
-    patch.setattr(methods.dpo, "_supervised", lambda *given: [(example, no, yes) for example, yes, no in real(*given)])
+    real = dpo._supervised
+    patch.setattr(dpo, "_supervised", lambda *given: [(example, no, yes) for example, yes, no in real(*given)])
 
 
 @fault("trains at calibration's learning rate of 0", "synthetic", "lamp3", "aloe")
 def _(patch):
-    real = methods.training.calibrate
+    real = trainer.calibrate
 
     def calibrate(trainer, *arguments):
         seconds = real(trainer, *arguments)
         trainer.args.learning_rate = 0.0
         return seconds
 
-    patch.setattr(methods.training, "calibrate", calibrate)
+    patch.setattr(trainer, "calibrate", calibrate)
 
 
 # ---------------------------------------------------------------------------------------------------------- the budget
@@ -187,7 +187,7 @@ def _(patch):
 
 @fault("the budget ignored while training", "short budget", "lamp7", "aloe:num_epochs=5")
 def _(patch):
-    patch.setattr(methods.training, "calibrate", lambda *arguments: 0.0)
+    patch.setattr(trainer, "calibrate", lambda *arguments: 0.0)
     patch.setattr(Deadline, "on_step_end", lambda *arguments, **more: None)
     patch.setattr(Deadline, "on_substep_end", lambda *arguments, **more: None)
 
@@ -295,7 +295,7 @@ def _(patch):
 def _(patch):
     from rouge_score.rouge_scorer import RougeScorer
 
-    patch.setattr(tasks.metrics, "_scorer", lambda name: RougeScorer([name], use_stemmer=True))
+    patch.setattr(metrics, "_scorer", lambda name: RougeScorer([name], use_stemmer=True))
 
 
 @fault("ROUGE-1 in place of ROUGE-L", "awkward", "lamp7", "constant")
@@ -323,4 +323,4 @@ def _(patch):
     def error(prediction, gold):
         return float(abs(int(prediction if prediction in "12345" and prediction else "3") - int(gold)))
 
-    patch.setattr(tasks.metrics, "_error", error)
+    patch.setattr(metrics, "_error", error)

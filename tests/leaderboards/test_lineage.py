@@ -4,8 +4,8 @@ import json
 
 from typer.testing import CliRunner
 
+from harness.leaderboards.commands.leaderboard import app
 from harness.reporting.tracking import track
-from leaderboards.commands import app
 from tests import fabricate
 from tests.wandb_files import records, wait_for_exit
 

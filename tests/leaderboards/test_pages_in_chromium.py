@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from leaderboards.recording import add
-from leaderboards.site import build
+from harness.leaderboards.recording import add
+from harness.leaderboards.site import build
 from tests.leaderboards import browser
 
 pytestmark = pytest.mark.skipif(not (browser.CHROMIUM and browser.DRIVER), reason=browser.MISSING)

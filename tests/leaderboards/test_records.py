@@ -6,7 +6,7 @@ import math
 import pytest
 
 from harness.api import HarnessError
-from leaderboards.recording import add, read_records, record
+from harness.leaderboards.recording import add, read_records, record
 
 
 def edit(path, change):

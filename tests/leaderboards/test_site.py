@@ -15,10 +15,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from harness.api import HarnessError
-from leaderboards import paper
-from leaderboards.recording import add, read_records, record
-from leaderboards.site import build, render
-from leaderboards.views import departures, flat, slug
+from harness.leaderboards import paper
+from harness.leaderboards.recording import add, read_records, record
+from harness.leaderboards.site import build, render
+from harness.leaderboards.views import departures, flat, slug
 
 HARNESS = (Path(sys.executable).with_name("harness"),)
 

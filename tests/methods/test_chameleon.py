@@ -8,12 +8,12 @@ from pydantic import ValidationError
 
 from harness.api import HarnessError, Query
 from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.methods.chameleon import method
+from harness.methods.chameleon.insights import Insights, clean_insight
+from harness.methods.chameleon.method import Chameleon, ChameleonConfig
+from harness.methods.chameleon.preference_pairs import generate_pairs, represent_pairs
+from harness.methods.chameleon.steering import Steering
 from harness.running.clock import BudgetClock
-from methods.chameleon import method
-from methods.chameleon.insights import Insights, clean_insight
-from methods.chameleon.method import Chameleon, ChameleonConfig
-from methods.chameleon.pairs import generate_pairs, represent_pairs
-from methods.chameleon.steering import Steering
 
 CCS = {"epochs": 20, "restarts": 2}
 
@@ -216,7 +216,7 @@ def test_a_short_budget_leaves_fewer_users_but_finished_directions(make_context,
 
 
 def test_the_reserve_for_directions_is_kept(make_context, monkeypatch):
-    monkeypatch.setattr("methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs: 5.0)
+    monkeypatch.setattr("harness.methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs: 5.0)
     time = [0.0]
     clock = BudgetClock(11.5, now=lambda: time[0])
     context = make_context(clock=clock, users=toy_users(6, examples=1))
@@ -227,7 +227,7 @@ def test_the_reserve_for_directions_is_kept(make_context, monkeypatch):
 
 
 def test_the_reserve_grows_with_the_pairs_and_leaves_time_for_those_collected(make_context, monkeypatch):
-    monkeypatch.setattr("methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs: 10.0 * pairs)
+    monkeypatch.setattr("harness.methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs: 10.0 * pairs)
     time = [0.0]
     clock = BudgetClock(45.0, now=lambda: time[0])
     context = make_context(clock=clock, users=toy_users(6, examples=1))

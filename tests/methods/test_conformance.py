@@ -3,15 +3,15 @@
 import pytest
 
 from harness.conformance.toys import ToyFreeText, ToyTask
+from harness.methods.aloe import Aloe
+from harness.methods.chameleon.method import Chameleon
+from harness.methods.controls import Constant, MeanDifference, RandomDirection, ShuffledHistory, UserMajority
+from harness.methods.dpo import Dpo
+from harness.methods.instruct import Instruct
+from harness.methods.llm_rec import LlmRec
 from harness.model.lm import HuggingFaceModel
 from harness.registry import CONTROLS, METHODS
 from harness.testing import check_method
-from methods.aloe import Aloe
-from methods.chameleon.method import Chameleon
-from methods.controls import Constant, MeanDifference, RandomDirection, ShuffledHistory, UserMajority
-from methods.dpo import Dpo
-from methods.instruct import Instruct
-from methods.llm_rec import LlmRec
 
 CCS = {"epochs": 30, "restarts": 2}
 FAST = {"learning_rate": 1e-2, "batch_size": 4, "accumulation": 1}

@@ -8,9 +8,9 @@ import torch
 
 from harness.api import Query
 from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
-from methods.chameleon.method import Chameleon, ChameleonConfig
-from methods.chameleon.steering import Banks
-from methods.controls import (
+from harness.methods.chameleon.method import Chameleon, ChameleonConfig
+from harness.methods.chameleon.steering import Banks
+from harness.methods.controls import (
     Constant,
     MeanDifference,
     MeanDifferenceConfig,
@@ -68,7 +68,7 @@ def test_mean_change_is_that_of_a_plain_loop():
 def test_random_direction_changes_as_much_as_chameleon(make_context, monkeypatch, subspace, edit):
     seen = {}
     monkeypatch.setattr(
-        "methods.controls.mean_change",
+        "harness.methods.controls.mean_change",
         lambda *arguments: seen.setdefault("first", arguments) and mean_change(*arguments),
     )
     config = RandomDirectionConfig(ccs=CCS, subspace=subspace, edit=edit, components=3)

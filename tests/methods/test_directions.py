@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from methods.chameleon.ccs import CcsConfig, ccs_loss, fit_ccs
-from methods.chameleon.directions import (
+from harness.methods.chameleon.ccs import CcsConfig, ccs_loss, fit_ccs
+from harness.methods.chameleon.directions import (
     Grouped,
     choose_layers,
     find_directions,

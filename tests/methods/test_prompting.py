@@ -4,9 +4,9 @@ import pytest
 
 from harness.api import Query
 from harness.conformance.toys import toy_queries, toy_users
+from harness.methods.instruct import Instruct, InstructConfig
+from harness.methods.llm_rec import LlmRec, LlmRecConfig
 from harness.running.clock import BudgetClock
-from methods.instruct import Instruct, InstructConfig
-from methods.llm_rec import LlmRec, LlmRecConfig
 
 
 class Scribe:

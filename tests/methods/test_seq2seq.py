@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from harness.conformance.toys import toy_queries, toy_users
+from harness.methods.fine_tuning.training_data import Row, record, training_prompt
+from harness.methods.fine_tuning.weights import LoraSettings, Trained
+from harness.methods.instruct import BasePrompt
 from harness.running.clock import BudgetClock
-from methods.instruct import BasePrompt
-from methods.training_data import Row, record, training_prompt
-from methods.weights import LoraSettings, Trained
 from tests.methods.trained import LORA, Ticks, aloe, dpo
 
 ROWS = [

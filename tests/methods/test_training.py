@@ -9,15 +9,15 @@ from pydantic import ValidationError
 
 from harness.api import Example, HarnessError
 from harness.conformance.toys import ToyFreeText, toy_model, toy_queries, toy_users
+from harness.methods.aloe import AloeConfig
+from harness.methods.fine_tuning.deadline import Stopwatch
+from harness.methods.fine_tuning.trainer import calibrate, fit_weights
+from harness.methods.fine_tuning.training_data import Row, plain_text, training_prompt
+from harness.methods.fine_tuning.weights import LoraSettings, Trained
+from harness.methods.instruct import BasePrompt
 from harness.model.encoding import Encoder
 from harness.running.checkpoints import Checkpoints
 from harness.running.clock import BudgetClock
-from methods.aloe import AloeConfig
-from methods.deadline import Stopwatch
-from methods.instruct import BasePrompt
-from methods.training import calibrate, fit_weights
-from methods.training_data import Row, plain_text, training_prompt
-from methods.weights import LoraSettings, Trained
 from tests.methods.trained import LORA, Ticks, aloe, dpo
 
 CHAT = (
@@ -59,7 +59,7 @@ def test_calibration_leaves_every_weight_as_it_is(make_context, monkeypatch, tra
         after.append(dict(trainer.model.named_parameters()))
         return 1e9 + seconds  # nothing fits: the weights stay to be looked at
 
-    monkeypatch.setattr("methods.training.calibrate", watched)
+    monkeypatch.setattr("harness.methods.fine_tuning.trainer.calibrate", watched)
     for method in (aloe(), dpo()):
         context = make_context()
         assert isinstance(method.fit(context), BasePrompt)
@@ -165,7 +165,7 @@ def test_calibration_times_no_batch_that_may_not_end_in_time(spans, stops, mean)
 
 
 def test_the_deadline_ends_a_run_that_turned_slower_than_calibrated(make_context, monkeypatch):
-    monkeypatch.setattr("methods.training.calibrate", lambda *_: 0.1)
+    monkeypatch.setattr("harness.methods.fine_tuning.trainer.calibrate", lambda *_: 0.1)
     clock = BudgetClock(3.5, now=(ticks := Ticks(monkeypatch)))
     context = make_context(clock=clock)
     fitted = aloe().fit(context)
@@ -176,7 +176,7 @@ def test_the_deadline_ends_a_run_that_turned_slower_than_calibrated(make_context
 
 
 def test_the_deadline_does_not_wait_for_a_long_step_to_end(make_context, monkeypatch):
-    monkeypatch.setattr("methods.training.calibrate", lambda *_: 0.1)
+    monkeypatch.setattr("harness.methods.fine_tuning.trainer.calibrate", lambda *_: 0.1)
     clock = BudgetClock(2.5, now=(ticks := Ticks(monkeypatch)))
     assert isinstance(aloe(accumulation=6).fit(make_context(clock=clock)), BasePrompt)
     assert ticks.time <= 3.5

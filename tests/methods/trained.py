@@ -3,13 +3,13 @@
 import pytest
 from transformers import Trainer
 
-from methods.aloe import Aloe, AloeConfig
-from methods.dpo import Dpo, DpoConfig
-from methods.weights import LoraSettings
+from harness.methods.aloe import Aloe, AloeConfig
+from harness.methods.dpo import Dpo, DpoConfig
+from harness.methods.fine_tuning.weights import LoraSettings
 
 LORA = LoraSettings(r=2, alpha=4)
 FAST = {"learning_rate": 1e-2, "batch_size": 2, "accumulation": 1}
-TRAINERS = ("trl.SFTTrainer", "trl.DPOTrainer", "methods.seq2seq.Seq2SeqTraining")
+TRAINERS = ("trl.SFTTrainer", "trl.DPOTrainer", "harness.methods.fine_tuning.seq2seq_trainer.Seq2SeqTraining")
 
 
 def aloe(**config: object) -> Aloe:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import leaderboards
+from harness import leaderboards
 from harness.registry import METHODS, TASKS
 from harness.specs.resolve import expand_methods
 

@@ -18,7 +18,7 @@ from harness.running.checkpoints import Anytime
 from harness.running.preparation import prepare
 from harness.running.progress import Quiet
 from harness.specs.run_spec import CellSpec, MethodSpec, RunSpec
-from tasks.lamp import Lamp7
+from harness.tasks.lamp import Lamp7
 from tests.specs.test_run_spec import CELL
 
 CANARY = "unmistakable gold canary"

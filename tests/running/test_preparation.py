@@ -8,7 +8,7 @@ import pytest
 from harness.api import HarnessError
 from harness.running.preparation import prepare
 from harness.specs.run_spec import MethodSpec, RunSpec
-from tasks.lamp import Lamp3, Lamp7
+from harness.tasks.lamp import Lamp3, Lamp7
 
 SPEC = RunSpec(methods=(MethodSpec(name="instruct"),), tasks=("lamp3",), budget=60, model="m", history=3)
 

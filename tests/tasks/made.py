@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import HistoryItem
-from tasks.schema import SCHEMAS
+from harness.tasks.lamp_schema import SCHEMAS
 
 INPUTS = {
     "lamp1": 'For an author who has written the paper with the title "Counting Rain", which reference is related? '

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api import HarnessError, TaskData
-from tasks.data import MissingError, read
-from tasks.records import Names, parse
-from tasks.schema import MAX_CHARACTERS, SCHEMAS, citation
+from harness.tasks.lamp_directory import MissingError, read
+from harness.tasks.lamp_records import Names, parse
+from harness.tasks.lamp_schema import MAX_CHARACTERS, SCHEMAS, citation
 from tests.tasks.made import GOLDS, HISTORIES, INPUTS, ITEMS, QUERIES, TASKS, outputs, question, write
 
 NAMES = Names("dev_questions.json", "dev_outputs.json", "dev_users.json")

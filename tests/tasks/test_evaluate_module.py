@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.api import Task
-from tasks.lamp import TASKS
+from harness.tasks.lamp import TASKS
 
 FOLDER = Path(__file__).parents[2] / "tasks" / "evaluate_modules" / "lamp"
 TEXTS = st.sampled_from(["so tired lol", "im tired", "It rains!", "naïve rain", "a b c"])

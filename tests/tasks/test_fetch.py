@@ -15,11 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.api import HarnessError
-from tasks.fetch import download
-from tasks.fetch.fetching import fetch
-from tasks.fetch.manifest import Entry, Manifest
-from tasks.fetch.official import BASE_URL, RemoteFile, official_files
-from tasks.lamp import Lamp3
+from harness.tasks.fetch import download
+from harness.tasks.fetch.fetching import fetch
+from harness.tasks.fetch.manifest import Entry, Manifest
+from harness.tasks.fetch.official import BASE_URL, RemoteFile, official_files
+from harness.tasks.lamp import Lamp3
 from tests.tasks.made import outputs, question
 from tests.tasks.serving import Server, Site
 

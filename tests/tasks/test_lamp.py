@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from harness.api import HistoryItem, Task
-from tasks.data import MissingError
-from tasks.lamp import SYNTHETIC_SPLITS, TASKS, Lamp1, Lamp2, Lamp3, Lamp4, Lamp5, Lamp6, Lamp7
-from tasks.prompts import MOVIE_TAGS
+from harness.tasks.lamp import SYNTHETIC_SPLITS, TASKS, Lamp1, Lamp2, Lamp3, Lamp4, Lamp5, Lamp6, Lamp7
+from harness.tasks.lamp_directory import MissingError
+from harness.tasks.prompts import MOVIE_TAGS
 from tests.tasks.made import write
 
 SYNTHETIC = (Lamp2(), Lamp3(), Lamp7())

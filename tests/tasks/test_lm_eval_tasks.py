@@ -9,11 +9,11 @@ import pytest
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
-import tasks
+from harness import tasks
 from harness.api import Task
-from tasks.lamp import TASKS as ALL
-from tasks.lamp import Lamp2, Lamp3, Lamp7
-from tasks.schema import SCHEMAS
+from harness.tasks.lamp import TASKS as ALL
+from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
+from harness.tasks.lamp_schema import SCHEMAS
 from tests.tasks.made import GOLDS, HISTORIES, QUERIES, write
 
 FOLDER = Path(tasks.__file__).parent

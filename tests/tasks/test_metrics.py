@@ -12,9 +12,9 @@ from rouge_score.scoring import BootstrapAggregator
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error, mean_squared_error
 
 from harness.api import Metric
-from tasks.lamp import Lamp2, Lamp3, Lamp7
-from tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
-from tasks.prompts import MOVIE_TAGS
+from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
+from harness.tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
+from harness.tasks.prompts import MOVIE_TAGS
 
 F1 = macro_f1(MOVIE_TAGS)
 TAGS = st.sampled_from(MOVIE_TAGS)

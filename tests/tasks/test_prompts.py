@@ -3,8 +3,8 @@
 import pytest
 
 from harness.api import HistoryItem
-from tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6
-from tasks.prompts import LAMP_2, LAMP_3, LAMP_7, LampPrompts
+from harness.tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6
+from harness.tasks.prompts import LAMP_2, LAMP_3, LAMP_7, LampPrompts
 
 PERSONAL = {
     "lamp2": """Suppose you are a user with the following user profile history of movie tagging: [HISTORY]

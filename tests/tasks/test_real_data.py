@@ -7,7 +7,7 @@ import pytest
 from harness.api import Task
 from harness.conformance.data_check import SplitReport, check_data
 from harness.conformance.task_checks import check_task
-from tasks.lamp import Lamp2, Lamp3, Lamp7
+from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 TASKS = (Lamp2(), Lamp3(), Lamp7())

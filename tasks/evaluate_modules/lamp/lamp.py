@@ -8,8 +8,8 @@ import datasets
 import evaluate
 import numpy as np
 
-from tasks.lamp import TASKS
-from tasks.schema import SCHEMAS
+from harness.tasks.lamp import TASKS
+from harness.tasks.lamp_schema import SCHEMAS
 
 _TASKS = {task.name: task for task in TASKS}
 

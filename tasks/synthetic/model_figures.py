@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.synthetic.probe import Probe
-from tasks.synthetic.seq2seq import load_probe
-from tasks.synthetic.world import (
+from harness.tasks.synthetic.probe import Probe
+from harness.tasks.synthetic.t5_probe import load_probe
+from harness.tasks.synthetic.world import (
     PROMPTS,
     TASKS,
     SyntheticQuery,

@@ -18,10 +18,10 @@ from transformers import Trainer, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
-from methods.deadline import MARGIN, Deadline, Offers, Stopwatch
-from methods.instruct import BasePrompt
-from methods.training_data import Row, record
-from methods.weights import LoraSettings, Trained, trained_tensors
+from harness.methods.fine_tuning.deadline import MARGIN, Deadline, Offers, Stopwatch
+from harness.methods.fine_tuning.training_data import Row, record
+from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained_tensors
+from harness.methods.instruct import BasePrompt
 
 _MEASURED = 3  # micro-batches in a calibration; fewer where an epoch has fewer
 _COPIES = 3  # how often the trained weights are copied after training, disk included

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import HarnessError
-from leaderboards.files import read_model
-from leaderboards.schema import Ranking, Sample, Status
+from harness.leaderboards.json_files import read_model
+from harness.leaderboards.record_schema import Ranking, Sample, Status
 
 _MEND = "Give the --out of a finished `harness compare`; `harness report DIR` rebuilds comparison.json."
 _CHARACTERS = 280  # of an answer; longer ones are cut

@@ -11,11 +11,11 @@ from harness.api import Fault, HarnessError, HistoryItem, Query, Task, TaskData
 from harness.conformance.data_check import SplitReport, check_data
 from harness.conformance.task_checks import check_task
 from harness.running.leaks import find_leaks
-from tasks.lamp import TASKS as ALL
-from tasks.lamp import Lamp2, Lamp3, Lamp7
-from tasks.metrics import MAE
-from tasks.prompts import LAMP_2
-from tasks.schema import SCHEMAS
+from harness.tasks.lamp import TASKS as ALL
+from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
+from harness.tasks.lamp_schema import SCHEMAS
+from harness.tasks.metrics import MAE
+from harness.tasks.prompts import LAMP_2
 from tests.tasks.made import write
 
 TASKS = (Lamp2(), Lamp3(), Lamp7())

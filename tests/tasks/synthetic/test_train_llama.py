@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from tasks.synthetic import TINY_LLAMA
-from tasks.synthetic.evaluate import figures
-from tasks.synthetic.examples import sample_lesson
-from tasks.synthetic.train_llama import train
-from tasks.synthetic.training import LONGEST_HISTORY
-from tasks.synthetic.trees import build_tree, collate
-from tasks.synthetic.world import PROMPTS, TASKS, synthetic_user
+from harness.tasks.synthetic import TINY_LLAMA
+from harness.tasks.synthetic.examples import sample_lesson
+from harness.tasks.synthetic.llama_trees import build_tree, collate
+from harness.tasks.synthetic.model_figures import figures
+from harness.tasks.synthetic.recipe import LONGEST_HISTORY
+from harness.tasks.synthetic.train_llama import train
+from harness.tasks.synthetic.world import PROMPTS, TASKS, synthetic_user
 
 FLOORS = {
     ("lamp2", "neutral -> neutral"): 0.80,

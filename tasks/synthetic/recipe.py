@@ -11,9 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tasks.synthetic.examples import PUSHED_SHARE, Example, Lesson, sample_lesson
-from tasks.synthetic.steering import Steered, Steering
-from tasks.synthetic.tokenizer import train_tokenizer
+from harness.tasks.synthetic.examples import PUSHED_SHARE, Example, Lesson, sample_lesson
+from harness.tasks.synthetic.planted_steering import Steered, Steering
+from harness.tasks.synthetic.tokenizer import train_tokenizer
 
 LAYERS, WIDTH, HEADS = 4, 128, 4
 LONGEST_HISTORY = 10

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from harness.model.lm import load
-from tasks.synthetic import TINY_T5
-from tasks.synthetic.evaluate import cases, figures, plain_prompts
-from tasks.synthetic.examples import sample_lesson
-from tasks.synthetic.pairs import Pair
-from tasks.synthetic.seq2seq import Seq2SeqProbe
-from tasks.synthetic.train_t5 import T5Learner, train
-from tasks.synthetic.training import LONGEST_HISTORY
+from harness.tasks.synthetic import TINY_T5
+from harness.tasks.synthetic.examples import sample_lesson
+from harness.tasks.synthetic.model_figures import cases, figures, plain_prompts
+from harness.tasks.synthetic.recipe import LONGEST_HISTORY
+from harness.tasks.synthetic.t5_pairs import Pair
+from harness.tasks.synthetic.t5_probe import Seq2SeqProbe
+from harness.tasks.synthetic.train_t5 import T5Learner, train
 
 FLOORS = {  # nothing for personal tags: this model hardly gives them, as its card says
     ("lamp2", "neutral -> neutral"): 0.85,

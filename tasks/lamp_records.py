@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api import Fault, HarnessError, HistoryItem, Query, TaskData
-from tasks.schema import MAX_CHARACTERS, Schema, identifier, kind_of, plain_text
+from harness.tasks.lamp_schema import MAX_CHARACTERS, Schema, identifier, kind_of, plain_text
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from torch.nn.functional import logsigmoid
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
 
 from harness.api import FitContext
-from methods.training import TrainingConfig
-from methods.weights import LoraSettings
+from harness.methods.fine_tuning.trainer import TrainingConfig
+from harness.methods.fine_tuning.weights import LoraSettings
 
 _IGNORED = -100  # the label of padding
 

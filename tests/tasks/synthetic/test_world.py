@@ -2,8 +2,8 @@
 
 import pytest
 
-from tasks.prompts import MOVIE_TAGS
-from tasks.synthetic.world import LIKED_TAGS, ODDS, TASKS, synthetic_user, visible_insight
+from harness.tasks.prompts import MOVIE_TAGS
+from harness.tasks.synthetic.world import LIKED_TAGS, ODDS, TASKS, synthetic_user, visible_insight
 
 
 @pytest.mark.parametrize("task", TASKS)

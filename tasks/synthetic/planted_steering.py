@@ -13,7 +13,7 @@ from typing import Protocol
 
 import torch
 
-from tasks.synthetic.world import TASKS
+from harness.tasks.synthetic.world import TASKS
 
 _DECAY = 0.98
 _EDITED_LAYERS = ((0,), (0, 1))

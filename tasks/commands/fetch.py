@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from harness.api import HarnessError
-from tasks.fetch.official import BASE_URL, RemoteFile, Separation, Split, official_files
+from harness.tasks.fetch.official import BASE_URL, RemoteFile, Separation, Split, official_files
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from tasks.fetch.manifest import Entry
+    from harness.tasks.fetch.manifest import Entry
 
 app = typer.Typer()
 
@@ -35,7 +35,7 @@ def fetch_command(
     """
     splits = [_split(name) for name in split.split(",")]
     files = [file for task in tasks for name in splits for file in official_files(task, name, separation, base_url)]
-    from tasks.fetch.fetching import fetch
+    from harness.tasks.fetch.fetching import fetch
 
     with _Bars() as bars:
         fetch(out, files, bars, force)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSeq2SeqLM
 
-from tasks.synthetic.probe import BATCH, Probe
+from harness.tasks.synthetic.probe import BATCH, Probe
 
 
 class Seq2SeqProbe(Probe):

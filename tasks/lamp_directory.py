@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import HarnessError, TaskData
-from tasks.records import Names, parse
-from tasks.schema import Schema
+from harness.tasks.lamp_records import Names, parse
+from harness.tasks.lamp_schema import Schema
 
 TIME = "time"  # the folder of the files separated by time
 _QUESTIONS = "_questions.json"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tasks.synthetic.examples import Lesson
-from tasks.synthetic.trees import LABEL_WEIGHT, label_tokens
+from harness.tasks.synthetic.examples import Lesson
+from harness.tasks.synthetic.llama_trees import LABEL_WEIGHT, label_tokens
 
 _HIDDEN_PROMPTS, _HIDDEN_LABELS = 0.5, 0.3
 

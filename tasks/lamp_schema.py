@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from tasks.prompts import MOVIE_TAGS
+from harness.tasks.prompts import MOVIE_TAGS
 
 # Four times the longest review seen in Amazon data; longer texts are cut so that one item cannot stall a run.
 MAX_CHARACTERS = 20_000

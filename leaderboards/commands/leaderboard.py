@@ -38,8 +38,8 @@ def add(
     ] = WandbMode.disabled,
 ) -> None:
     """Write a run's record. Adding the same run again changes nothing."""
-    from leaderboards.lineage import log_record
-    from leaderboards.recording import add as add_run
+    from harness.leaderboards.lineage import log_record
+    from harness.leaderboards.recording import add as add_run
 
     for run in runs:
         path, outcome = add_run(run, records, samples, replace)
@@ -52,7 +52,7 @@ def build(
     out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"), records: Records = RECORDS
 ) -> None:
     """Write the site: static files that need no server and no network. Open index.html."""
-    from leaderboards.site import build as build_site
+    from harness.leaderboards.site import build as build_site
 
     build_site(records, out)
     typer.echo(f"Built {out / 'index.html'}")
@@ -65,6 +65,6 @@ def serve(
     records: Records = RECORDS,
 ) -> None:
     """Build the site and show it on this machine until Ctrl-C."""
-    from leaderboards.serving import serve as serve_site
+    from harness.leaderboards.serving import serve as serve_site
 
     serve_site(records, out, port)

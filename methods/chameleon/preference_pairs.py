@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from harness.api import Example, FitContext, HistoryItem, Position
-from methods.chameleon.insights import Insights
+from harness.methods.chameleon.insights import Insights
 
 PairText = Literal["full", "history"]
 

@@ -11,7 +11,7 @@ from itertools import takewhile
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from tasks.synthetic.examples import Lesson
+from harness.tasks.synthetic.examples import Lesson
 
 _LABELS = re.compile(r'" is "([^"\n]+)"|^.*?\d\. (\d) is the rating', re.MULTILINE)
 _TEXT_SHARE = 0.03

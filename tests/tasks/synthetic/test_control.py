@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from tasks.synthetic import TINY_LLAMA
-from tasks.synthetic.control import KINDS, POSITIONS, Choice, gold_directions, random_edits, scores
-from tasks.synthetic.evaluate import cases, interval, plain_prompts
-from tasks.synthetic.probe import Probe
+from harness.tasks.synthetic import TINY_LLAMA
+from harness.tasks.synthetic.control import KINDS, POSITIONS, Choice, gold_directions, random_edits, scores
+from harness.tasks.synthetic.model_figures import cases, interval, plain_prompts
+from harness.tasks.synthetic.probe import Probe
 
 
 @pytest.fixture(scope="module")

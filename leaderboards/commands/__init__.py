@@ -1,0 +1,1 @@
+"""Commands: a file per command, named as the command is."""

@@ -1,0 +1,1 @@
+"""Commands that join the engine's: a file per command, named as the command is."""
