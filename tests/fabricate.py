@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.analysis.build_comparison import compare as compare_cells
 from harness.analysis.build_comparison import read_cells
-from harness.analysis.comparison import Comparison
+from harness.analysis.comparison import Comparison, PairTest, Row
 from harness.analysis.scores import score
 from harness.api import Metric
 from harness.results.store import CellRecord, RunRecord, Status, Store, write_text
@@ -36,6 +36,7 @@ F1 = Metric("f1", True, _f1_counts, _macro_f1)
 MAE = Metric("mae", False, lambda p, g: [abs(float(p) - float(g))], lambda means: means[..., 0])
 RMSE = Metric("rmse", False, lambda p, g: [(float(p) - float(g)) ** 2], lambda means: np.sqrt(means[..., 0]))
 METRICS = {"lamp2": (ACCURACY, F1), "lamp3": (MAE, RMSE)}
+TWO = {"instruct": 0.2, "dpo": 0.9}
 
 
 def run_spec(methods: str = "instruct,chameleon,dpo", tasks: Sequence[str] = ("lamp2",), **fields: object) -> RunSpec:
@@ -140,3 +141,13 @@ def filled(root: Path, qualities: dict[str, float], tasks: Sequence[str] = ("lam
             frame = samples(task, quality, users, seed=number)
             result.write(record(task, label, frame, fit_seconds=float(number * 7)), frame)
     return result
+
+
+def row_of(comparison: Comparison, label: str, task: str = "lamp2") -> Row:
+    """The row of a method on a task, its seeds pooled."""
+    return next(row for row in comparison.pooled if (row.label, row.task) == (label, task))
+
+
+def pair_of(comparison: Comparison, a: str, b: str, metric: str = "accuracy") -> PairTest:
+    """The test of two methods in one metric."""
+    return next(test for test in comparison.comparisons if (test.a, test.b, test.metric) == (a, b, metric))

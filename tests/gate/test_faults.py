@@ -9,8 +9,10 @@ from rich.console import Console
 from harness.gate.baseline import Baseline, read
 from harness.gate.difference_lines import lines
 from harness.gate.gating import check, repeat_and_compare
-from tests.gate.faults import FAULTS, Fault
+from tests.gate import method_faults, run_faults
+from tests.gate.planting import Fault
 
+FAULTS = (*method_faults.FAULTS, *run_faults.FAULTS)
 BASELINE = Path(__file__).parents[2] / "leaderboards" / "ci.json"
 
 

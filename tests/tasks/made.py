@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.api import HistoryItem
+from harness.api import HistoryItem, TaskData
+from harness.tasks.lamp_records import Names, parse
 from harness.tasks.lamp_schema import SCHEMAS
 
 INPUTS = {
@@ -54,6 +55,7 @@ GOLDS = {
     "lamp7": "im tired",
 }
 TASKS = tuple(SCHEMAS)
+NAMES = Names("dev_questions.json", "dev_outputs.json", "dev_users.json")
 
 
 def question(task: str = "lamp2", **changes: Any) -> dict[str, Any]:
@@ -75,3 +77,8 @@ def write(folder: Path, split: str = "dev", task: str = "lamp2", **files: object
         data = content if isinstance(content, bytes) else json.dumps(content).encode()
         (folder / f"{split}_{kind}.json").write_bytes(data)
     return folder
+
+
+def parsed(questions: object, golds: object = None, users: object = None, task: str = "lamp2") -> TaskData:
+    """Both files of a split as they are read; golds are a good outputs file unless given."""
+    return parse(SCHEMAS[task], NAMES, questions, outputs(task) if golds is None else golds, users)

@@ -1,0 +1,175 @@
+"""Faults to plant in what all methods share: the budget, histories and prompts, generation, scoring."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GenerationMixin
+
+import harness.model.forward
+import harness.running.cell
+import harness.running.context
+import harness.running.preparation
+from harness.api import Example
+from harness.methods.fine_tuning import trainer
+from harness.methods.fine_tuning.deadline import Deadline
+from harness.methods.llm_rec import Notes
+from harness.model.lm import HuggingFaceModel
+from harness.running.clock import BudgetClock
+from harness.running.preparation import FitPool
+from harness.tasks import metrics
+from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
+from tests.gate.planting import Faults
+
+FAULTS = Faults()
+
+
+# ---------------------------------------------------------------------------------------------------------- the budget
+
+
+@FAULTS.add("the budget ignored while examples are taken", "no time", "lamp7", "llm_rec", "aloe", "dpo", "chameleon")
+def _(patch):
+    patch.setattr(BudgetClock, "steps", lambda self, items, reserve=0.0: iter(items))
+
+
+@FAULTS.add("the budget ignored while training", "short budget", "lamp7", "aloe:num_epochs=5")
+def _(patch):
+    patch.setattr(trainer, "calibrate", lambda *arguments: 0.0)
+    patch.setattr(Deadline, "on_step_end", lambda *arguments, **more: None)
+    patch.setattr(Deadline, "on_substep_end", lambda *arguments, **more: None)
+
+
+# -------------------------------------------------------------------------------------------- data, history and prompts
+
+
+@FAULTS.add("truncation from the wrong end", "awkward", "lamp3", "instruct")
+def _(patch):
+    def drop_most_representative(history):
+        best = min(history, key=lambda item: item.rank)
+        return tuple(item for item in history if item is not best)
+
+    patch.setattr(harness.running.context, "drop_least_representative", drop_most_representative)
+
+
+@FAULTS.add("the history of another user", "synthetic", "lamp3", "instruct")
+def _(patch):
+    real = harness.running.cell.evaluate
+
+    def evaluate(lm, task, personalizer, queries, histories, *rest):
+        users = list(histories)
+        exchanged = dict(zip(users, [histories[user] for user in [*users[1:], users[0]]], strict=True))
+        return real(lm, task, personalizer, queries, exchanged, *rest)
+
+    patch.setattr(harness.running.cell, "evaluate", evaluate)
+
+
+@FAULTS.add("leaking history items kept", "awkward", "lamp2", "instruct")
+def _(patch):
+    patch.setattr(harness.running.preparation, "find_leaks", lambda *arguments: [])
+
+
+@FAULTS.add("golds of the evaluated queries among the examples", "synthetic", "lamp3", "aloe")
+def _(patch):
+    def examples(self, user, seed):
+        asked = [query for query in self.data.queries if query.user == user]
+        return tuple(Example(user, query.text, self.select(user), self.data.golds[query.id]) for query in asked)
+
+    patch.setattr(FitPool, "_examples", examples)
+
+
+@FAULTS.add("LLM-REC's note left out of the prompt", "synthetic", "lamp3", "llm_rec")
+def _(patch):
+    patch.setattr(Notes, "prompt", lambda self, query, history: self.task.prompts.base(query.text, history))
+
+
+# ---------------------------------------------------------------------------------------------------------- generation
+
+
+@FAULTS.add("prompts padded on the right", "synthetic", "lamp7", "instruct")
+def _(patch):
+    def right_padded(model, sequences, pad):
+        longest = max(map(len, sequences))
+        ids = [sequence + [pad] * (longest - len(sequence)) for sequence in sequences]
+        mask = [[1] * len(sequence) + [0] * (longest - len(sequence)) for sequence in sequences]
+        return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
+
+    patch.setattr(harness.model.forward, "_left_padded", right_padded)
+
+
+@FAULTS.add("samples instead of taking the likeliest token", "synthetic", "lamp7", "instruct")
+def _(patch):
+    real = GenerationMixin.generate
+    patch.setattr(GenerationMixin, "generate", lambda self, **settings: real(self, **{**settings, "do_sample": True}))
+
+
+@FAULTS.add("answers in the order of the batches, not of the queries", "synthetic", "lamp7", "instruct")
+def _(patch):
+    real = HuggingFaceModel.generate
+
+    def generate(self, prompts, *arguments):
+        outputs = real(self, prompts, *arguments)
+        longest_first = sorted(range(len(prompts)), key=lambda index: -self.count_tokens(prompts[index]))
+        return [outputs[index] for index in longest_first]
+
+    patch.setattr(HuggingFaceModel, "generate", generate)
+
+
+@FAULTS.add("generates past the end of an answer", "synthetic", "lamp7", "instruct")
+def _(patch):
+    patch.setattr(harness.model.forward, "_until", lambda ids, ends: ids)
+
+
+# ------------------------------------------------------------------------------------------------------------- scoring
+
+
+def _with_metric(patch: pytest.MonkeyPatch, task: type, name: str, **changes: Any) -> None:
+    changed = tuple(replace(metric, **changes) if metric.name == name else metric for metric in task.metrics)
+    patch.setattr(task, "metrics", changed)
+
+
+@FAULTS.add("label mapping off by one", "synthetic", "lamp2", "instruct")
+def _(patch):
+    real = Lamp2.parse
+
+    def parse(self, output):
+        label, parsed = real(self, output)
+        return (self.labels[self.labels.index(label) - 1], True) if parsed else (label, False)
+
+    patch.setattr(Lamp2, "parse", parse)
+
+
+@FAULTS.add("ROUGE with a stemmer", "awkward", "lamp7", "constant")
+def _(patch):
+    from rouge_score.rouge_scorer import RougeScorer
+
+    patch.setattr(metrics, "_scorer", lambda name: RougeScorer([name], use_stemmer=True))
+
+
+@FAULTS.add("ROUGE-1 in place of ROUGE-L", "awkward", "lamp7", "constant")
+def _(patch):
+    _with_metric(patch, Lamp7, "rougeL", statistics=Lamp7.metrics[0].statistics)
+
+
+@FAULTS.add("RMSE without the root", "synthetic", "lamp3", "constant")
+def _(patch):
+    _with_metric(patch, Lamp3, "rmse", value=lambda means: np.asarray(means)[..., 0])
+
+
+@FAULTS.add("macro-F1 over the labels seen only", "synthetic", "lamp2", "instruct")
+def _(patch):
+    def value(means):
+        hits, predicted, gold = np.split(np.asarray(means), 3, axis=-1)
+        total = predicted + gold
+        return (2 * hits / np.where(total > 0, total, 1.0)).sum(-1) / (total > 0).sum(-1)
+
+    _with_metric(patch, Lamp2, "f1", value=value)
+
+
+@FAULTS.add("an unreadable rating counted as 3", "awkward", "lamp3", "instruct", "llm_rec")
+def _(patch):
+    def error(prediction, gold):
+        return float(abs(int(prediction if prediction in "12345" and prediction else "3") - int(gold)))
+
+    patch.setattr(metrics, "_error", error)

@@ -1,0 +1,71 @@
+"""The pairs that DPO trains on: rejected answers, self-generated pairs, and the time that generating them may take."""
+
+from harness.conformance.toys import toy_queries, toy_users
+from harness.methods.fine_tuning.weights import Trained
+from harness.methods.instruct import BasePrompt
+from harness.running.clock import BudgetClock
+from tests.methods.trained import dpo
+
+
+class Says:
+    """A language model whose generations are scripted."""
+
+    def __init__(self, lm, answer):
+        self.lm, self.answer = lm, answer
+
+    def __getattr__(self, name):
+        return getattr(self.lm, name)
+
+    def generate(self, prompts, max_new_tokens, edits=None):
+        return [self.answer(prompt) for prompt in prompts]
+
+
+def test_dpo_rejects_the_neutral_answer_and_drops_what_equals_the_chosen(make_context, trainers):
+    context = make_context(users=toy_users(3, examples=1))  # comedy, classic, fantasy
+    asked = []
+    context.lm = Says(context.lm, lambda prompt: asked.append(prompt) or "comedy")
+    assert isinstance(dpo().fit(context), Trained)
+    assert all("Your answer should be plain." in prompt for prompt in asked)
+    assert context.report.counts["identical_outputs"] == 1
+    decode = context.lm.tokenizer.decode
+    rows = [(decode(row["chosen_ids"]), decode(row["rejected_ids"])) for row in trainers[-1].train_dataset]
+    assert rows == [(" classic</s>", " comedy</s>"), (" fantasy</s>", " comedy</s>")]
+
+
+def test_dpo_without_pairs_is_the_base_prompt(make_context):
+    context = make_context(users=toy_users(1, examples=1))
+    context.lm = Says(context.lm, lambda prompt: "comedy")
+    fitted = dpo().fit(context)
+    assert isinstance(fitted, BasePrompt)
+    assert not fitted.serves(toy_queries(context.users)[0])
+    assert context.report.counts["identical_outputs"] == 1
+
+
+def test_dpo_on_self_generated_pairs(make_context, trainers):
+    context = make_context(users=toy_users(3, examples=2))
+    answers = {"The user prefers": "classic", "Your answer should": "comedy"}
+    asked = []
+    context.lm = Says(
+        context.lm,
+        lambda prompt: asked.append(prompt) or next((a for words, a in answers.items() if words in prompt), "insight"),
+    )
+    dpo(pairs="self_generated", generation_batch_size=2).fit(context)
+    assert len([prompt for prompt in asked if "view?" in prompt]) == 6
+    decode = context.lm.tokenizer.decode
+    rows = {(decode(row["chosen_ids"]), decode(row["rejected_ids"])) for row in trainers[-1].train_dataset}
+    assert rows == {(" classic</s>", " comedy</s>")}
+    assert len(trainers[-1].train_dataset) == 6
+
+
+def test_generation_leaves_the_training_its_share(make_context):
+    time = [0.0]
+    context = make_context(clock=BudgetClock(10.0, now=lambda: time[0]), users=toy_users(6, examples=1))
+
+    def slow(prompt: str) -> str:
+        time[0] += 1.0
+        return "nothing"
+
+    context.lm = Says(context.lm, slow)
+    assert isinstance(dpo(generation_batch_size=1).fit(context), Trained)
+    assert context.report.samples_used == 4  # the fifth second would end in the training's half
+    assert context.clock.exhausted
