@@ -83,7 +83,12 @@ class Recipe(Generic[RowT]):
     learner: Callable[[PreTrainedTokenizerBase], Learner[RowT]]
 
     def train(
-        self, out: Path, minutes: float, seed: int, threads: int | None, progress: Progress | None
+        self,
+        out: Path,
+        minutes: float,
+        seed: int = 0,
+        threads: int | None = None,
+        progress: Progress | None = None,
     ) -> dict[str, float]:
         """Train for `minutes` of wall-clock time and save model and tokenizer in `out`.
 

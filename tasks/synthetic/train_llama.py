@@ -2,7 +2,6 @@
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,21 +10,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 
 from harness.tasks.synthetic.examples import Example, Lesson
 from harness.tasks.synthetic.llama_trees import Tree, build_tree, collate
-from harness.tasks.synthetic.recipe import HEADS, LAYERS, WIDTH, Progress, Recipe
+from harness.tasks.synthetic.recipe import HEADS, LAYERS, WIDTH, Recipe
 from harness.tasks.synthetic.tokenizer import MAX_LENGTH
 
 _PEAK_RATE = 3e-3
-
-
-def train(
-    out: Path,
-    minutes: float,
-    seed: int = 0,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> dict[str, float]:
-    """Train for `minutes` of wall-clock time and save model and tokenizer in `out`; see `Recipe.train`."""
-    return Recipe(_texts, LlamaLearner).train(out, minutes, seed, threads, progress)
 
 
 def _texts(example: Example) -> Sequence[str]:
@@ -77,3 +65,6 @@ class LlamaLearner:
         losses = functional.cross_entropy(logits, tensors["targets"][chosen], reduction="none")
         weights = tensors["weights"][chosen]
         return (losses * weights).sum() / weights.sum()
+
+
+train = Recipe(_texts, LlamaLearner).train

@@ -6,7 +6,6 @@ from it. As no prompts share a prefix, the same time holds fewer answers, and so
 
 import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,24 +13,13 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
 
 from harness.tasks.synthetic.examples import Example, Lesson
-from harness.tasks.synthetic.recipe import HEADS, WIDTH, Progress, Recipe
+from harness.tasks.synthetic.recipe import HEADS, WIDTH, Recipe
 from harness.tasks.synthetic.t5_pairs import Pair, build_pairs, collate
 
 _LAYERS = 3
 _DEVIATION = 0.06
 _PEAK_RATE = 2e-3
 _SCORE_SCALE = (WIDTH // HEADS) ** -0.5
-
-
-def train(
-    out: Path,
-    minutes: float,
-    seed: int = 0,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> dict[str, float]:
-    """Train for `minutes` of wall-clock time and save model and tokenizer in `out`; see `Recipe.train`."""
-    return Recipe(_texts, T5Learner).train(out, minutes, seed, threads, progress)
 
 
 def _texts(example: Example) -> Sequence[str]:
@@ -112,3 +100,6 @@ class T5Learner:
 
 def _is_query(name: str) -> bool:
     return name.endswith(".q.weight")
+
+
+train = Recipe(_texts, T5Learner).train
