@@ -8,12 +8,19 @@ print(comparison.to_pandas())
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.library import compare
 
 __all__ = ["compare"]
+
+# Installed, the plug-ins lie below this folder; in a checkout, beside it. A checkout that Python finds first, its root
+# being the current folder, must not run with another installation's plug-ins, or with none.
+_ROOT = Path(__file__).parents[1]
+if (_ROOT / "pyproject.toml").exists():
+    __path__.append(str(_ROOT))
 
 
 def __getattr__(name: str) -> Any:
