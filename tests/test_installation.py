@@ -1,5 +1,6 @@
 """The installed harness lies below `harness`: a project with its own `tasks` or `methods` meets none of it."""
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -65,10 +66,11 @@ def contents(wheel: Path) -> set[str]:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what is installed from, as building leaves files behind."""
+    """A copy of what is installed from, as building leaves files behind; it has been run, which leaves bytecode."""
     folder = tmp_path_factory.mktemp("checkout")
     for name in PLACES:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(ROOT / name, folder / name)
+        compileall.compile_dir(folder / name, quiet=1)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
     return folder
