@@ -1,4 +1,4 @@
-"""What a comparison says, as types: `comparison.json` is `Comparison`; `comparing` makes it from cells."""
+"""What a comparison says, as types: `comparison.json` is `Comparison`; `build_comparison` makes it from cells."""
 
 from __future__ import annotations
 
