@@ -90,6 +90,14 @@ def method_class(name: str) -> Any:
     return METHODS.get(name)
 
 
+def model_folder(name: str) -> str:
+    """Where a registered model lies, else the name itself. Raises HarnessError for a model yet to be fetched."""
+    if name not in MODELS:
+        return name
+    model = MODELS.get(name)
+    return str(model if isinstance(model, Path) else model.path())
+
+
 def preset(name: str) -> dict[str, Any]:
     """A preset's YAML, found beside the module its entry point names."""
     path = files(PRESETS.target(name)) / f"{name}.yaml"

@@ -1,4 +1,4 @@
-"""`harness models`: list the models, or train an embedded one."""
+"""`harness models`: list the models, fetch a real one, or train an embedded one."""
 
 from __future__ import annotations
 
@@ -13,14 +13,31 @@ from harness.api import HarnessError
 from harness.commands.listing import AsJson, print_listing
 from harness.registry import MODELS, RECIPES
 
-app = typer.Typer(help="List the models, or train an embedded one.", invoke_without_command=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="List the models, fetch a real one, or train an embedded one.",
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
 
 
 @app.callback()
 def models(context: typer.Context, as_json: AsJson = False) -> None:
-    """List the embedded models; any folder or hub name works too."""
+    """List the models that go by a name; any folder or hub name works too."""
     if context.invoked_subcommand is None:
         print_listing({"model": MODELS}, as_json)
+
+
+@app.command("fetch")
+def fetch(names: Annotated[list[str], typer.Argument(help="Real models by name: smollm2-135m, minilm-l6-v2.")]) -> None:
+    """Download real models once, into the user's cache folder (HARNESS_CACHE overrides); they work offline afterwards.
+
+    Needs the extra `real`: pip install 'personalization-harness[real]'. Repeat the command to go on after an
+    interruption.
+    """
+    for name in names:
+        model = MODELS.get(name)
+        folder = model if isinstance(model, Path) else model.fetch(typer.echo)
+        typer.echo(f"{name}: {folder}")
 
 
 @app.command("train")

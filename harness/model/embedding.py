@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api import HarnessError
-from harness.registry import MODELS
+from harness.registry import model_folder
 
 
 def load_embedder(name: str, device: str, batch_size: int = 64) -> Callable[[Sequence[str]], NDArray[np.float32]]:
@@ -21,14 +21,14 @@ def load_embedder(name: str, device: str, batch_size: int = 64) -> Callable[[Seq
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-    path = MODELS.get(name) if name in MODELS else name
+    path = model_folder(name)
     try:
         if (Path(path) / "config.json").is_file() and not (Path(path) / "modules.json").is_file():
-            transformer = Transformer(str(path))
+            transformer = Transformer(path)
             pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
             model = SentenceTransformer(modules=[transformer, pooling], device=device)
         else:
-            model = SentenceTransformer(str(path), device=device, trust_remote_code=False)
+            model = SentenceTransformer(path, device=device, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise HarnessError(
             f"Cannot load the sentence embedder '{name}': {str(error).splitlines()[0]} Give a folder or a hub name "

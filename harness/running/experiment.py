@@ -8,7 +8,7 @@ from typing import Protocol
 from harness.api import Method, Task
 from harness.model.embedding import load_embedder
 from harness.model.lm import HuggingFaceModel, load
-from harness.registry import MODELS, TASKS
+from harness.registry import TASKS, model_folder
 from harness.results.environment import git_state, hardware, model_fingerprint, source_fingerprint, versions
 from harness.results.store import CellRecord, Store
 from harness.running.cell import Cell, CellListener
@@ -59,10 +59,10 @@ class Experiment:
     def plan(self, fresh: bool = False) -> tuple[HuggingFaceModel, list[Cell]]:
         """Claim the output folder, load what the cells share, and list the cells in the order they will be computed."""
         self.listener.stage(f"Loading the model {self.spec.model}")
-        path = MODELS.get(self.spec.model) if self.spec.model in MODELS else self.spec.model
+        path = model_folder(self.spec.model)
         spec = self.spec
-        lm = load(str(path), spec.device, spec.dtype, spec.batch_size, spec.quantization)
-        fingerprint = model_fingerprint(str(path), getattr(lm.model.config, "_commit_hash", None))
+        lm = load(path, spec.device, spec.dtype, spec.batch_size, spec.quantization)
+        fingerprint = model_fingerprint(path, getattr(lm.model.config, "_commit_hash", None))
         machine = hardware(str(lm.model.device))
         self.store.check(self.spec, machine, fresh)
         self.listener.stage(f"Loading the sentence embedder {self.spec.embedder}")

@@ -1,0 +1,1 @@
+"""Real models whose weights come inside a Python package: fetched once by name, offline afterwards."""
