@@ -350,6 +350,13 @@ class Personalizer(ABC):
         """Changes `lm.model` for the duration, e.g. inserts an adapter, and leaves it as it was."""
         return nullcontext()
 
+    def save_adapter(self, lm: LanguageModel, directory: Path) -> bool:
+        """Write what `patched_model` puts into `lm.model` as PEFT's save_pretrained does; False if it puts nothing in.
+
+        Raises HarnessError where what it puts in is no adapter. `lm` stays as it is.
+        """
+        return False
+
     @abstractmethod
     def save(self, directory: Path) -> None:
         """Write JSON and safetensors into an existing folder."""

@@ -11,6 +11,7 @@ from harness.commands import (
     check,
     compare,
     data,
+    export,
     inspect,
     methods,
     models,
@@ -37,6 +38,7 @@ app.command()(sweep.sweep)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
 app.command()(report.report)
 app.command()(inspect.inspect)
+app.command()(export.export)
 app.command()(check.check)
 app.command()(reproduce.reproduce)
 app.command()(methods.methods)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from harness.api import HistoryItem, LanguageModel, Personalizer, Query, Task
+from harness.api import HarnessError, HistoryItem, LanguageModel, Personalizer, Query, Task
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,6 +58,13 @@ class Trained(Personalizer):
             return _replaced(lm.model, self.tensors)
         return _adapted(lm.model, self.tensors, self.lora)
 
+    def save_adapter(self, lm: LanguageModel, directory: Path) -> bool:
+        if self.lora is None:
+            raise HarnessError("What was fitted are all weights, no adapter. Fit with --set aloe.training=lora.")
+        with _adapted(lm.model, self.tensors, self.lora) as adapted:
+            adapted.save_pretrained(str(directory))
+        return True
+
     def save(self, directory: Path) -> None:
         lora = None if self.lora is None else self.lora.model_dump(mode="json")
         (directory / _JSON).write_text(json.dumps({"lora": lora}, indent=1), encoding="utf-8")
@@ -97,14 +104,14 @@ def _replaced(model: nn.Module, tensors: dict[str, torch.Tensor]) -> Iterator[No
 
 
 @contextmanager
-def _adapted(model: "PreTrainedModel", tensors: dict[str, torch.Tensor], lora: LoraSettings) -> Iterator[None]:
+def _adapted(model: "PreTrainedModel", tensors: dict[str, torch.Tensor], lora: LoraSettings) -> Iterator[PeftModel]:
     """Insert the adapter's layers and take them out again; peft works on the model in place."""
     learning = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     adapted = PeftModel(model, lora.peft(model))
     try:
         set_peft_model_state_dict(adapted, tensors)
         adapted.eval()
-        yield
+        yield adapted
     finally:
         adapted.unload()
         for name, parameter in model.named_parameters():

@@ -1,0 +1,1 @@
+"""What a fit found, as files that other software serves: PEFT adapters."""

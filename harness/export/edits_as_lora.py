@@ -1,0 +1,73 @@
+"""Chameleon's edit as a low-rank adapter: the same model, served by anything that loads PEFT adapters.
+
+The edit of Section 3.2 is linear in the MLP's output, and that output is W h of the MLP's last layer: with unit
+directions p and n, (I - nn^T)(I + pp^T) W = W + B A, a rank-2 change of W.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, get_peft_model
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from harness.api import Edits, HarnessError
+from harness.model.architectures import mlp_modules
+from harness.model.editing import unit
+
+RANK = 2
+_LAST_LAYERS = ("down_proj", "wo", "c_proj", "dense_4h_to_h", "fc2")
+
+
+def factors(weight: Tensor, personal: Tensor, neutral: Tensor, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+    """(A [2, f], B [d, 2]), float32, such that weight + B A is the edited `weight` [d, f].
+
+    `personal` and `neutral` are directions [d] of any norm; zero stands for no edit.
+    """
+    p, n, w = unit(personal).double(), unit(neutral).double(), weight.double()
+    removed = n + strength * (n @ p) * p  # the neutral part is taken from what the personal edit left
+    a, b = torch.stack([p @ w, removed @ w]), strength * torch.stack([p, -n], dim=1)
+    return a.float(), b.float()
+
+
+def save_edits(model: PreTrainedModel, edits: Edits, row: int, directory: Path) -> None:
+    """Write row `row` of the edits' banks as PEFT's save_pretrained does; `model` answers as before.
+
+    Raises HarnessError for edits that no adapter of a bias-free layer can express.
+    """
+    if edits.offset is not None:
+        raise HarnessError("An edit that adds an offset is no change of weights, so it cannot become an adapter.")
+    names = {module: name for name, module in model.named_modules()}
+    layers = [_last_layer(model, mlp_modules(model)[layer]) for layer in edits.layers]
+    config = LoraConfig(
+        r=RANK,
+        lora_alpha=RANK,  # a scale of 1
+        target_modules=[names[layer] for layer in layers],
+        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config)
+    try:
+        for position, name in enumerate(names[layer] for layer in layers):
+            lora: Any = adapted.get_base_model().get_submodule(name)
+            absent = torch.zeros(len(lora.weight))
+            own = [absent if bank is None else bank[row, position] for bank in (edits.personal, edits.neutral)]
+            strength = 1.0 if edits.strength is None else float(edits.strength[row, position])
+            a, b = factors(lora.weight.detach().cpu(), *own, strength)
+            lora.lora_A["default"].weight.data, lora.lora_B["default"].weight.data = a, b
+        adapted.save_pretrained(str(directory))
+    finally:
+        adapted.unload()
+
+
+def _last_layer(model: PreTrainedModel, mlp: nn.Module) -> nn.Linear:
+    for name in _LAST_LAYERS:
+        layer = getattr(mlp, name, None)
+        if isinstance(layer, nn.Linear) and layer.bias is None:
+            return layer
+    raise HarnessError(
+        f"The MLPs of {type(model).__name__} end in no bias-free linear layer, so that an edit of their output is no "
+        "low-rank change of weights. Serve it with the harness's hooks instead (harness.model.editing)."
+    )

@@ -1,0 +1,104 @@
+"""From a run's folder to PEFT adapters: one per direction or adapter that the fit made, and who is served by which."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.api import HarnessError, Method, Personalizer, Query, Task
+from harness.export.edits_as_lora import save_edits
+from harness.model.lm import HuggingFaceModel, load
+from harness.registry import TASKS, method_class, model_folder
+from harness.results.store import CellRecord, Store, write_text
+
+INDEX = "adapters.json"
+
+
+def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -> CellRecord:
+    """The one cell of that method. Raises HarnessError if there is none or a choice is left."""
+    store.read_run()
+    cells = [record.spec for record in store.records()]
+    wanted = [
+        record
+        for record in store.records()
+        if record.spec.label == method and task in (None, record.spec.task) and seed in (None, record.spec.seed)
+    ]
+    if not wanted:
+        known = ", ".join(dict.fromkeys(spec.label for spec in cells)) or "none"
+        raise HarnessError(f"{store.root} holds no finished cell of '{method}' as asked. Methods there: {known}.")
+    if len(wanted) > 1:
+        found = ", ".join(f"{record.spec.task} seed {record.spec.seed}" for record in wanted)
+        raise HarnessError(f"'{method}' has several cells: {found}. Choose with --task and --seed.")
+    return wanted[0]
+
+
+def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: Path) -> dict[str, str]:
+    """Write an adapter folder for each different adapter of `users` (None: all evaluated ones), and `adapters.json`.
+
+    Returns user id -> folder name. Raises HarnessError if the fit was not kept, a user is unknown, or the method leaves
+    nothing that is an adapter.
+    """
+    fit = store.cell_dir(record.spec) / "fit"
+    if not fit.is_dir():
+        raise HarnessError(
+            f"{store.root} did not keep what was fitted. Repeat the comparison with --save-fits --fresh."
+        )
+    if out.exists() and any(out.iterdir()):
+        raise HarnessError(f"{out} is not empty. Choose another --out.")
+    known = list(dict.fromkeys(store.samples(record.spec)["user_id"].astype(str)))
+    for user in users or ():
+        if user not in known:
+            raise HarnessError(
+                f"No user '{user}' was evaluated in this cell; the first of its {len(known)}: {known[:3]}."
+            )
+    task: Task = TASKS.get(record.spec.task)()
+    made: type[Method] = method_class(record.spec.method)
+    personalizer = made(made.Config(**record.spec.config)).load(fit, task)
+    lm = load(model_folder(record.spec.model), "cpu", "float32")
+    folders = _write(lm, personalizer, users or known, out)
+    if not folders:
+        raise HarnessError(
+            f"{record.spec.label} gives these users neither an adapter nor an edit: what it does is in the "
+            "prompt, or it fitted nothing. There is nothing to export."
+        )
+    write_text(out / INDEX, json.dumps(_index(record, task, personalizer, folders), indent=1, ensure_ascii=False))
+    return folders
+
+
+def _write(lm: HuggingFaceModel, personalizer: Personalizer, users: Sequence[str], out: Path) -> dict[str, str]:
+    """Folders are numbered: a user id is no file name."""
+    out.mkdir(parents=True, exist_ok=True)
+    queries = [Query(id=user, user=user, text="") for user in users]
+    if personalizer.answers(queries) is not None:
+        return {}
+    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
+        if personalizer.save_adapter(lm, Path(scratch)):
+            _keep(Path(scratch), out / "adapter-0")
+            return {query.user: "adapter-0" for query in queries if personalizer.serves(query)}
+    edits = personalizer.edits(queries)
+    if edits is None:
+        return {}
+    for row in sorted(set(edits.rows) - {-1}):
+        save_edits(lm.model, edits, row, out / f"adapter-{row}")
+    return {user: f"adapter-{row}" for user, row in zip(users, edits.rows, strict=True) if row >= 0}
+
+
+def _keep(scratch: Path, folder: Path) -> None:
+    folder.mkdir()
+    for path in scratch.iterdir():
+        path.rename(folder / path.name)
+
+
+def _index(record: CellRecord, task: Task, personalizer: Personalizer, folders: dict[str, str]) -> dict[str, object]:
+    query = Query(id="", user=next(iter(folders)), text="?")
+    same = personalizer.prompt(query, ()) == task.prompts.base(query.text, ())
+    return {
+        "model": record.spec.model,
+        "model_fingerprint": record.spec.model_fingerprint,
+        "task": record.spec.task,
+        "method": record.spec.label,
+        "prompt": "base" if same else "the method's own; see its cell's samples",
+        "users": folders,
+    }

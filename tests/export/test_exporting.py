@@ -1,0 +1,72 @@
+"""`harness export` after a real comparison: adapters that peft loads and that answer as the run's samples say."""
+
+import json
+
+import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
+
+from harness import compare
+from harness.api import HarnessError
+from harness.commands.app import app
+from harness.export.exporting import choose_cell, export
+from harness.model.lm import load
+from harness.registry import TASKS, model_folder
+from harness.results.store import Store
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "out"
+    compare("instruct,llm_rec,chameleon:group_size=6,dpo,aloe", "300s", "lamp7", out=folder, users=12, save_fits=True)
+    return Store(folder)
+
+
+def answered_by(adapter, prompts):
+    lm = load(model_folder("tiny-llama"), "cpu", "float32")
+    base = AutoModelForCausalLM.from_pretrained(model_folder("tiny-llama"), dtype=torch.float32)
+    lm.model = PeftModel.from_pretrained(base, adapter).eval()
+    return lm.generate(prompts, TASKS.get("lamp7")().max_new_tokens)
+
+
+@pytest.mark.parametrize("method", ["chameleon:group_size=6", "dpo", "aloe"])
+def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp_path):
+    record = choose_cell(run, method, None, None)
+    folders = export(run, record, None, tmp_path / "adapters")
+    samples = run.samples(record.spec)
+    served = samples[samples["user_id"].isin(folders)]
+    assert len(served) > 0
+    for folder, rows in served.groupby(served["user_id"].map(folders)):
+        assert answered_by(tmp_path / "adapters" / folder, list(rows["prompt"])) == list(rows["output"])
+    index = json.loads((tmp_path / "adapters" / "adapters.json").read_text())
+    assert index["users"] == folders
+    assert index["prompt"] == "base"
+
+
+def test_users_of_a_group_share_an_adapter(run, tmp_path):
+    record = choose_cell(run, "chameleon:group_size=6", "lamp7", 0)
+    folders = export(run, record, None, tmp_path / "adapters")
+    assert len(set(folders.values())) == 2
+    one = export(run, record, [next(iter(folders))], tmp_path / "one")
+    assert list(one) == [next(iter(folders))]
+
+
+def test_a_method_of_prompts_alone_leaves_nothing_to_export(run, tmp_path):
+    with pytest.raises(HarnessError, match="neither an adapter nor an edit"):
+        export(run, choose_cell(run, "llm_rec", None, None), None, tmp_path / "adapters")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--method", "chameleon", "--all"], "Methods there: "),
+        (["--method", "dpo"], "--user ID"),
+        (["--method", "dpo", "--user", "nobody"], "No user 'nobody'"),
+    ],
+)
+def test_what_cannot_be_exported_is_explained(run, arguments, message, tmp_path):
+    done = CliRunner().invoke(app, ["export", str(run.root), *arguments, "--out", str(tmp_path / "adapters")])
+    assert isinstance(done.exception, HarnessError)
+    assert message in str(done.exception)
