@@ -346,7 +346,7 @@ class Personalizer(ABC):
         """Whether the query's user gets anything beyond the base prompt."""
         return True
 
-    def patched_model(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def patched_model(self, lm: LanguageModel) -> AbstractContextManager[object]:
         """Changes `lm.model` for the duration, e.g. inserts an adapter, and leaves it as it was."""
         return nullcontext()
 

@@ -53,9 +53,11 @@ def save_edits(model: PreTrainedModel, edits: Edits, row: int, directory: Path) 
         for position, name in enumerate(names[layer] for layer in layers):
             lora: Any = adapted.get_base_model().get_submodule(name)
             absent = torch.zeros(len(lora.weight))
-            own = [absent if bank is None else bank[row, position] for bank in (edits.personal, edits.neutral)]
+            personal, neutral = (
+                absent if bank is None else bank[row, position] for bank in (edits.personal, edits.neutral)
+            )
             strength = 1.0 if edits.strength is None else float(edits.strength[row, position])
-            a, b = factors(lora.weight.detach().cpu(), *own, strength)
+            a, b = factors(lora.weight.detach().cpu(), personal, neutral, strength)
             lora.lora_A["default"].weight.data, lora.lora_B["default"].weight.data = a, b
         adapted.save_pretrained(str(directory))
     finally:

@@ -53,7 +53,7 @@ class Trained(Personalizer):
     def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
         return self.task.prompts.base(query.text, history)
 
-    def patched_model(self, lm: LanguageModel) -> AbstractContextManager[None]:
+    def patched_model(self, lm: LanguageModel) -> AbstractContextManager[object]:
         if self.lora is None:
             return _replaced(lm.model, self.tensors)
         return _adapted(lm.model, self.tensors, self.lora)

