@@ -210,10 +210,12 @@ class LanguageModel(Protocol):
         max_new_tokens: int,
         edits: Edits | None = None,
         on_batch: Callable[[int], None] | None = None,
+        one_line: bool = False,
     ) -> list[str]:
         """Greedy continuations, in the order of `prompts`. Raises ValueError for one over `room(max_new_tokens)`.
 
-        `on_batch` is told how many prompts are done so far.
+        `on_batch` is told how many prompts are done so far. `one_line`: each stops after the first line that says
+        anything, the only one that tasks read.
         """
         ...
 

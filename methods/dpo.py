@@ -78,7 +78,8 @@ class Dpo(Method):
 
 
 def _supervised(context: FitContext, batch: Sequence[Example]) -> list[Choice]:
-    outputs = context.lm.generate([_neutral(context, example) for example in batch], context.task.max_new_tokens)
+    prompts = [_neutral(context, example) for example in batch]
+    outputs = context.lm.generate(prompts, context.task.max_new_tokens, one_line=True)
     pairs = [(example, example.answer, output.strip()) for example, output in zip(batch, outputs, strict=True)]
     kept = [pair for pair in pairs if pair[1].strip() != pair[2]]
     counts = context.report.counts

@@ -14,6 +14,7 @@ from torch import Tensor
 from harness.api import Position
 from harness.model.architectures import mlp_modules, without_adapter
 from harness.model.editing import recorded
+from harness.model.first_line import FirstLine
 
 Ids = Sequence[list[int]]
 
@@ -31,14 +32,23 @@ def inference(model: torch.nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def continuations(model: Any, prompts: Ids, max_new_tokens: int, pad: int, ends: list[int]) -> list[list[int]]:
-    """Greedy new tokens of each prompt, up to and including the first that is in `ends`."""
+def continuations(
+    model: Any, prompts: Ids, max_new_tokens: int, pad: int, ends: list[int], line: FirstLine | None = None
+) -> list[list[int]]:
+    """Greedy new tokens of each prompt, to the first that is in `ends` or, with `line`, completes the first line."""
     inputs = _left_padded(model, prompts, pad)
-    rows = model.generate(
-        **inputs, max_new_tokens=max_new_tokens, do_sample=False, num_beams=1, pad_token_id=pad, eos_token_id=ends
-    )
     start = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-    return [_until(row[start:], ends) for row in rows.tolist()]
+    rows = model.generate(
+        **inputs,
+        max_new_tokens=max_new_tokens,
+        do_sample=False,
+        num_beams=1,
+        pad_token_id=pad,
+        eos_token_id=ends,
+        stopping_criteria=[] if line is None else [line.criterion(start)],
+    )
+    found = [_until(row[start:], ends) for row in rows.tolist()]
+    return found if line is None else [line.cut(ids) for ids in found]
 
 
 def representations(model: Any, prompts: Ids, answers: Ids, position: Position, pad: int) -> Tensor:

@@ -13,6 +13,7 @@ from harness.api import Edits, HarnessError, Position
 from harness.model.architectures import mlp_modules
 from harness.model.editing import edited
 from harness.model.encoding import Encoder
+from harness.model.first_line import FirstLine
 from harness.model.forward import continuations, inference, log_likelihoods, representations
 from harness.model.loading import Quantization, choose_device, choose_dtype, load_model, load_tokenizer
 
@@ -64,6 +65,7 @@ class HuggingFaceModel:
         self.tokens_in = 0
         self.tokens_out = 0
         self._encoder = Encoder(tokenizer, self.is_encoder_decoder)
+        self._first_line = FirstLine(tokenizer, self._encoder.decode)
 
     def pristine(self) -> HuggingFaceModel:
         """The same model and tokenizer, read from disk again: nothing that training left on this object is on it.
@@ -95,22 +97,26 @@ class HuggingFaceModel:
         max_new_tokens: int,
         edits: Edits | None = None,
         on_batch: Callable[[int], None] | None = None,
+        one_line: bool = False,
     ) -> list[str]:
         """Greedy continuations, in the order of `prompts`, without the space between prompt and answer.
 
-        `on_batch` is told the number of prompts done so far. `tokens_in` and `tokens_out` count real tokens, an end of
-        sequence included. Raises ValueError for a prompt of more than `room(max_new_tokens)` tokens, and for edits made
-        for another number of prompts.
+        `one_line` stops each at the end of the first line that says anything. `on_batch` is told the number of prompts
+        done so far. `tokens_in` and `tokens_out` count real tokens, an end of sequence included. Raises ValueError for
+        a prompt of more than `room(max_new_tokens)` tokens, and for edits made for another number of prompts.
         """
         sources = [self.prompt_ids(prompt) for prompt in prompts]
         self._check(sources, self.room(max_new_tokens), edits)
         outputs = [""] * len(sources)
+        line = self._first_line if one_line else None
 
         def run(batch: list[int]) -> None:
             with edited(mlp_modules(self.model), edits, batch):
-                found = continuations(self.model, [sources[i] for i in batch], max_new_tokens, self._pad, self._ends)
+                found = continuations(
+                    self.model, [sources[i] for i in batch], max_new_tokens, self._pad, self._ends, line
+                )
             for index, ids in zip(batch, found, strict=True):
-                outputs[index] = self._encoder.decode(ids)
+                outputs[index] = self._encoder.decode(ids) if line is None else line.text(ids)
                 self.tokens_in += len(sources[index])
                 self.tokens_out += len(ids)
 

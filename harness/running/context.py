@@ -71,7 +71,7 @@ class Context:
             return batch
         with self.clock.phase("paraphrase"):
             prompts = [self._paraphrase_prompt(example) for example in open_examples]
-            outputs = self.lm.generate(prompts, self.task.max_new_tokens)
+            outputs = self.lm.generate(prompts, self.task.max_new_tokens, one_line=True)
         paraphrases = iter(self.task.parse(output)[0] for output in outputs)
         return [replace(example, query=next(paraphrases)) if example.query is None else example for example in batch]
 

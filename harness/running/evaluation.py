@@ -117,6 +117,7 @@ class _PersonalizedLM(LM):
             self._max_new_tokens,
             self._personalizer.edits(fitting),
             self._on_answers,
+            one_line=True,
         )
         by_id = dict(zip((query.id for query in fitting), outputs, strict=True))
         return [by_id.get(query.id, "") for query in asked]

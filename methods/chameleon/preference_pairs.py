@@ -56,7 +56,7 @@ def generate_pairs(context: FitContext, examples: Sequence[Example], insights: d
         _prompt(context, example, partial(prompts.neutral, insight=insights[example.user].neutral))
         for example in examples
     ]
-    outputs = context.lm.generate(personal + neutral, context.task.max_new_tokens)
+    outputs = context.lm.generate(personal + neutral, context.task.max_new_tokens, one_line=True)
     rows = zip(examples, personal, neutral, outputs[: len(examples)], outputs[len(examples) :], strict=True)
     made = [OutputPair(*row) for row in rows]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
