@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.comparison import Comparison
+from harness.api import HarnessError
 from harness.reporting.comparison_report import build, write
 from harness.reporting.tracking import Mode, require_mode, track
+from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.experiment import Experiment, Listener
 from harness.running.progress import Quiet
@@ -59,21 +61,35 @@ def run(
 ) -> Comparison:
     """Compute a specification's missing cells into `out`, then write the comparison and its plots.
 
-    `pool` is a folder of cells that several runs share: what is finished there is taken from it.
+    `pool` is a folder of cells that several runs share: what is finished there is taken from it. Raises HarnessError if
+    another run is using `out`.
     """
     store = Store(out, pool)
+    store.require_ours()
     listener = listener or Quiet()
-    Experiment(spec, store, listener, save_fits).run(fresh)
-    listener.stage("Comparing")
-    comparison = build(store)
-    write(comparison, out)
+    with alone(out):
+        Experiment(spec, store, listener, save_fits).run(fresh)
+        listener.stage("Comparing")
+        comparison = build(store)
+        write(comparison, out)
     return comparison
 
 
 def default_folder(spec: RunSpec) -> Path:
-    """A dated folder under runs/; the one of an interrupted run of the same specification, if there is one."""
+    """A dated folder under runs/; the last one of the same specification as long as cells of it are to be computed."""
     digest = hashlib.sha256(spec.model_dump_json().encode()).hexdigest()[:8]
-    for folder in sorted(Path("runs").glob(f"*-{digest}"), reverse=True):
-        if not (folder / "comparison.json").exists():
-            return folder
+    last = max(Path("runs").glob(f"*-{digest}"), default=None)
+    if last is not None and not _is_whole(last, spec):
+        return last
     return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{digest}"
+
+
+def _is_whole(folder: Path, spec: RunSpec) -> bool:
+    """Whether a run has its comparison and an answer of every cell."""
+    try:
+        records = Store(folder).records()
+    except HarnessError:
+        return False
+    answered = [record for record in records if record.status not in ("failed", "interrupted")]
+    cells = len(spec.tasks) * len(spec.methods) * len(spec.seeds)
+    return (folder / "comparison.json").exists() and len(answered) >= cells

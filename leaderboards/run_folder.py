@@ -104,6 +104,7 @@ class RunFile(_Loose):
 
     spec: dict[str, Any]
     hardware: dict[str, Any]
+    cells: list[str] = []  # folders below cells/ that count; all where none is named
 
 
 class CellSpec(_Loose):
@@ -174,8 +175,12 @@ class Run:
 
     def _read_cells(self) -> None:
         """Of several records of one cell, left by a change of code, the newest counts, as in comparison.json."""
+        cells, ours = self.root / "cells", set(self.file.cells)
+        paths = sorted(cells.glob("*/*/*/cell.json"))
         read = [
-            (read_model(Cell, path, _MEND), path.parent) for path in sorted(self.root.glob("cells/*/*/*/cell.json"))
+            (read_model(Cell, path, _MEND), path.parent)
+            for path in paths
+            if not ours or path.parent.relative_to(cells).as_posix() in ours
         ]
         for cell, folder in sorted(read, key=lambda pair: pair[0].started_at):
             self.cells[(cell.spec.task, cell.spec.method, cell.spec.variant, cell.spec.seed)] = (cell, folder)

@@ -81,7 +81,10 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
         samples = store.samples(record.spec)
         scores = score(samples, metrics[record.spec.task]) if len(samples) else None
     except (OSError, KeyError, ValueError) as error:
-        notes.append(f"{_name(record)} is left out: its samples cannot be read ({type(error).__name__}).")
+        notes.append(
+            f"{_name(record)} is left out: its samples cannot be read ({type(error).__name__}). Repeat the command "
+            "that made them to compute it again."
+        )
         return Cell(record, None)
     values = scores.values(metrics[record.spec.task]) if scores else {}
     if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +60,9 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Results folder (default: dated, under runs/).")] = None,
     wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "offline",
     save_fits: Annotated[bool, typer.Option("--save-fits", help="Keep what each method fitted.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells, and which of them --out has, and stop.")
+    ] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
 ) -> None:
     """Fit methods under one budget, evaluate them on LaMP tasks, and compare.
@@ -119,17 +122,18 @@ def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bo
         f"model {spec.model}, data {spec.data}, at most {spec.budget:g}s of fitting each",
         highlight=False,
     )
-    if dry_run:
-        _print_plan(spec, console)
-        return 0
     quieten_libraries()
     from harness.library import default_folder, run
+
+    folder = out or default_folder(spec)
+    if dry_run:
+        _print_plan(spec, folder, fresh, console)
+        return 0
     from harness.reporting.comparison_report import print_report
     from harness.reporting.tracking import require_mode, track
     from harness.running.progress import Display
 
     mode = require_mode(wandb)
-    folder = out or default_folder(spec)
     if (folder / "run.json").exists() and not fresh:
         console.print(f"Going on in {folder}: what is finished there is not computed again.")
     with Display(console) as display:
@@ -140,16 +144,34 @@ def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bo
     return int(any(row.status == "failed" for row in comparison.rows))
 
 
-def _print_plan(spec: RunSpec, console: Console) -> None:
+def _print_plan(spec: RunSpec, folder: Path, fresh: bool, console: Console) -> None:
+    """The cells; where the folder holds a run, which of them are finished and why others are computed again."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("task", "method", "seed", "budget")
+    known = (folder / "run.json").exists() and not fresh
+    table = Table("task", "method", "seed", "budget", *(["to do", "because"] if known else []))
+    for task, seed, method, *state in _states(spec, folder) if known else _cells(spec):
+        table.add_row(task, escape(method), str(seed), f"{spec.budget:g}s", *map(escape, state))
+    console.print(table)
+
+
+def _cells(spec: RunSpec) -> Iterator[tuple[str, int, str]]:
     for task in spec.tasks:
         for seed in spec.seeds:
             for method in spec.methods:
-                table.add_row(task, escape(method.label), str(seed), f"{spec.budget:g}s")
-    console.print(table)
+                yield task, seed, method.label
+
+
+def _states(spec: RunSpec, folder: Path) -> Iterator[tuple[str, int, str, str, str]]:
+    from harness.results.store import Store
+    from harness.running.experiment import Experiment
+    from harness.running.progress import Quiet
+
+    for found in Experiment(spec, Store(folder), Quiet()).outlook():
+        cell = found.cell.spec
+        to_do = "finished" if found.finished else "compute again" if found.why else "compute"
+        yield cell.task, cell.seed, cell.label, to_do, found.why
 
 
 def _marks(text: str | None) -> tuple[float, ...] | None:

@@ -1,16 +1,11 @@
-"""Where a result was made: hardware, versions, git state, and fingerprints of code and weights."""
+"""Where a result was made: hardware, versions, git state and memory."""
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import os
 import platform
 import subprocess
-import sys
 import threading
-from collections.abc import Iterable
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
@@ -72,40 +67,6 @@ def git_state() -> dict[str, Any]:
     if commit.returncode or not (folder.parent / "pyproject.toml").exists():
         return {}
     return {"commit": commit.stdout.strip(), "dirty": bool(changes.stdout.strip())}
-
-
-@cache
-def source_fingerprint(cls: type) -> str:
-    """sha256 over the code that a plug-in class may run: every module of its package."""
-    own_file = Path(inspect.getfile(cls))
-    package = sys.modules[plugin_package(cls.__module__)]
-    folders = list(getattr(package, "__path__", []))
-    files = sorted(path for folder in folders for path in Path(folder).rglob("*.py")) or [own_file]
-    return files_fingerprint(files)
-
-
-def plugin_package(module: str) -> str:
-    """The package that a plug-in's module came in: `harness.methods` for ours, the top-level one for others'."""
-    first, *rest = module.split(".")
-    return f"{first}.{rest[0]}" if first == "harness" and rest else first
-
-
-def model_fingerprint(name_or_path: str, commit: str | None) -> str:
-    """Identity of weights: sha256 over a local folder's configuration, tokenizer and weights, or the hub's commit."""
-    folder = Path(name_or_path)
-    if not folder.is_dir():
-        return f"{name_or_path}@{commit or 'unknown'}"
-    return files_fingerprint(sorted([*folder.glob("*.json"), *folder.glob("*.safetensors")]))
-
-
-def files_fingerprint(files: Iterable[Path]) -> str:
-    """sha256 over names and contents, 64 hex digits."""
-    digest = hashlib.sha256()
-    for path in files:
-        digest.update(path.name.encode() + b"\0")
-        with path.open("rb") as handle:
-            digest.update(hashlib.file_digest(handle, "sha256").digest())
-    return digest.hexdigest()
 
 
 class PeakMemory:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.api import HarnessError
+from harness.results.fingerprints import file_hash
+from harness.results.locking import is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
+CELL_SCHEMA = 2  # raised when a record says less than is needed to reuse it
+SAMPLES = "samples.parquet"
 M = TypeVar("M", bound=BaseModel)
 Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]
 
@@ -27,8 +32,10 @@ class CellRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = CELL_SCHEMA
     spec: CellSpec
+    parts: dict[str, dict[str, str]] = Field(default_factory=dict)  # what the hashes in `spec` were made from
+    files: dict[str, str] = Field(default_factory=dict)  # sha256 of what lies beside the record
     status: Status
     reason: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
@@ -63,13 +70,18 @@ class CellRecord(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """`run.json`: the specification a folder belongs to, and the machine that fills it."""
+    """`run.json`: the specification a folder belongs to, and the machine that fills it.
+
+    `cells` are the folders, below `cells/`, of what the run consists of now; others there were computed by other code,
+    from other data or the like. Empty in records of earlier versions: all count.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
     schema_version: int = SCHEMA_VERSION
     spec: RunSpec
     hardware: dict[str, Any]
+    cells: list[str] = Field(default_factory=list)
 
 
 class Store:
@@ -85,30 +97,38 @@ class Store:
 
     def check(self, spec: RunSpec, hardware: dict[str, Any], fresh: bool) -> None:
         """Raise HarnessError if the folder holds another run, a run of other hardware, or foreign files."""
-        if not (self.root / "run.json").exists():
-            if self.root.is_dir() and any(self.root.iterdir()):
-                raise HarnessError(f"{self.root} is not empty and has no run.json. Choose another --out.")
+        self.require_ours()
+        if fresh or not (self.root / "run.json").exists():
             return
         found = self.read_run()
-        if found.spec != spec and not fresh:
+        if found.spec != spec:
             raise HarnessError(
                 f"{self.root} holds the results of another specification, which differs in "
                 f"{_differences(found.spec, spec)}. Choose another --out, repeat the original command, or pass --fresh "
                 "to discard what is there."
             )
-        if found.hardware != hardware and not fresh:
+        if found.hardware != hardware:
             raise HarnessError(
                 f"{self.root} was begun on other hardware ({found.hardware}); this is {hardware}. Timings of two "
                 "machines do not compare: choose another --out, or pass --fresh to discard what is there."
             )
 
-    def open(self, spec: RunSpec, hardware: dict[str, Any], fresh: bool = False) -> None:
-        """Claim the folder for `spec` after `check`; `fresh` discards the cells in it."""
+    def require_ours(self) -> None:
+        """Raise HarnessError if the folder holds foreign files, which no run may mix with its own."""
+        ours = (self.root / "run.json").exists() or not self.root.is_dir()
+        if not ours and not all(map(is_trace, self.root.iterdir())):
+            raise HarnessError(f"{self.root} is not empty and has no run.json. Choose another --out.")
+
+    def open(
+        self, spec: RunSpec, hardware: dict[str, Any], fresh: bool = False, cells: Sequence[CellSpec] = ()
+    ) -> None:
+        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards the cells in it."""
         self.check(spec, hardware, fresh)
         if fresh:
             shutil.rmtree(self.root / "cells", ignore_errors=True)
         self.root.mkdir(parents=True, exist_ok=True)
-        write_text(self.root / "run.json", RunRecord(spec=spec, hardware=hardware).model_dump_json(indent=2))
+        record = RunRecord(spec=spec, hardware=hardware, cells=[_cell_name(cell) for cell in cells])
+        write_text(self.root / "run.json", record.model_dump_json(indent=2))
 
     def read_run(self) -> RunRecord:
         """The run's specification. Raises HarnessError if the folder is no run or was written by another version."""
@@ -121,50 +141,98 @@ class Store:
         """Folder of a cell; method and task names come from the registry, so the path needs no cleaning."""
         return _cell_dir(self.root / "cells", spec)
 
-    def finished(self, spec: CellSpec) -> CellRecord | None:
-        """The cell's record, unless it has yet to be computed; failed and interrupted cells are computed again."""
-        path = self.cell_dir(spec) / "cell.json"
-        if not path.exists() and self.pool is not None:
-            self._adopt(spec, _cell_dir(self.pool, spec))
-        if not path.exists():
-            return None
-        record = _parse(CellRecord, path)
-        return None if record.status in ("failed", "interrupted") else record
+    def look(self, spec: CellSpec) -> tuple[CellRecord | None, str]:
+        """(the cell's record, "") if it need not be computed, else (None, why; "" if never tried). Reads only."""
+        found, why = _intact(self.cell_dir(spec), spec)
+        if found is None and self.pool is not None:
+            found, pooled_why = _intact(_cell_dir(self.pool, spec), spec)
+            why = why or pooled_why
+        return found, "" if found else why
 
-    def _adopt(self, spec: CellSpec, pooled: Path) -> None:
-        if not (pooled / "cell.json").exists():
-            return
-        found, ours = _parse(CellRecord, pooled / "cell.json").hardware, self.read_run().hardware
+    def finished(self, spec: CellSpec) -> CellRecord | None:
+        """The cell's record, taken from the pool if need be; None if it has to be computed, at first or again.
+
+        Failed, interrupted and damaged cells are computed again. Raises HarnessError for a cell of other hardware.
+        """
+        record, _ = self.look(spec)
+        if record is not None and _intact(self.cell_dir(spec), spec)[0] is None:
+            self._adopt(record)
+        return record
+
+    def _adopt(self, record: CellRecord) -> None:
+        assert self.pool is not None
+        pooled = _cell_dir(self.pool, record.spec)
+        found, ours = record.hardware, self.read_run().hardware
         if found != ours:
             raise HarnessError(
                 f"{pooled} was computed on other hardware ({found}); this is {ours}. Timings of two machines do not "
                 "compare: choose another --out, or pass --fresh to discard what is there."
             )
-        _copy(pooled, self.cell_dir(spec))
+        _copy(pooled, self.cell_dir(record.spec))
+
+    @contextmanager
+    def reserved(self, spec: CellSpec, waiting: Callable[[], None]) -> Iterator[None]:
+        """Hold a cell of the pool, so that of runs that share it one computes the cell and the others take it over.
+
+        `waiting` is called once if another run holds the cell; the wait ends when that run is done with it, or dead.
+        """
+        if self.pool is None:
+            yield
+            return
+        folder = _cell_dir(self.pool, spec)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(f"{folder}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            waiting()
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
 
     def begin(self, spec: CellSpec) -> int:
         """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record."""
         folder = self.cell_dir(spec)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "attempts"
-        attempt = int(path.read_text()) + 1 if path.exists() else 1
+        counted = path.read_text(encoding="utf-8") if path.exists() else ""
+        attempt = int(counted) + 1 if counted.isdecimal() else 1
         write_text(path, str(attempt))
+        (folder / "error.txt").unlink(missing_ok=True)
         return attempt
 
     def write(self, record: CellRecord, samples: pd.DataFrame | None) -> None:
-        """Samples first, then the record that declares the cell finished; each by rename."""
+        """Samples first, then the record that declares the cell finished; each by rename. Fills in `record.files`."""
         folder = self.cell_dir(record.spec)
         folder.mkdir(parents=True, exist_ok=True)
         if samples is not None:
-            with replacing(folder / "samples.parquet") as temporary:
+            with replacing(folder / SAMPLES) as temporary:
                 samples.to_parquet(temporary, index=False)
+        record.files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if _is_result(path)}
         write_text(folder / "cell.json", record.model_dump_json(indent=2))
         if self.pool is not None and record.status not in ("failed", "interrupted"):
             _copy(folder, _cell_dir(self.pool, record.spec))
 
     def records(self) -> list[CellRecord]:
-        """Every record in the folder, by path."""
-        return [_parse(CellRecord, path) for path in sorted(self.root.glob("cells/*/*/*/cell.json"))]
+        """The records of the run's cells, by path. Raises HarnessError, naming the file, for an unreadable one."""
+        cells = self.root / "cells"
+        ours = set(self.read_run().cells) if (self.root / "run.json").exists() else set()
+        paths = sorted(cells.glob("*/*/*/cell.json"))
+        return [
+            _parse(CellRecord, path) for path in paths if not ours or path.parent.relative_to(cells).as_posix() in ours
+        ]
+
+    def earlier(self, spec: CellSpec) -> CellRecord | None:
+        """The newest record of the same task, method, variant and seed that was asked for or computed otherwise."""
+        seeds = _cell_dir(self.root / "cells", spec).parent.glob(f"seed-{spec.seed}-*/cell.json")
+        found = []
+        for path in seeds:
+            with suppress(HarnessError):
+                found.append(_parse(CellRecord, path))
+        others = [record for record in found if record.spec.variant == spec.variant and record.spec != spec]
+        return max(others, key=lambda record: record.started_at, default=None)
 
     def samples(self, spec: CellSpec) -> pd.DataFrame:
         """One row per query: user_id, query_id, prompt_sha256, output, prediction, gold, parsed, then the scores.
@@ -173,11 +241,46 @@ class Store:
         """
         import pandas as pd
 
-        return pd.read_parquet(self.cell_dir(spec) / "samples.parquet")
+        return pd.read_parquet(self.cell_dir(spec) / SAMPLES)
 
 
 def _cell_dir(cells: Path, spec: CellSpec) -> Path:
-    return cells / spec.task / spec.method / f"seed-{spec.seed}-{spec.digest[:8]}"
+    return cells / _cell_name(spec)
+
+
+def _cell_name(spec: CellSpec) -> str:
+    return f"{spec.task}/{spec.method}/seed-{spec.seed}-{spec.digest[:8]}"
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a cell's file is part of what its record describes."""
+    return path.is_file() and path.name not in ("cell.json", "attempts", "error.txt") and path.name[0] != "."
+
+
+def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:
+    """(the finished record in a cell's folder, "") or (None, what is wrong with it; "" if there is none)."""
+    path = folder / "cell.json"
+    if not path.exists():
+        return None, "stopped before its record was written" if (folder / "attempts").exists() else ""
+    try:
+        record = _parse(CellRecord, path)
+    except HarnessError:
+        return None, "its record cell.json is damaged"
+    if record.spec != spec:
+        return None, "its record cell.json is of another cell"
+    if record.status in ("failed", "interrupted"):
+        return None, f"{record.status}: {record.reason}" if record.reason else record.status
+    wrong = [name for name, known in record.files.items() if _hash(folder / name) != known]
+    if wrong or SAMPLES not in record.files:
+        return None, f"{', '.join(wrong) or SAMPLES} is missing or not what was written"
+    return record, ""
+
+
+def _hash(path: Path) -> str:
+    try:
+        return file_hash(path)
+    except OSError:
+        return ""
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -207,10 +310,15 @@ def write_text(path: Path, text: str) -> None:
 def _parse(model: type[M], path: Path) -> M:
     try:
         return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        mend = (
+            "Repeat the command that made it to compute the cell again."
+            if path.name == "cell.json"
+            else "Repeat the command that made it with --fresh, which discards its cells, or with another --out."
+        )
         raise HarnessError(
-            f"Cannot read {path}: {str(error).splitlines()[0]}. It was not written by this version of the harness, "
-            "or it was edited. Delete the folder it stands in to compute it again."
+            f"Cannot read {path}: {str(error).splitlines()[0]}. It is damaged, or another version of the harness wrote "
+            f"it. {mend}"
         ) from error
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
-from harness.api import Method, Task
 from harness.model.embedding import load_embedder
 from harness.model.lm import HuggingFaceModel, load
-from harness.registry import TASKS, model_folder
-from harness.results.environment import git_state, hardware, model_fingerprint, source_fingerprint, versions
+from harness.registry import model_folder
+from harness.results.environment import git_state, hardware, versions
+from harness.results.staleness import changes
 from harness.results.store import CellRecord, Store
 from harness.running.cell import Cell, CellListener
+from harness.running.planning import PlannedCell, RunPlan, plan_run
 from harness.running.preparation import Embed, Prepared, prepare
-from harness.specs.resolve import build_method
-from harness.specs.run_spec import CellSpec, MethodSpec, RunSpec
+from harness.specs.run_spec import CellSpec, RunSpec
 
 
 class Listener(CellListener, Protocol):
@@ -29,22 +31,31 @@ class Listener(CellListener, Protocol):
     def planned(self, cells: Sequence[CellSpec]) -> None:
         """All cells of the run, in the order they will be computed."""
 
+    def recomputing(self, cell: CellSpec, why: str) -> None:
+        """The cell was begun or computed before and has to be computed again."""
+
     def finished(self, record: CellRecord, reused: bool) -> None:
         """A cell has its record; `reused` if it was computed earlier."""
 
 
+@dataclass(frozen=True)
+class Outlook:
+    """Whether a planned cell is finished; else `why` it has to be computed again, "" if it was never begun."""
+
+    cell: PlannedCell
+    finished: bool
+    why: str
+
+
 class Experiment:
-    """One run."""
+    """One run. The model is loaded when the first cell has to be computed: a finished run is read at once."""
 
     def __init__(self, spec: RunSpec, store: Store, listener: Listener, save_fits: bool = False) -> None:
         self.spec = spec
         self.store = store
         self.listener = listener
         self.save_fits = save_fits
-        self.tasks: dict[str, Task] = {name: TASKS.get(name)() for name in spec.tasks}
-        self.methods: list[tuple[MethodSpec, Method]] = [
-            (method, build_method(method, spec)) for method in spec.methods
-        ]
+        self._prepared: dict[str, Prepared] = {}
 
     def run(self, fresh: bool = False) -> list[CellRecord]:
         """Compute what is missing and return the record of every cell, in order.
@@ -52,67 +63,82 @@ class Experiment:
         A method that raises gives a record with status `failed`; the others go on. Raises HarnessError for what no cell
         can do without, and KeyboardInterrupt after recording the interrupted cell.
         """
-        lm, cells = self.plan(fresh)
-        self.listener.planned([cell.spec for cell in cells])
-        return [self._record(cell, lm) for cell in cells]
+        missing = [found for found in self.outlook(fresh) if not found.finished]
+        self._prepare(missing)
+        specs = [cell.spec for cell in self.plan.cells]
+        self.store.open(self.spec, self._machine, fresh, specs)
+        self.listener.planned(specs)
+        for found in missing:
+            if found.why:
+                self.listener.recomputing(found.cell.spec, found.why)
+        return [self._record(cell) for cell in self.plan.cells]
 
-    def plan(self, fresh: bool = False) -> tuple[HuggingFaceModel, list[Cell]]:
-        """Claim the output folder, load what the cells share, and list the cells in the order they will be computed."""
+    def outlook(self, fresh: bool = False) -> list[Outlook]:
+        """What is finished and what has to be computed, and why again. Writes nothing.
+
+        Raises HarnessError where the folder belongs to another run.
+        """
+        self.store.check(self.spec, self._machine, fresh)
+        return [Outlook(cell, False, "") if fresh else self._look(cell) for cell in self.plan.cells]
+
+    @cached_property
+    def plan(self) -> RunPlan:
+        """The run's cells on this machine."""
+        self.listener.stage("Reading data, and hashing code and model files")
+        return plan_run(self.spec)
+
+    @cached_property
+    def _machine(self) -> dict[str, Any]:
+        return hardware(str(self.plan.device))
+
+    def _look(self, cell: PlannedCell) -> Outlook:
+        record, why = self.store.look(cell.spec)
+        if record is None and not why:
+            earlier = self.store.earlier(cell.spec)
+            why = changes(earlier, cell.spec, cell.parts) if earlier else ""
+        return Outlook(cell, record is not None, why)
+
+    @cached_property
+    def _lm(self) -> HuggingFaceModel:
         self.listener.stage(f"Loading the model {self.spec.model}")
-        path = model_folder(self.spec.model)
         spec = self.spec
-        lm = load(path, spec.device, spec.dtype, spec.batch_size, spec.quantization)
-        fingerprint = model_fingerprint(path, getattr(lm.model.config, "_commit_hash", None))
-        machine = hardware(str(lm.model.device))
-        self.store.check(self.spec, machine, fresh)
+        return load(model_folder(spec.model), spec.device, spec.dtype, spec.batch_size, spec.quantization)
+
+    @cached_property
+    def _embed(self) -> Embed:
         self.listener.stage(f"Loading the sentence embedder {self.spec.embedder}")
-        embed = load_embedder(self.spec.embedder, str(lm.model.device))
-        prepared = [self._prepare(task, lm, embed) for task in self.tasks.values()]
-        self.store.open(self.spec, machine, fresh)
-        provenance = {"hardware": machine, "versions": versions(), "git": git_state()}
-        cells = [
-            Cell(self._cell_spec(data, spec, method, seed, lm, fingerprint), method, data, embed, provenance)
-            for data in prepared
-            for seed in self.spec.seeds
-            for spec, method in self.methods
-        ]
-        if lm.model.device.type == "cuda" and spec.quantization is None:
-            lm.model.cpu()  # from here on only its tokenizer is used: cells load their own copies
-        return lm, cells
+        return load_embedder(self.spec.embedder, str(self.plan.device))
 
-    def _prepare(self, task: Task, lm: HuggingFaceModel, embed: Embed) -> Prepared:
-        self.listener.stage(f"Reading {task.name} and selecting histories")
-        prepared = prepare(task, self.spec, lm, embed)
-        self.listener.prepared(prepared)
-        return prepared
+    @cached_property
+    def _provenance(self) -> dict[str, Any]:
+        return {"hardware": self._machine, "versions": versions(), "git": git_state()}
 
-    def _cell_spec(
-        self, prepared: Prepared, spec: MethodSpec, method: Method, seed: int, lm: HuggingFaceModel, fingerprint: str
-    ) -> CellSpec:
-        same = (set(CellSpec.model_fields) & set(RunSpec.model_fields)) - {"split", "dtype"}
-        return CellSpec(
-            **{key: getattr(self.spec, key) for key in same},
-            task=prepared.task.name,
-            task_version=prepared.task.version,
-            data_fingerprint=prepared.data.fingerprint,
-            split=prepared.data.split,
-            method=spec.name,
-            variant=spec.variant,
-            config=method.config.model_dump(mode="json"),
-            method_source=source_fingerprint(type(method)),
-            model_fingerprint=fingerprint,
-            dtype=str(lm.model.dtype).removeprefix("torch."),
-            seed=seed,
-        )
+    def _prepare(self, missing: Sequence[Outlook]) -> None:
+        """Load what the missing cells share."""
+        for task in {found.cell.task.name: found.cell.task for found in missing}.values():
+            lm, embed = self._lm, self._embed
+            self.listener.stage(f"Selecting histories of {task.name}")
+            self._prepared[task.name] = prepare(task, self.spec, lm, embed, self.plan.data[task.name])
+            self.listener.prepared(self._prepared[task.name])
+        if missing and self._lm.model.device.type == "cuda" and self.spec.quantization is None:
+            self._lm.model.cpu()  # from here on only its tokenizer is used: cells load their own copies
 
-    def _record(self, cell: Cell, lm: HuggingFaceModel) -> CellRecord:
-        known = self.store.finished(cell.spec)
-        if known is not None:
-            self.listener.finished(known, reused=True)
-            return known
-        record, samples = cell.compute(lm, self.store, self.listener, self.save_fits)
-        self.store.write(record, samples)
-        self.listener.finished(record, reused=False)
+    def _record(self, cell: PlannedCell) -> CellRecord:
+        waiting = f"Waiting for another run, which computes {cell.spec.label} on {cell.spec.task}"
+        with self.store.reserved(cell.spec, lambda: self.listener.stage(waiting)):
+            known = self.store.finished(cell.spec)
+            record = known or self._compute(cell)
+        self.listener.finished(record, reused=known is not None)
         if record.status == "interrupted":
             raise KeyboardInterrupt
+        return record
+
+    def _compute(self, planned: PlannedCell) -> CellRecord:
+        if planned.task.name not in self._prepared:  # it was finished when the run began
+            self._prepare([Outlook(planned, False, "")])
+        prepared = self._prepared[planned.task.name]
+        provenance = {**self._provenance, "parts": planned.parts}
+        cell = Cell(planned.spec, planned.method, prepared, self._embed, provenance)
+        record, samples = cell.compute(self._lm, self.store, self.listener, self.save_fits)
+        self.store.write(record, samples)
         return record

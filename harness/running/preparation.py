@@ -108,12 +108,20 @@ class Prepared:
     pool: FitPool
 
 
-def prepare(task: Task, spec: RunSpec, lm: LanguageModel, embed: Embed) -> Prepared:
-    """Load the task's data, choose the evaluated queries, remove leaks and select histories.
+def load_data(task: Task, spec: RunSpec) -> list[TaskData]:
+    """What a run reads: the split whose users are evaluated and, under `unseen`, the one to fit on."""
+    evaluated = task.load(spec.data, spec.split)
+    return [evaluated] if spec.regime == "seen" else [evaluated, task.load(spec.data, "train")]
+
+
+def prepare(
+    task: Task, spec: RunSpec, lm: LanguageModel, embed: Embed, loaded: Sequence[TaskData] | None = None
+) -> Prepared:
+    """Choose the evaluated queries of the task's data, `loaded` or read here, remove leaks and select histories.
 
     Raises HarnessError where the data has no usable query, or where users to fit on are also evaluated (`unseen`).
     """
-    data = task.load(spec.data, spec.split)
+    data, *others = load_data(task, spec) if loaded is None else loaded
     queries = _evaluated(data.queries, spec)
     if not queries:
         raise HarnessError(f"{task.name}: no usable question in {spec.data}, split {data.split}.")
@@ -122,7 +130,7 @@ def prepare(task: Task, spec: RunSpec, lm: LanguageModel, embed: Embed) -> Prepa
     shown = {user: selector(user) if spec.eval_history == "own" else () for user in whole}
     if spec.regime == "seen":
         return Prepared(task, data, queries, shown, leaks_removed, FitPool(task, spec, lm, data, selector))
-    fit_data = task.load(spec.data, "train")
+    [fit_data] = others
     _require_disjoint(task, data, fit_data, set(whole))
     fit_whole, _ = _without_leaks(fit_data, fit_data.queries, spec)
     pool = FitPool(task, spec, lm, fit_data, Selector(spec, embed, fit_whole))

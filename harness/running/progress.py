@@ -42,6 +42,9 @@ class Quiet:
     def planned(self, cells: Sequence[CellSpec]) -> None:
         """Ignored."""
 
+    def recomputing(self, cell: CellSpec, why: str) -> None:
+        """Ignored."""
+
     def fitting(self, cell: CellSpec, clock: BudgetClock) -> None:
         """Ignored."""
 
@@ -111,6 +114,11 @@ class Display(Quiet):
     def planned(self, cells: Sequence[CellSpec]) -> None:
         """Remember how many cells there are."""
         self._cells, self._done = len(cells), 0
+
+    def recomputing(self, cell: CellSpec, why: str) -> None:
+        """Print why a cell is computed again."""
+        name = f"{cell.label} on {cell.task}, seed {cell.seed}"
+        self._print(f"  [yellow]Computing {escape(name)} again: {escape(why)}[/yellow]")
 
     def fitting(self, cell: CellSpec, clock: BudgetClock) -> None:
         """Follow this clock."""

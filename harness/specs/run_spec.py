@@ -83,7 +83,10 @@ class RunSpec(_Frozen):
 
 
 class CellSpec(_Frozen):
-    """Everything a cell's numbers depend on. Equal hashes mean that one record serves both."""
+    """Everything a cell's numbers depend on. Equal hashes mean that one record serves both.
+
+    What cannot matter is None: `fit_users` under `seen`, `batch_size` where answers do not depend on it.
+    """
 
     task: str
     task_version: str
@@ -105,16 +108,23 @@ class CellSpec(_Frozen):
     eval_history: Literal["own", "none"]
     history: int
     selection: str
-    fit_users: int
+    fit_users: int | None
     supervision: int
     keep_leaks: bool
     embedder: str
     marks: tuple[float, ...] = ()
+    batch_size: int | None = None
+    task_source: str = ""
+    engine_source: str = ""
+    embedder_fingerprint: str = ""
+    fit_data_fingerprint: str = ""  # of the split fitted on, where it is another than the evaluated one
+    config_files: dict[str, str] = Field(default_factory=dict)  # hashes of the files that `config` names
+    libraries: dict[str, str] = Field(default_factory=dict)  # versions of those that compute
 
     @property
     def digest(self) -> str:
-        """sha256 over the canonical JSON, 64 hex digits. A cell without marks hashes as before there were any."""
-        fields = self.model_dump(mode="json", exclude=None if self.marks else {"marks"})
+        """sha256 over the canonical JSON, 64 hex digits. What has its default is left out, so older records keep it."""
+        fields = self.model_dump(mode="json", exclude_defaults=True)
         text = json.dumps(fields, sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,6 +1,7 @@
 """The store: atomic, resumable, and not to be mixed."""
 
 import os
+import threading
 
 import pandas as pd
 import pytest
@@ -12,6 +13,7 @@ from tests.specs.test_run_spec import CELL
 
 RUN = RunSpec(methods=(MethodSpec(name="instruct"),), tasks=("lamp3",), budget=60, model="tiny-llama")
 HARDWARE = {"device": "cpu", "cores": 2}
+SAMPLES = pd.DataFrame({"query_id": ["1"], "gold": ["5"]})
 
 
 @pytest.fixture
@@ -88,13 +90,116 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"spec": 1}', "[]"])
-def test_a_damaged_record_is_named(store, text):
+@pytest.mark.parametrize("text", ["", "{", '{"spec": 1}', "[]", "\0" * 40])
+def test_a_damaged_record_is_computed_again_and_named_to_whoever_reads_it(store, text):
+    written = record()
+    store.write(written, SAMPLES)
+    (store.cell_dir(written.spec) / "cell.json").write_text(text)
+    assert store.finished(written.spec) is None
+    assert store.look(written.spec) == (None, "its record cell.json is damaged")
+    with pytest.raises(HarnessError, match=r"cell\.json.*Repeat the command"):
+        store.records()
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone", "another", "folder"])
+def test_samples_that_are_not_what_was_written_are_computed_again(store, damage):
+    written = record()
+    store.write(written, SAMPLES)
+    path = store.cell_dir(written.spec) / "samples.parquet"
+    whole = path.read_bytes()
+    path.unlink()
+    if damage == "folder":
+        path.mkdir()
+    elif damage == "another":
+        SAMPLES.assign(gold="1").to_parquet(path)
+    elif damage == "cut":
+        path.write_bytes(whole[:100])
+    assert store.look(written.spec) == (None, "samples.parquet is missing or not what was written")
+    assert store.finished(written.spec) is None
+
+
+def test_a_record_of_another_cell_or_without_samples_does_not_count(store):
+    written = record()
+    store.write(written, SAMPLES)
+    other = written.spec.model_copy(update={"seed": 1})
+    store.cell_dir(written.spec).rename(store.cell_dir(other))
+    assert store.look(other) == (None, "its record cell.json is of another cell")
+    store.write(record(), None)
+    assert store.finished(written.spec) is None
+
+
+def test_a_damaged_cell_is_not_taken_from_a_pool(tmp_path):
+    first, second = (Store(tmp_path / name, pool=tmp_path / "cells") for name in ("a", "b"))
+    for store in (first, second):
+        store.open(RUN, HARDWARE)
+    written = record(hardware=HARDWARE)
+    first.write(written, SAMPLES)
+    (path,) = (tmp_path / "cells").rglob("samples.parquet")
+    path.write_bytes(b"no parquet")
+    assert second.finished(written.spec) is None
+
+
+def test_a_pool_mends_what_failed_or_was_damaged_in_a_folder(tmp_path):
+    first, second = (Store(tmp_path / name, pool=tmp_path / "cells") for name in ("a", "b"))
+    for store in (first, second):
+        store.open(RUN, HARDWARE)
+    second.write(record(status="failed"), None)
+    written = record(hardware=HARDWARE)
+    first.write(written, SAMPLES)
+    assert second.finished(written.spec) == written
+    assert Store(tmp_path / "b").records() == [written]
+
+
+def test_only_the_cells_that_the_run_consists_of_count(store):
+    now, before = record(), record(spec=CellSpec(**{**CELL, "method_source": "old"}), started_at="2026")
+    for written in (now, before):
+        store.write(written, SAMPLES)
+    assert len(store.records()) == 2
+    store.open(RUN, HARDWARE, cells=[now.spec])
+    assert store.records() == [now]
+    assert store.earlier(now.spec) == before
+    store.open(RUN, HARDWARE, cells=[before.spec])
+    assert store.records() == [before]
+
+
+@pytest.mark.parametrize("trace", ["run.lock", "run.lock.txt", ".run.json-77"])
+def test_a_folder_with_traces_of_a_killed_run_only_is_free(tmp_path, trace):
+    (tmp_path / trace).write_text("")
+    Store(tmp_path).open(RUN, HARDWARE)
+
+
+def test_fresh_discards_a_damaged_run(store):
+    (store.root / "run.json").write_text("{")
+    with pytest.raises(HarnessError, match=r"run\.json.*--fresh"):
+        store.open(RUN, HARDWARE)
+    store.open(RUN, HARDWARE, fresh=True)
+    assert store.read_run().spec == RUN
+
+
+def test_what_went_wrong_is_forgotten_when_a_cell_is_begun_again(store):
     spec = CellSpec(**CELL)
     store.begin(spec)
-    (store.cell_dir(spec) / "cell.json").write_text(text)
-    with pytest.raises(HarnessError, match=r"cell\.json"):
-        store.finished(spec)
+    (store.cell_dir(spec) / "error.txt").write_text("Traceback")
+    (store.cell_dir(spec) / "attempts").write_text("")
+    assert store.begin(spec) == 1
+    assert not (store.cell_dir(spec) / "error.txt").exists()
+
+
+def test_of_runs_that_share_a_pool_one_computes_a_cell_and_the_others_wait(tmp_path):
+    first, second = (Store(tmp_path / name, pool=tmp_path / "cells") for name in ("a", "b"))
+    spec, told, order = CellSpec(**CELL), threading.Event(), []
+
+    def wait():
+        with second.reserved(spec, told.set):
+            order.append("second")
+
+    with first.reserved(spec, lambda: order.append("waited")):
+        waiter = threading.Thread(target=wait)
+        waiter.start()
+        assert told.wait(60)
+        order.append("first")
+    waiter.join(60)
+    assert order == ["first", "second"]
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
@@ -126,7 +231,7 @@ def test_a_pool_takes_no_failed_cell(tmp_path):
 
 
 def test_cells_of_other_hardware_are_refused_in_a_pool(tmp_path):
-    Store(tmp_path / "a", pool=tmp_path / "cells").write(record(hardware={"device": "cuda"}), None)
+    Store(tmp_path / "a", pool=tmp_path / "cells").write(record(hardware={"device": "cuda"}), SAMPLES)
     other = Store(tmp_path / "b", pool=tmp_path / "cells")
     other.open(RUN, HARDWARE)
     with pytest.raises(HarnessError, match="other hardware"):

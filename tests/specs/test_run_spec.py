@@ -96,6 +96,14 @@ def test_the_digest_is_stable_and_depends_on_every_field():
         assert CellSpec(**{**CELL, field: other}).digest != digest, field
 
 
+@pytest.mark.parametrize("field", sorted(CellSpec.model_fields.keys() - CELL.keys()))
+def test_fields_that_came_later_change_the_digest_only_where_they_are_set(field):
+    default = CellSpec.model_fields[field].get_default(call_default_factory=True)
+    assert CellSpec(**CELL, **{field: default}).digest == CellSpec(**CELL).digest
+    value = {"marks": (0.5,), "batch_size": 8, "config_files": {"a": "1"}, "libraries": {"torch": "2"}}.get(field, "x")
+    assert CellSpec(**CELL, **{field: value}).digest != CellSpec(**CELL).digest
+
+
 def test_an_unknown_field_is_an_error():
     with pytest.raises(ValueError, match="typo"):
         CellSpec(**CELL, typo=1)

@@ -1,0 +1,57 @@
+"""One run at a time: a lock that the operating system lets go of when its process ends, however it ends."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.api import HarnessError
+
+LOCK = "run.lock"
+_HOLDER = "run.lock.txt"  # beside the lock itself, which Windows lets nobody else read
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold a results folder for the duration. Raises HarnessError if another run has it, saying which."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise HarnessError(
+            f"{folder} is in use by another run ({_holder(folder)}). Both would compute the same cells: wait until "
+            "it has ended and repeat the command, or choose another --out."
+        ) from None
+    except OSError as error:
+        raise HarnessError(f"{folder} cannot hold results: {error.strerror or error}. Choose another --out.") from error
+    try:
+        _introduce(folder / _HOLDER)
+        yield
+    finally:
+        (folder / _HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def is_trace(path: Path) -> bool:
+    """Whether a file tells of runs only: a lock, or a temporary file of a killed one."""
+    return path.name in (LOCK, _HOLDER) or path.name.startswith(".run.json-")
+
+
+def _introduce(holder: Path) -> None:
+    now = datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
+    with suppress(OSError):  # on a full disk the lock still holds
+        holder.write_text(f"process {os.getpid()} on {socket.gethostname()} since {now}", encoding="utf-8")
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return (folder / _HOLDER).read_text(encoding="utf-8") or "just begun"
+    except OSError:
+        return "just begun"
