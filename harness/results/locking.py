@@ -35,8 +35,17 @@ def alone(folder: Path) -> Iterator[None]:
         _introduce(folder / _HOLDER)
         yield
     finally:
-        (folder / _HOLDER).unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / _HOLDER).unlink(missing_ok=True)
+            _leave_no_trace(folder)
         lock.release()
+
+
+def _leave_no_trace(folder: Path) -> None:
+    """Remove a folder that holds a lock only: the run ended before it wrote anything."""
+    if [path.name for path in folder.iterdir()] == [LOCK]:
+        (folder / LOCK).unlink()
+        folder.rmdir()
 
 
 def is_trace(path: Path) -> bool:

@@ -43,7 +43,15 @@ def test_a_folder_is_free_again_after_an_error(tmp_path):
         raise KeyError
     with alone(tmp_path), pytest.raises(HarnessError, match="in use"), alone(tmp_path):
         pytest.fail("held twice")
-    assert all(map(is_trace, tmp_path.iterdir()))
+
+
+def test_the_lock_stays_where_something_was_written_and_goes_where_nothing_was(tmp_path):
+    for folder in (tmp_path / "empty", tmp_path / "used"):
+        with alone(folder):
+            if folder.name == "used":
+                (folder / "run.json").write_text("{}")
+    assert {path.name for path in (tmp_path / "used").iterdir() if not is_trace(path)} == {"run.json"}
+    assert not (tmp_path / "empty").exists()
 
 
 def test_a_folder_that_cannot_be_one_is_refused(tmp_path):

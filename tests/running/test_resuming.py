@@ -1,0 +1,198 @@
+"""Repeating a command: what is finished and sound stays, everything else is computed again, and it says why."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import compare
+from harness.api import HarnessError
+from harness.library import default_folder
+from harness.reporting.comparison_report import build
+from harness.results.locking import alone
+from harness.results.store import Store
+from harness.running.experiment import Experiment
+from harness.running.progress import Quiet
+from harness.specs.resolve import resolve
+
+ROOT = Path(__file__).parents[2]
+SETTINGS = {"methods": "instruct,llm_rec", "tasks": "lamp3", "budget": 60.0, "users": 2, "seeds": (0,)}
+SPEC = resolve(SETTINGS["methods"], SETTINGS["tasks"], budget=60.0, users=2, seeds=(0,))
+
+
+class Recorder(Quiet):
+    def __init__(self):
+        self.computed, self.why = [], {}
+
+    def recomputing(self, cell, why):
+        self.why[cell.method] = why
+
+    def finished(self, record, reused):
+        if not reused:
+            self.computed.append(record.spec.method)
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    out = tmp_path_factory.mktemp("run") / "out"
+    compare(**SETTINGS, out=out)
+    return out
+
+
+@pytest.fixture
+def out(original, tmp_path):
+    """A finished run to spoil."""
+    return shutil.copytree(original, tmp_path / "out")
+
+
+def cell(out, method):
+    (folder,) = (out / "cells" / "lamp3" / method).iterdir()
+    return folder
+
+
+def again(out):
+    recorder = Recorder()
+    comparison = compare(**SETTINGS, out=out, listener=recorder)
+    assert {row.status for row in comparison.rows} == {"complete"}
+    return recorder, comparison
+
+
+def test_a_finished_run_is_read_without_loading_a_model(out, monkeypatch):
+    def load(*_, **__):
+        pytest.fail("loaded")
+
+    for name in ("load", "load_embedder", "prepare"):
+        monkeypatch.setattr(f"harness.running.experiment.{name}", load)
+    before = json.loads((out / "comparison.json").read_text())
+    recorder, comparison = again(out)
+    assert recorder.computed == []
+    assert [row.metrics for row in comparison.rows] == [row["metrics"] for row in before["rows"]]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda folder: (folder / "samples.parquet").write_bytes(b"PAR1"), "samples.parquet is missing or not"),
+        (lambda folder: (folder / "samples.parquet").unlink(), "samples.parquet is missing or not"),
+        (lambda folder: os.truncate(folder / "cell.json", 300), "cell.json is damaged"),
+        (lambda folder: (folder / "cell.json").unlink(), "stopped before its record was written"),
+        (
+            lambda folder: (folder / "cell.json").write_text(
+                (folder / "cell.json").read_text().replace('"complete"', '"interrupted"')
+            ),
+            "interrupted",
+        ),
+    ],
+)
+def test_a_cell_that_is_damaged_or_was_interrupted_is_computed_again_alone(out, original, spoil, why):
+    spoil(cell(out, "llm_rec"))
+    recorder, _ = again(out)
+    assert recorder.computed == ["llm_rec"]
+    assert why in recorder.why["llm_rec"]
+    ours, theirs = Store(out), Store(original)
+    for record in theirs.records():
+        assert ours.samples(record.spec).equals(theirs.samples(record.spec))
+    assert again(out)[0].computed == []
+
+
+def test_a_report_on_damaged_cells_says_which_and_what_to_do(out):
+    (cell(out, "llm_rec") / "samples.parquet").write_bytes(b"PAR1")
+    notes = build(Store(out)).notes
+    assert [note for note in notes if "llm_rec" in note and "cannot be read" in note and "Repeat the command" in note]
+    os.truncate(cell(out, "llm_rec") / "cell.json", 300)
+    with pytest.raises(HarnessError, match=r"Cannot read \S+llm_rec\S+cell\.json.*Repeat the command"):
+        build(Store(out))
+
+
+def test_after_a_failed_cell_the_same_command_repeats_that_cell_only(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def fail(self, context):
+        raise RuntimeError("no notes today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.methods.llm_rec.LlmRec.fit", fail)
+        assert [row.status for row in compare(**SETTINGS).rows] == ["complete", "failed"]
+    [folder] = Path("runs").iterdir()
+    assert default_folder(SPEC) == folder
+    recorder = Recorder()
+    assert [row.status for row in compare(**SETTINGS, listener=recorder).rows] == ["complete", "complete"]
+    assert recorder.computed == ["llm_rec"]
+    assert recorder.why == {"llm_rec": "failed: RuntimeError: no notes today"}
+    assert list(Path("runs").iterdir()) == [folder]
+    assert not list(folder.rglob("error.txt"))
+    assert default_folder(SPEC) != folder
+
+
+def test_a_second_run_in_a_folder_is_told_and_touches_nothing(out):
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+    with alone(out), pytest.raises(HarnessError, match=f"process {os.getpid()}"):
+        compare(**SETTINGS, out=out)
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.json")} == before
+
+
+def test_records_of_an_earlier_version_are_reported_and_computed_again(out):
+    path = cell(out, "instruct") / "cell.json"
+    record = json.loads(path.read_text())
+    for field in ("engine_source", "task_source", "libraries", "config_files", "embedder_fingerprint"):
+        del record["spec"][field]
+    del record["parts"], record["files"]
+    path.write_text(json.dumps({**record, "schema_version": 1}))
+    run = json.loads((out / "run.json").read_text())
+    (out / "run.json").write_text(json.dumps({key: value for key, value in run.items() if key != "cells"}))
+    assert len(Store(out).records()) == 2
+    old = Store(out).records()[0]
+    path.parent.rename(Store(out).cell_dir(old.spec))
+    found = {state.cell.spec.method: state for state in Experiment(SPEC, Store(out), Quiet()).outlook()}
+    assert found["llm_rec"].finished
+    assert "another version of the harness" in found["instruct"].why
+    assert again(out)[0].computed == ["instruct"]
+    assert len(list((out / "cells" / "lamp3" / "instruct").iterdir())) == 2
+    assert not [note for note in build(Store(out)).notes if "several records" in note]
+
+
+@pytest.fixture
+def installation(tmp_path):
+    """A copy of the harness to change, and a way to run it."""
+    place = tmp_path / "site" / "harness"
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "harness", place, ignore=ignore)
+    for plugins in ("methods", "tasks", "leaderboards"):
+        shutil.copytree(ROOT / plugins, place / plugins, ignore=ignore, dirs_exist_ok=True)
+
+    def run(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(place.parent), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+        command = [sys.executable, "-c", "from harness.commands.app import main; main()", "compare", *arguments]
+        given = ("--methods", "instruct", "--tasks", "lamp3", "--budget", "60s", "--users", "2", "--wandb", "disabled")
+        command += [*given, "--out", str(tmp_path / "out")]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=600)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return place, run
+
+
+def edit(path, before, after):
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after))
+
+
+def test_a_changed_edit_or_prompt_is_computed_again_and_a_changed_comment_plot_or_neighbour_is_not(installation):
+    place, run = installation
+    assert "reused" not in run()
+    edit(place / "model" / "editing.py", "x = output  #", "# A remark.\n        x = output  # Another:")
+    edit(place / "methods" / "dpo.py", "class Dpo(", "OTHER = 1\n\n\nclass Dpo(")
+    edit(place / "reporting" / "formatting.py", "\n\n\ndef ", "\n\nCOLOUR = 'red'\n\n\ndef ")
+    assert "finished" in run("--dry-run")
+    edit(place / "model" / "editing.py", "x = x - edit.strength * project", "x = x + edit.strength * project")
+    edit(place / "tasks" / "prompts.py", '"Your answer:"', '"Your reply:"')
+    said = " ".join(run().split())
+    assert "Computing instruct on lamp3, seed 0 again: " in said
+    assert "engine source harness.model.editing" in said
+    assert "task source harness.tasks.prompts" in said
+    assert "reused" not in said
