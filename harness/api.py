@@ -41,12 +41,15 @@ class HistoryItem:
     """One thing a user did: `text` is the description, review or tweet, `label` the user's tag or score ("" if none).
 
     `rank` orders items by how representative they are (0 = most); a prompt that is too long loses the highest rank.
+    `date`: ISO 8601, UTC, as precise as the data ("2016", "2016-08-15", "2016-08-15T10:30:00"), so that texts sort as
+    times do; "" if unknown.
     """
 
     id: str
     text: str
     label: str = ""
     rank: int = 0
+    date: str = field(default="", repr=False)  # fingerprints of data without dates are made from the repr
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,18 @@ class User:
 
 @dataclass(frozen=True)
 class Fault:
-    """A record that was skipped: where it stands and what is wrong with it."""
+    """What is wrong with a record, and where it stands. The record was skipped unless it was `kept`."""
 
     file: str
     record: str
     field: str
     problem: str
+    kept: bool = False
 
     def __str__(self) -> str:
-        return f"{self.file}: record {self.record}: field {self.field}: {self.problem}"
+        text = f"{self.file}: record {self.record}: field {self.field}: {self.problem}"
+        # Ids and names are whatever a file holds; control characters could steer a terminal.
+        return "".join(char if char.isprintable() else " " for char in text)
 
 
 @dataclass
@@ -108,6 +114,13 @@ class TaskData:
     )  # what a reader of the results must know, e.g. another split was used
     fingerprint: str = ""  # sha256 over the source
     separation: Literal["user", "time"] = "user"  # between splits; by time, the same users are in all of them
+    items_found: int = 0  # history items in the source, usable or not
+    items_skipped: int = 0  # those that could not be used
+
+    @property
+    def records_skipped(self) -> int:
+        """Questions, golds and history items that could not be used."""
+        return sum(not fault.kept for fault in self.faults)
 
 
 # --------------------------------------------------------------------------------------------------------------- task
@@ -159,7 +172,14 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, source: str, split: str) -> TaskData:
-        """Read `split` from a directory, or make it for "synthetic". Raises HarnessError if nothing is usable."""
+        """Read `split` from a directory, or make it for "synthetic". Raises HarnessError if nothing is usable.
+
+        The error is a FileNotFoundError as well where `source` lacks the task, the split or its golds.
+        """
+
+    def splits(self, source: str) -> tuple[str, ...] | None:
+        """The splits of `source`, usable or not; None where only `load` can tell. Raises as `load` without the task."""
+        return None
 
     @abstractmethod
     def supervise(self, item: HistoryItem) -> tuple[str | None, str] | None:
@@ -293,7 +313,7 @@ class FitContext(Protocol):
 
     lm: LanguageModel  # pristine; the method may change it, nobody else will use it
     task: Task
-    users: Sequence[User]  # users to fit on, in seeded order
+    users: Sequence[User]  # users to fit on, in seeded order; `examples` are theirs
     regime: Regime
     clock: Clock
     seed: int

@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.api import Example, FitContext, HistoryItem, Method, Personalizer, Query, Reserve, Task, User
+from harness.api import FitContext, HistoryItem, Method, Personalizer, Query, Task, User
 from harness.methods.chameleon.directions import Directions, Grouped
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
@@ -117,7 +118,7 @@ class ShuffledHistory(Chameleon):
     """Chameleon fitted with each user's histories exchanged for the next user's; the prompt shows the user's own."""
 
     def fit(self, context: FitContext) -> Personalizer:
-        return super().fit(_Shuffled(context))
+        return super().fit(_shuffled(context))
 
 
 class MeanDifferenceConfig(ChameleonConfig):
@@ -139,21 +140,20 @@ class MeanDifference(Chameleon):
         return Banks(found.layers, offset=self.config.strength * (personal - neutral) * chosen)
 
 
-class _Shuffled:
-    """A `FitContext` in which every user has the history of the next one."""
+def _shuffled(context: FitContext) -> FitContext:
+    """A context in which every user has the history of the next one, paraphrases and the examples' histories included.
 
-    def __init__(self, inner: FitContext) -> None:
-        self.lm, self.task, self.regime, self.clock = inner.lm, inner.task, inner.regime, inner.clock
-        self.seed, self.report, self.scratch = inner.seed, inner.report, inner.scratch
-        self.shorten, self.embed, self.checkpoint = inner.shorten, inner.embed, inner.checkpoint
-        self._inner = inner
-        donors = [*inner.users[1:], *inner.users[:1]]
-        self._given = {user.id: donor.history for user, donor in zip(inner.users, donors, strict=True)}
-        self.users: Sequence[User] = [replace(user, history=self._given[user.id]) for user in inner.users]
+    Only a fit on one user is not changed: there is nobody to exchange with.
+    """
+    donors = [*context.users[1:], *context.users[:1]]
+    shuffled = copy(context)
+    shuffled.users = [_with(user, donor.history) for user, donor in zip(context.users, donors, strict=True)]
+    return shuffled
 
-    def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
-        for batch in self._inner.examples(batch_size, reserve):
-            yield [replace(example, history=self._given[example.user]) for example in batch]
+
+def _with(user: User, history: tuple[HistoryItem, ...]) -> User:
+    examples = tuple(replace(example, history=history) for example in user.examples)
+    return replace(user, history=history, examples=examples)
 
 
 def mean_change(pairs: torch.Tensor, mask: torch.Tensor, banks: Banks, strength: torch.Tensor) -> torch.Tensor:

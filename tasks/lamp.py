@@ -1,11 +1,13 @@
 """The LaMP tasks, over a directory of LaMP files; LaMP-2, 3 and 7 over the synthetic world as well."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import ClassVar
 
 from harness.api import HistoryItem, Metric, Query, Task, TaskData
-from harness.tasks.lamp_directory import MissingError, read
+from harness.tasks.lamp_directory import read, splits
+from harness.tasks.lamp_layout import MissingError
 from harness.tasks.lamp_schema import RATINGS, REFERENCES, SCHEMAS
 from harness.tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
 from harness.tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6
@@ -22,16 +24,22 @@ class Lamp(Task):
     """What the tasks share; subclasses say what their answers are."""
 
     def load(self, source: str, split: str) -> TaskData:
-        """Read a LaMP directory (see tasks/lamp_directory.py), or make 300 users a split of the "synthetic" world.
+        """Read a LaMP directory (see tasks/lamp_layout.py; ~ is the home), or make 300 users a split of "synthetic".
 
         A directory with only one split of the task yields that one, whatever was asked for: compare `TaskData.split`.
         Raises HarnessError if nothing is usable; one that is a FileNotFoundError if the task or split is not there.
         """
         if source != SYNTHETIC:
-            return read(SCHEMAS[self.name], Path(source), split)
-        if self.name not in SYNTHETIC_TASKS:
-            raise MissingError(f"{self.name}: there is no synthetic data. {SCHEMAS[self.name].how_to_get}")
+            return read(SCHEMAS[self.name], _directory(source), split)
+        self._require_synthetic()
         return _synthetic(self.name, split)
+
+    def splits(self, source: str) -> tuple[str, ...]:
+        """The splits there are, those that cannot be read or scored included. Raises as `load` without the task."""
+        if source != SYNTHETIC:
+            return splits(SCHEMAS[self.name], _directory(source))
+        self._require_synthetic()
+        return SYNTHETIC_SPLITS
 
     def supervise(self, item: HistoryItem) -> tuple[str | None, str] | None:
         """The item's text and its label."""
@@ -42,6 +50,10 @@ class Lamp(Task):
         line = first_line(output)
         named = line.strip(_WRAPPING).casefold()
         return (named, True) if named in self.labels else (line, False)
+
+    def _require_synthetic(self) -> None:
+        if self.name not in SYNTHETIC_TASKS:
+            raise MissingError(f"{self.name}: there is no synthetic data. {SCHEMAS[self.name].how_to_get}")
 
 
 class Lamp1(Lamp):
@@ -148,6 +160,10 @@ TASKS: tuple[type[Lamp], ...] = (Lamp1, Lamp2, Lamp3, Lamp4, Lamp5, Lamp6, Lamp7
 def first_line(output: str) -> str:
     """The first line with anything on it, stripped; "" if there is none."""
     return next((line for line in map(str.strip, output.splitlines()) if line), "")
+
+
+def _directory(source: str) -> Path:
+    return Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves the ~ of an unknown user alone
 
 
 def _synthetic(task: str, split: str) -> TaskData:

@@ -1,8 +1,7 @@
-"""LaMP directories, as people keep the official files: DIR/LaMP_<n>/<split>_{questions,outputs}.json.
+"""LaMP directories, read split by split; `lamp_layout.py` says where the files may lie.
 
-Also accepted: one folder deeper (DIR/LaMP_<n>/<split>/<split>_questions.json), DIR being the LaMP_<n> folder itself,
-and an optional <split>_users.json that maps question ids to user ids. LaMP names no users: without that file every
-question's profile is a user of its own.
+An optional <split>_users.json maps question ids to user ids. Without it a question's `user_id` is the user, and where
+there is none either, as in LaMP's files by user, every question's profile is a user of its own.
 
 LaMP publishes each task twice: separated by user and, under time/, by time, with earlier and later questions of the
 same users in train, dev and test. DIR/time is a directory like any other, known by its name as separated by time.
@@ -10,78 +9,55 @@ same users in train, dev and test. DIR/time is a directory like any other, known
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import HarnessError, TaskData
+from harness.tasks.lamp_layout import Files, MissingError, find
 from harness.tasks.lamp_records import Names, parse
 from harness.tasks.lamp_schema import Schema
 
-TIME = "time"  # the folder of the files separated by time
-_QUESTIONS = "_questions.json"
+_ORDER = ("train", "dev", "test")
 
 
-class MissingError(HarnessError, FileNotFoundError):
-    """The source has no such task or split, as opposed to a broken one."""
-
-
-@dataclass(frozen=True)
-class _Files:
-    questions: Path
-    outputs: Path
-    users: Path
+def splits(schema: Schema, directory: Path) -> tuple[str, ...]:
+    """The splits of a task in a directory, usable or not. Raises as `read` where there is no such task."""
+    names = find(schema, directory).splits
+    return tuple(sorted(names, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name)))
 
 
 def read(schema: Schema, directory: Path, split: str) -> TaskData:
     """The records of one split; if the directory holds a single split of the task, that one, with a note.
 
-    Raises MissingError if there is no such split (named: those there are), HarnessError for files that cannot be read:
-    no UTF-8 (with the byte offset), no JSON (with line and column), or files that do not belong together.
+    Raises MissingError if there is no such split (named: those there are) or no answers to the test split, HarnessError
+    for files that cannot be read: no UTF-8 (with the byte offset), no JSON (with line and column), or files that do not
+    belong together.
     """
-    folder = _folder(schema, directory)
-    splits = _splits(folder)
-    if not splits:
-        raise MissingError(f"{directory}: no {schema.folder}/<split>{_QUESTIONS}. {schema.how_to_get}")
+    found = find(schema, directory)
     notes = []
-    if split not in splits:
-        if len(splits) != 1:
-            raise MissingError(f"{directory}: no split {split!r} of {schema.folder}; there are: {', '.join(splits)}")
-        [only] = splits
+    if split not in found.splits:
+        if len(found.splits) != 1:
+            there = ", ".join(found.splits)
+            raise MissingError(f"{directory}: no split {split!r} of {schema.folder}; there are: {there}")
+        [only] = found.splits
         notes.append(f"there is no split {split!r}: {only!r}, the only one there, was used")
         split = only
-    data = _read_files(schema, splits[split], directory)
+    if split in found.passed_over:
+        notes.append(f"{schema.address} was read, not {schema.folder}: at LaMP's own address {schema.former[1]}")
+    data = _read_files(schema, found.splits[split], split, directory)
     data.split = split
-    if TIME in (folder.absolute().parent.name, folder.resolve().parent.name):
+    if found.by_time:
         data.separation = "time"
         notes.append("separated by time: the users of the other splits are the same, their questions earlier or later")
     data.notes[:0] = notes
     return data
 
 
-def _folder(schema: Schema, directory: Path) -> Path:
-    if not directory.is_dir():
-        raise MissingError(f"{directory}: no such directory")
-    folder = directory / schema.folder
-    return directory if not folder.is_dir() and directory.resolve().name == schema.folder else folder
-
-
-def _splits(folder: Path) -> dict[str, _Files]:
-    nested = [path for path in folder.glob(f"*/*{_QUESTIONS}") if path.name == path.parent.name + _QUESTIONS]
-    questions = [path for path in sorted(nested) + sorted(folder.glob(f"*{_QUESTIONS}")) if path.is_file()]
-    return {path.name.removesuffix(_QUESTIONS): _files(path) for path in questions}
-
-
-def _files(questions: Path) -> _Files:
-    split = questions.name.removesuffix(_QUESTIONS)
-    return _Files(questions, questions.with_name(f"{split}_outputs.json"), questions.with_name(f"{split}_users.json"))
-
-
-def _read_files(schema: Schema, files: _Files, directory: Path) -> TaskData:
+def _read_files(schema: Schema, files: Files, split: str, directory: Path) -> TaskData:
     if not files.outputs.is_file():
-        raise HarnessError(
-            f"{files.outputs}: no such file, so nothing can be scored. The golds of LaMP's test split are not public; "
-            "use --split dev"
-        )
+        missing = f"{files.outputs}: no such file, so nothing can be scored."
+        if split == "test":
+            raise MissingError(f"{missing} The golds of LaMP's test split are not public; use --split dev")
+        raise HarnessError(f"{missing} {schema.how_to_get}")
     digest = hashlib.sha256()
     questions = _load(files.questions, digest)
     outputs = _load(files.outputs, digest)

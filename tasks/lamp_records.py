@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.api import Fault, HarnessError, HistoryItem, Query, TaskData
+from harness.api import Fault, HarnessError, Query, TaskData
+from harness.tasks.lamp_profiles import BadFieldError, Profiles
 from harness.tasks.lamp_schema import MAX_CHARACTERS, Schema, identifier, kind_of, plain_text
+
+_SHOWN = 3  # faults that an error names
 
 
 @dataclass(frozen=True)
@@ -24,20 +27,13 @@ class Names:
 def parse(schema: Schema, names: Names, questions: object, outputs: object, users: object | None) -> TaskData:
     """Histories, queries and golds of every good record; `split` and `fingerprint` are left for the caller.
 
-    Texts and answers are stripped of surrounding white space and cut at MAX_CHARACTERS (counted in `notes`). A user's
-    history is the union of the profiles of the user's good questions by item id, in file order. A user with an empty
-    history is kept (a cold start, counted in `notes`). Raises HarnessError if the files do not belong together or
-    nothing is usable.
+    Texts and answers are stripped of surrounding white space and cut at MAX_CHARACTERS (counted in `notes`). A user is
+    whom `users` names, else whom the question's `user_id` names, else the question itself. A user's history is the
+    union of the profiles of the user's good questions, in file order. A user with an empty history is kept (a cold
+    start, counted in `notes`). Raises HarnessError if the files do not belong together, or if no question or, where
+    there are any, no history item is usable.
     """
     return _Reader(schema, names).read(questions, outputs, users)
-
-
-class _Bad(ValueError):
-    """A field that spoils its record."""
-
-    def __init__(self, field: str, problem: str) -> None:
-        super().__init__(problem)
-        self.field = field
 
 
 @dataclass
@@ -46,6 +42,8 @@ class _Reader:
     names: Names
     faults: list[Fault] = field(default_factory=list)
     cut: int = 0
+    user_field: str = "user_id"
+    nobody: int = 0  # questions without a user_id beside others that have one
 
     def read(self, questions: object, outputs: object, users: object | None) -> TaskData:
         if not isinstance(questions, list):
@@ -62,74 +60,65 @@ class _Reader:
             if gold_id not in records:
                 self._fault(self.names.outputs, gold_id, "id", "no question has this id")
         data = TaskData(split="", histories={}, queries=[], golds={}, faults=self.faults)
-        self._questions(records, golds, users, data)
-        self._close(data)
+        profiles = Profiles(self.schema, self.names.questions, self.faults)
+        self._questions(records, golds, self._users(records, users), profiles, data)
+        self._close(data, profiles, records)
         return data
 
-    def _questions(self, records: dict[str, dict], golds: dict[str, str], users: dict | None, data: TaskData) -> None:
-        profiles: dict[str, dict[str, HistoryItem]] = {}
+    def _questions(
+        self,
+        records: dict[str, dict],
+        golds: dict[str, str],
+        users: dict[str, object],
+        profiles: Profiles,
+        data: TaskData,
+    ) -> None:
         for record_id, record in records.items():
             try:
                 if record_id not in golds:
-                    raise _Bad("id", f"no usable gold in {self.names.outputs}")
-                query = self._query(record_id, record, users)
+                    raise BadFieldError("id", f"no usable gold in {self.names.outputs}")
+                query = Query(record_id, self._user(record_id, users), self._asked(record))
                 profile = record.get("profile")
                 if not isinstance(profile, list):
-                    raise _Bad("profile", f"is {kind_of(profile)}, not a list")
-            except _Bad as bad:
+                    raise BadFieldError("profile", f"is {kind_of(profile)}, not a list")
+            except BadFieldError as bad:
                 self._fault(self.names.questions, record_id, bad.field, str(bad))
                 continue
             data.queries.append(query)
             data.golds[query.id] = golds[query.id]
-            self._profile(record_id, profile, profiles.setdefault(query.user, {}))
-        data.histories.update({user: tuple(items.values()) for user, items in profiles.items()})
+            profiles.add(query.user, record_id, profile)
+        data.histories.update(profiles.histories())
 
-    def _query(self, record_id: str, record: dict, users: dict | None) -> Query:
+    def _asked(self, record: dict) -> str:
         text = record.get("input")
         if not isinstance(text, str):
-            raise _Bad("input", f"is {kind_of(text)}, not text")
+            raise BadFieldError("input", f"is {kind_of(text)}, not text")
         try:
             asked = self.schema.query(text)
+            self.cut += len(asked.strip()) > MAX_CHARACTERS
+            return plain_text(asked)
         except ValueError as error:
-            raise _Bad("input", str(error)) from None
-        query = self._text("input", asked)
-        return Query(record_id, self._user(record_id, users), query)
+            raise BadFieldError("input", str(error)) from None
 
-    def _user(self, record_id: str, users: dict | None) -> str:
-        if users is None:
-            return record_id
+    def _users(self, records: dict[str, dict], users: dict | None) -> dict[str, object]:
+        """Users by question id: those of the users file if there is one, else the questions' own."""
+        if users is not None:
+            self.user_field = "user"
+            return {_canonical(key): user for key, user in users.items()}
+        named = {key: record["user_id"] for key, record in records.items() if record.get("user_id") is not None}
+        self.nobody = len(records) - len(named) if named else 0
+        # Beside real user ids, a question's id could be that of somebody else.
+        alone = "{}, a question without a user" if named else "{}"
+        return {key: named.get(key, alone.format(key)) for key in records}
+
+    def _user(self, record_id: str, users: dict[str, object]) -> str:
         if record_id not in users:
-            raise _Bad("user", f"{self.names.users} names no user for it")
+            raise BadFieldError("user", f"{self.names.users} names no user for it")
         try:
             return identifier(users[record_id])
         except ValueError as error:
-            raise _Bad("user", f"in {self.names.users} {error}") from None
-
-    def _profile(self, record_id: str, profile: list[Any], known: dict[str, HistoryItem]) -> None:
-        seen: set[str] = set()
-        for position, raw in enumerate(profile):
-            where = f"profile[{position}]"
-            try:
-                item = self._item(where, raw)
-                if item.id in seen:
-                    raise _Bad(f"{where}.id", f"{item.id!r} occurs twice; the first is kept")
-                seen.add(item.id)
-                if known.setdefault(item.id, item) != item:
-                    raise _Bad(f"{where}.id", f"{item.id!r} is another item in an earlier question; that one is kept")
-            except _Bad as bad:
-                self._fault(self.names.questions, record_id, bad.field, str(bad))
-
-    def _item(self, where: str, raw: object) -> HistoryItem:
-        if not isinstance(raw, dict):
-            raise _Bad(where, f"is {kind_of(raw)}, not an object")
-        schema = self.schema
-        try:
-            item_id = identifier(raw.get("id"))
-        except ValueError as error:
-            raise _Bad(f"{where}.id", str(error)) from None
-        text = self._text(f"{where}.{schema.text_key}", raw.get(schema.text_key))
-        label = self._answer(f"{where}.{schema.label_key}", raw.get(schema.label_key)) if schema.label_key else ""
-        return HistoryItem(item_id, text, label)
+            where = f"in {self.names.users} " if self.user_field == "user" else ""
+            raise BadFieldError(self.user_field, f"{where}{error}") from None
 
     def _golds(self, outputs: object) -> tuple[dict[str, str], set[str]]:
         """Usable golds by id, and every id that the file names."""
@@ -146,9 +135,9 @@ class _Reader:
         for record_id, record in self._records(name, records):
             named.add(record_id)
             try:
-                golds[record_id] = self._answer("output", record.get("output"))
-            except _Bad as bad:
-                self._fault(name, record_id, bad.field, str(bad))
+                golds[record_id] = self.schema.answer(record.get("output"))
+            except ValueError as error:
+                self._fault(name, record_id, "output", str(error))
         return golds, named
 
     def _records(self, name: str, records: list[Any]) -> Iterator[tuple[str, dict]]:
@@ -170,29 +159,40 @@ class _Reader:
             seen.add(record_id)
             yield record_id, record
 
-    def _text(self, where: str, value: object) -> str:
-        if isinstance(value, str) and len(value.strip()) > MAX_CHARACTERS:
-            self.cut += 1
-        try:
-            return plain_text(value)
-        except ValueError as error:
-            raise _Bad(where, str(error)) from None
-
-    def _answer(self, where: str, value: object) -> str:
-        try:
-            return self.schema.answer(value)
-        except ValueError as error:
-            raise _Bad(where, str(error)) from None
-
     def _fault(self, file: str, record: str, where: str, problem: str) -> None:
         self.faults.append(Fault(file, record, where, problem))
 
-    def _close(self, data: TaskData) -> None:
+    def _close(self, data: TaskData, profiles: Profiles, records: dict[str, dict]) -> None:
+        file = self.names.questions
         if not data.queries:
-            some = "; ".join(str(fault) for fault in self.faults[:3])
-            raise HarnessError(f"{self.names.questions}: no usable record. {len(self.faults)} faults: {some or 'none'}")
-        empty = sum(not history for history in data.histories.values())
-        if empty:
-            data.notes.append(f"{empty} of {len(data.histories)} users have an empty history")
-        if self.cut:
-            data.notes.append(f"{self.cut} texts were cut to {MAX_CHARACTERS} characters")
+            self._require_this_task(records)
+            raise HarnessError(f"{file}: no usable record. {self._some_faults()}")
+        if profiles.found and not any(data.histories.values()):
+            raise HarnessError(
+                f"{file}: none of its {profiles.found} history items can be used, so there is nothing to personalize "
+                f"with. {self._some_faults()}"
+            )
+        data.items_found, data.items_skipped = profiles.found, profiles.skipped
+        data.notes += profiles.notes()
+        if self.nobody:
+            data.notes.append(f"{self.nobody} questions carry no user_id: each counts as a user of its own")
+        if cut := self.cut + profiles.cut:
+            data.notes.append(f"{cut} texts were cut to {MAX_CHARACTERS} characters")
+
+    def _require_this_task(self, records: dict[str, dict]) -> None:
+        words, what = self.schema.former
+        inputs = [str(record.get("input", "")).casefold() for record in records.values()]
+        if words and 2 * sum(words in text for text in inputs) > len(inputs):
+            raise HarnessError(f"{self.names.questions}: {what}. {self.schema.how_to_get}")
+
+    def _some_faults(self) -> str:
+        some = "; ".join(str(fault) for fault in self.faults[:_SHOWN])
+        return f"{len(self.faults)} faults: {some or 'none'}"
+
+
+def _canonical(key: str) -> str:
+    """A question's id as `identifier` has it; one that is none matches no question."""
+    try:
+        return identifier(key)
+    except ValueError:
+        return key

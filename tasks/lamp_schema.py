@@ -9,6 +9,8 @@ from harness.tasks.prompts import MOVIE_TAGS
 
 # Four times the longest review seen in Amazon data; longer texts are cut so that one item cannot stall a run.
 MAX_CHARACTERS = 20_000
+MAX_ID = 500  # characters
+_WHOLE = re.compile(r"-?[0-9]+\.0+")  # what pandas makes of whole numbers in a column with a gap
 REFERENCES = ("[1]", "[2]")
 RATINGS = ("1", "2", "3", "4", "5")
 
@@ -23,6 +25,7 @@ class Schema:
     text_key: str
     label_key: str  # "" where profile items carry no label
     answer: Callable[[object], str]  # a gold or a label in its canonical form; raises ValueError
+    former: tuple[str, str] = ("", "")  # words in the questions of another task of this folder, and what it was
 
     @property
     def how_to_get(self) -> str:
@@ -109,10 +112,18 @@ def plain_text(value: object) -> str:
 
 
 def identifier(value: object) -> str:
-    """An id as text; whole numbers are accepted, since some exports lose the quotes. Raises ValueError."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**18:
-        return str(value)
-    return plain_text(value)
+    """An id as text. Whole numbers are accepted, since some exports lose the quotes: 11, 11.0 and "11.0" are "11".
+
+    Raises ValueError for other numbers, for what `plain_text` refuses, and for more than MAX_ID characters.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        if not abs(value) < 10**18 or value != int(value):
+            raise ValueError("is no whole number")
+        return str(int(value))
+    text = plain_text(value)
+    if len(text) > MAX_ID:
+        raise ValueError(f"is longer than {MAX_ID} characters")
+    return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 
 def kind_of(value: object) -> str:
@@ -125,7 +136,15 @@ SCHEMAS = {
     # LaMP's own prompts show the titles of an author's papers and leave their abstracts out.
     "lamp1": Schema("LaMP_1", "LaMP_1", citation, "title", "", choice),
     # Beside new/ are the files of an earlier LaMP-2, news categorization.
-    "lamp2": Schema("LaMP_2", "LaMP_2/new", partial(after, "description:"), "description", "tag", movie_tag),
+    "lamp2": Schema(
+        "LaMP_2",
+        "LaMP_2/new",
+        partial(after, "description:"),
+        "description",
+        "tag",
+        movie_tag,
+        former=("article:", "these are the earlier news categories; the movie tags are in LaMP_2/new"),
+    ),
     "lamp3": Schema("LaMP_3", "LaMP_3", partial(after, "review:"), "text", "score", rating),
     "lamp4": Schema("LaMP_4", "LaMP_4", partial(after, "article:"), "text", "title", one_line),
     "lamp5": Schema("LaMP_5", "LaMP_5", partial(after, "of a paper:"), "abstract", "title", one_line),

@@ -1,9 +1,10 @@
 """What the YAML files beside this module need to run with plain `lm_eval --include_path tasks --tasks lamp2`.
 
 Data: `--metadata '{"source": "DIR", "split": "dev"}'`; without it the synthetic world, which has LaMP-2, 3 and 7. The
-numbers differ from the harness's: the history in the prompt is the last 10 items instead of the most representative
-ones, items that repeat a query or its gold stay in, no method is fitted, a long prompt loses its head instead of whole
-items, and an answer that begins with a line break is empty. Parsing and metrics are the same.
+numbers differ from the harness's: the history in the prompt is the latest 10 items (by date, where they carry one, else
+by their place in the file) instead of the most representative ones, items that repeat a query or its gold stay in, no
+method is fitted, a long prompt loses its head instead of whole items, and an answer that begins with a line break is
+empty. Parsing and metrics are the same.
 """
 
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.api import HistoryItem
 from harness.tasks.lamp import TASKS
 
 HISTORY = 10
@@ -29,12 +31,18 @@ def documents(lamp: str, source: str = "synthetic", split: str = "dev", **_: Any
             "task": lamp,
             "id": query.id,
             "user": query.user,
-            "prompt": task.prompts.base(query.text, data.histories[query.user][-HISTORY:]),
+            "prompt": task.prompts.base(query.text, _latest(data.histories[query.user])),
             "gold": data.golds[query.id],
         }
         for query in data.queries
     ]
     return {"test": datasets.Dataset.from_list(rows)}
+
+
+def _latest(history: Sequence[HistoryItem]) -> list[HistoryItem]:
+    """The latest items in the file's order."""
+    order = sorted(range(len(history)), key=lambda index: history[index].date)
+    return [history[index] for index in sorted(order[-HISTORY:])]
 
 
 def score(doc: dict[str, str], results: list[str]) -> dict[str, Any]:

@@ -21,24 +21,29 @@ def check(folder: Annotated[Path, typer.Argument(help="A directory of LaMP files
 
 def _run_check(folder: Path) -> int:
     """Print what a directory of LaMP files holds and every fault in it; 1 if there is any."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from harness.commands.terminal import console
     from harness.conformance.data_check import check_data
+    from harness.reporting.formatting import plain
+
+    def say(text: str, style: str = "") -> None:
+        console.print(Text(plain(text), style), soft_wrap=True)
 
     reports = check_data([TASKS.get(name)() for name in TASKS.names()], str(folder))
     table = Table("task", "split", "queries", "users", "history min/median/max", "leaking queries", "faults")
     for report in reports:
         sizes = "/".join(f"{size:g}" for size in report.history)
         counts = (report.queries, report.users, sizes, report.leaky_queries, len(report.faults))
-        table.add_row(report.task, report.split, *map(str, counts))
+        shown = map(str, counts) if report.queries else "–" * len(counts)
+        table.add_row(report.task, Text(plain(report.split)), *shown)
     console.print(table)
     for report in reports:
         for note in report.notes:
-            console.print(f"{report.task} {report.split}: {escape(note)}", highlight=False, soft_wrap=True)
+            say(f"{report.task} {report.split}: {note}")
         if report.error:
-            console.print(f"[red]{report.task} {report.split}: {escape(report.error)}[/red]", soft_wrap=True)
+            say(f"{report.task} {report.split}: {report.error}", "red")
         for fault in report.faults:
-            console.print(f"[yellow]{escape(str(fault))}[/yellow]", highlight=False, soft_wrap=True)
+            say(str(fault), "yellow")
     return int(any(report.error or report.faults for report in reports))

@@ -14,7 +14,7 @@ SPLITS = ("train", "dev", "test")
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split of one task. Of a split that cannot be read there is only the `error`."""
+    """One split of one task. Of a split that cannot be read there is only the `error`, of one without golds a note."""
 
     task: str
     split: str
@@ -33,21 +33,31 @@ class SplitReport:
 
 
 def check_data(tasks: Iterable[Task], source: str) -> list[SplitReport]:
-    """A report of every split of every task that `source` has. Raises HarnessError if it has none."""
-    names, reports = [], []
+    """A report of every split of every task that `source` has. Raises HarnessError, with a task's reason, if none."""
+    names, reports, reasons = [], [], []
     for task in tasks:
         names.append(task.name)
-        reports += [report for split in SPLITS if (report := _check_split(task, source, split))]
+        try:
+            reports += _check_task(task, source)
+        except FileNotFoundError as error:
+            reasons.append(str(error))
     if not reports:
-        raise HarnessError(f"{source}: holds no data of {', '.join(names)}; see `load` of those tasks for the layout")
+        raise HarnessError(f"{source}: holds no data of {', '.join(names)}. {' '.join(reasons[:1])}".rstrip())
     return reports
 
 
-def _check_split(task: Task, source: str, split: str) -> SplitReport | None:
+def _check_task(task: Task, source: str) -> list[SplitReport]:
+    there = task.splits(source)
+    reports = (_check_split(task, source, split, there is not None) for split in (SPLITS if there is None else there))
+    return [report for report in reports if report]
+
+
+def _check_split(task: Task, source: str, split: str, there: bool) -> SplitReport | None:
+    """`there`: the task says that the split exists, so that what is missing can only be its golds."""
     try:
         data = task.load(source, split)
-    except FileNotFoundError:
-        return None
+    except FileNotFoundError as error:
+        return SplitReport(task.name, split, notes=(f"not checked: {error}",)) if there else None
     except HarnessError as error:
         return SplitReport(task.name, split, error=str(error))
     # A task may answer with the only split it has.

@@ -85,7 +85,7 @@ class Cell:
             queries=len(self.prepared.queries),
             users=len(self.prepared.histories),
             leaks_removed=self.prepared.leaks_removed,
-            records_skipped=len(self.prepared.data.faults),
+            records_skipped=self.prepared.data.records_skipped,
             notes=self.prepared.data.notes,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             **self.provenance,

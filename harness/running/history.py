@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -30,16 +30,28 @@ def select(
     """H_u^k: the k most representative items in their original order, each with its rank (0 = most representative).
 
     `embeddings` is [N, e], a row per item. "pca" is Section 3.1: the largest projection norms on the top k principal
-    components; "recency" takes the last items of the file; "random" draws, seeded by the text `seed`.
+    components; "recency" takes the latest by date, those without one being the oldest, and of equal ones the later in
+    the file; "random" draws, seeded by the text `seed`.
     """
     if strategy == "pca":
         order = list(np.argsort(-_to_digits(projection_norms(embeddings, k)), kind="stable"))
     elif strategy == "recency":
-        order = list(range(len(items)))[::-1]
+        order = sorted(range(len(items)), key=lambda index: items[index].date)[::-1]
     else:
         order = random.Random(seed).sample(range(len(items)), len(items))
     ranks = {int(index): rank for rank, index in enumerate(order[:k])}
     return tuple(replace(items[index], rank=ranks[index]) for index in sorted(ranks))
+
+
+def note_on_dates(histories: Iterable[Sequence[HistoryItem]]) -> str:
+    """What a reader must know about "recency" where items carry no dates; empty if all do."""
+    dates = [item.date for history in histories for item in history]
+    undated = dates.count("")
+    if not undated:
+        return ""
+    if undated == len(dates):
+        return "recency takes the file's order: items carry no dates"
+    return f"recency takes {undated} of {len(dates)} history items for the oldest: they carry no date"
 
 
 def projection_norms(embeddings: NDArray[np.float32], k: int) -> NDArray[np.float64]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api import Example, HarnessError, HistoryItem, LanguageModel, Query, Task, TaskData, User
-from harness.running.history import embedded_text, select
+from harness.running.history import embedded_text, note_on_dates, select
 from harness.running.leaks import find_leaks
+from harness.running.unseen_users import without_evaluated
 from harness.specs.run_spec import RunSpec
 
 AGENT_TOKENS = 192  # room kept for an agent line and an insight when deciding whether an example fits the context
@@ -119,19 +120,21 @@ def prepare(
 ) -> Prepared:
     """Choose the evaluated queries of the task's data, `loaded` or read here, remove leaks and select histories.
 
-    Raises HarnessError where the data has no usable query, or where users to fit on are also evaluated (`unseen`).
+    Raises HarnessError where the data has no usable query, or where the users to fit on are those evaluated (`unseen`).
     """
     data, *others = load_data(task, spec) if loaded is None else loaded
     queries = _evaluated(data.queries, spec)
     if not queries:
         raise HarnessError(f"{task.name}: no usable question in {spec.data}, split {data.split}.")
     whole, leaks_removed = _without_leaks(data, queries, spec)
+    if spec.selection == "recency" and (note := note_on_dates(whole.values())):
+        data.notes.append(note)
     selector = Selector(spec, embed, whole)
     shown = {user: selector(user) if spec.eval_history == "own" else () for user in whole}
     if spec.regime == "seen":
         return Prepared(task, data, queries, shown, leaks_removed, FitPool(task, spec, lm, data, selector))
-    [fit_data] = others
-    _require_disjoint(task, data, fit_data, set(whole))
+    [other] = others
+    fit_data = without_evaluated(task, data, other)
     fit_whole, _ = _without_leaks(fit_data, fit_data.queries, spec)
     pool = FitPool(task, spec, lm, fit_data, Selector(spec, embed, fit_whole))
     return Prepared(task, data, queries, shown, leaks_removed, pool)
@@ -152,18 +155,3 @@ def _without_leaks(data: TaskData, queries: Sequence[Query], spec: RunSpec) -> t
     whole = {user: tuple(item for item in data.histories[user] if item.id not in ids) for user, ids in leaking.items()}
     removed = sum(len(data.histories[user]) - len(items) for user, items in whole.items())
     return whole, removed
-
-
-def _require_disjoint(task: Task, data: TaskData, fit_data: TaskData, evaluated: set[str]) -> None:
-    if data.separation == "time":
-        raise HarnessError(
-            f"{task.name}: --regime unseen fits on users who are not evaluated, but {fit_data.split} and {data.split} "
-            "of a time-based separation have the same users. Use the user-based files, or --regime seen."
-        )
-    shared = sorted({query.user for query in fit_data.queries} & evaluated)
-    if shared or fit_data.split == data.split:
-        fault = f"users {', '.join(shared[:3])} are in both" if shared else f"both come from the split {data.split}"
-        raise HarnessError(
-            f"{task.name}: --regime unseen fits on users who are not evaluated, but {fault}. "
-            "Give a directory with a train split of other users, or use --regime seen."
-        )

@@ -105,7 +105,7 @@ class Display(Quiet):
         for note in data.notes:
             self._print(f"  [yellow]{escape(note)}[/yellow]")
         for fault in data.faults[:3]:
-            self._print(f"  [yellow]skipped {escape(str(fault))}[/yellow]")
+            self._print(f"  [yellow]{'kept' if fault.kept else 'skipped'} {escape(str(fault))}[/yellow]")
         if len(data.faults) > 3:
             self._print(
                 f"  [yellow]... and {len(data.faults) - 3} more faults; `harness data check` lists them[/yellow]"

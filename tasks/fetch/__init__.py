@@ -1,1 +1,1 @@
-"""`harness data fetch`: the official LaMP files, downloaded into the layout that `tasks/lamp_directory.py` reads."""
+"""`harness data fetch`: the official LaMP files, downloaded into the layout that `tasks/lamp_layout.py` reads."""

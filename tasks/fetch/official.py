@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from harness.api import HarnessError
-from harness.tasks.lamp_directory import TIME
+from harness.tasks.lamp_layout import TIME
 from harness.tasks.lamp_schema import SCHEMAS
 
 # The links of https://lamp-benchmark.github.io/download (Salemi et al. 2024).

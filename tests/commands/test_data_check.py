@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from harness.api import Fault, HarnessError, HistoryItem, Query, Task, TaskData
+from harness.commands.data import _run_check
 from harness.conformance.data_check import SplitReport, check_data
 from harness.conformance.task_checks import check_task
 from harness.running.leaks import find_leaks
@@ -72,7 +73,7 @@ def test_a_report_per_task_and_split(tmp_path: Path) -> None:
         ("LaMP_7/dev_questions.json", "profile[].text"): 2,
         ("LaMP_7/dev_questions.json", "input"): 1,
     }
-    assert dev.notes == ("1 of 3 users have an empty history",)
+    assert dev.notes == ("2 of 6 history items could not be used", "1 of 3 users have an empty history")
 
 
 def test_the_only_split_is_reported_once(tmp_path: Path) -> None:
@@ -82,15 +83,63 @@ def test_the_only_split_is_reported_once(tmp_path: Path) -> None:
 
 def test_a_broken_split_is_reported_beside_a_good_one(tmp_path: Path) -> None:
     write_tweets(tmp_path / "LaMP_7", "dev", [tweet_question("q9", "a")], {"q9": "x"})
-    (tmp_path / "LaMP_7" / "test_questions.json").write_text("[]")
-    dev, test = check_data(TASKS, str(tmp_path))
+    (tmp_path / "LaMP_7" / "train_questions.json").write_text("[]")
+    train, dev = check_data(TASKS, str(tmp_path))
     assert (dev.queries, dev.error) == (1, "")
-    assert test.split == "test"
-    assert "not public" in test.error
+    assert train.split == "train"
+    assert "train_outputs.json: no such file" in train.error
+
+
+def test_a_test_split_without_golds_is_no_fault(tmp_path: Path) -> None:
+    """As LaMP publishes it."""
+    write_tweets(tmp_path / "LaMP_7", "dev", [tweet_question("q9", "a")], {"q9": "x"})
+    (tmp_path / "LaMP_7" / "test_questions.json").write_text("[]")
+    _, test = check_data(TASKS, str(tmp_path))
+    assert (test.split, test.error, test.faults) == ("test", "", ())
+    assert "not public" in test.notes[0]
+
+
+def test_only_splits_that_exist_are_blamed(tmp_path: Path) -> None:
+    write_tweets(tmp_path / "LaMP_7", "train", [tweet_question("q9", "a")], {"q9": "x"})
+    (tmp_path / "LaMP_7" / "train_outputs.json").write_text("{}")
+    [report] = check_data(TASKS, str(tmp_path))
+    assert report.split == "train"
+    assert report.error
+
+
+def test_a_split_of_any_name_is_checked(tmp_path: Path) -> None:
+    for split in ("sample", "dev"):
+        write_tweets(tmp_path / "LaMP_7", split, [tweet_question("q9", "a")], {"q9": "x"})
+    assert [report.split for report in check_data(TASKS, str(tmp_path))] == ["dev", "sample"]
+
+
+class Unlisted(Lamp7):
+    """A task that cannot say which splits there are."""
+
+    def splits(self, source: str) -> None:
+        return None
+
+
+def test_a_task_that_lists_no_splits_is_asked_for_the_usual_ones(tmp_path: Path) -> None:
+    write_tweets(tmp_path / "LaMP_7", "dev", [tweet_question("q9", "a")], {"q9": "x"})
+    assert [report.split for report in check_data([Unlisted()], str(tmp_path))] == ["dev"]
+
+
+def test_control_characters_of_the_data_do_not_reach_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is anything in them read as markup."""
+    bad = {**tweet_question("q1", "a"), "id": "\x1b[2Jid[red]\x07", "input": "no marker"}
+    write_tweets(tmp_path / "LaMP_7", "dev", [tweet_question("q9", "a"), bad], {"q9": "x", bad["id"]: "y"})
+    write_tweets(tmp_path / "LaMP_7", "a\x1b]0;b[red]", [tweet_question("q9", "a")], {"q9": "x"})
+    assert _run_check(tmp_path) == 1
+    shown = capsys.readouterr().out
+    assert "record  [2Jid[red] : field input" in shown
+    assert all(char.isprintable() or char == "\n" for char in shown)
 
 
 def test_a_directory_without_data_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(HarnessError, match="holds no data of lamp2, lamp3, lamp7"):
+    with pytest.raises(HarnessError, match=r"holds no data of lamp2, lamp3, lamp7\. .*read: LaMP_1, .*LaMP_7"):
         check_data(TASKS, str(tmp_path))
 
 

@@ -102,6 +102,22 @@ def test_shuffled_history_fits_on_others_histories_and_shows_the_own(make_contex
     assert all("of user 1:" in prompt and "of user 0:" not in prompt for prompt in about)
 
 
+def test_shuffled_history_paraphrases_under_the_others_history(make_context):
+    """Where the examples have no input, it is written by the model, who must not see the user's own history either."""
+    context = make_context(task=ToyFreeText())
+    asked = []
+    generate = context.lm.generate
+    context.lm.generate = lambda prompts, *rest: asked.extend(prompts) or generate(prompts, *rest)
+    ShuffledHistory(ChameleonConfig(ccs=CCS)).fit(context)
+    heads = {prompt.split("New:")[1].split(".")[0]: prompt.split("New:")[0] for prompt in asked if "New:" in prompt}
+    for number, user in enumerate(context.users):
+        for example in user.examples:
+            head = heads[f" {example.answer}"]
+            assert f"of user {(number + 1) % 6}:" in head
+            assert f"of user {number}:" not in head
+    assert all(f"of {user.id}" in user.history[0].text for user in context.users)
+
+
 def test_mean_difference_is_an_offset(make_context):
     banks = MeanDifference(MeanDifferenceConfig(ccs=CCS)).fit(make_context()).banks
     double = MeanDifference(MeanDifferenceConfig(ccs=CCS, strength=2.0)).fit(make_context()).banks

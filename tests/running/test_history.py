@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.api import HistoryItem
-from harness.running.history import drop_least_representative, projection_norms, select
+from harness.running.history import drop_least_representative, note_on_dates, projection_norms, select
 
 embeddings = hnp.arrays(
     np.float32,
@@ -50,6 +50,29 @@ def test_the_outlying_item_is_the_most_representative():
 def test_recency_takes_the_end_of_the_file():
     chosen = select(items(5), np.zeros((5, 2), np.float32), 2, "recency", seed="")
     assert [(item.id, item.rank) for item in chosen] == [("3", 1), ("4", 0)]
+
+
+DATES = ("2013-05-02", "2019-11-30", "2011-01-07", "2016-08-15")
+
+
+def dated(*dates):
+    return [HistoryItem(str(index), f"text {index}", date=date) for index, date in enumerate(dates)]
+
+
+def test_recency_takes_the_latest_dates_in_the_files_order():
+    chosen = select(dated(*DATES), np.zeros((4, 2), np.float32), 2, "recency", seed="")
+    assert [(item.id, item.rank) for item in chosen] == [("1", 0), ("3", 1)]
+
+
+def test_of_equal_dates_the_later_in_the_file_is_the_latest_and_undated_items_are_the_oldest():
+    chosen = select(dated("", "2011", "2011-01", "2011", ""), np.zeros((5, 2), np.float32), 4, "recency", seed="")
+    assert [(item.id, item.rank) for item in chosen] == [("1", 2), ("2", 0), ("3", 1), ("4", 3)]
+
+
+def test_a_reader_is_told_where_recency_knows_no_dates():
+    assert note_on_dates([dated(*DATES)]) == ""
+    assert note_on_dates([items(3), items(2)]) == "recency takes the file's order: items carry no dates"
+    assert note_on_dates([dated("2011"), items(2)]).startswith("recency takes 2 of 3 history items for the oldest")
 
 
 def test_random_selection_depends_on_its_seed_alone():

@@ -77,6 +77,12 @@ def test_prompts_show_k_selected_items(data):
     assert {len(items) for items in prepared(data, history=100).histories.values()} == {6}
 
 
+def test_recency_without_dates_is_said(data):
+    note = "recency takes the file's order: items carry no dates"
+    assert note in prepared(data, selection="recency").data.notes
+    assert note not in prepared(data).data.notes
+
+
 def test_no_history_is_shown_where_none_was_asked_for(data):
     result = prepared(data, eval_history="none")
     assert set(result.histories.values()) == {()}

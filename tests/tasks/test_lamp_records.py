@@ -108,7 +108,6 @@ def test_a_repeated_gold_keeps_the_first() -> None:
     [
         ("text", "profile[1]"),
         (None, "profile[1]"),
-        ({"tag": "comedy", "description": "A cat."}, "profile[1].id"),
         ({"id": "i2", "tag": "comedy"}, "profile[1].description"),
         ({"id": "i2", "tag": "comedy", "description": " "}, "profile[1].description"),
         ({"id": "i2", "tag": "news", "description": "A cat."}, "profile[1].tag"),

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.tasks.lamp_schema import citation
-from tests.tasks.made import INPUTS, ITEMS, QUERIES, TASKS, outputs, parsed, question
+from tests.tasks.made import HISTORIES, INPUTS, ITEMS, QUERIES, TASKS, outputs, parsed, question
 
 MARKERS = {
     "lamp1": "which reference is related?",
@@ -26,8 +26,10 @@ def test_scores_may_be_text_or_numbers(score: object, kept: str) -> None:
 
 @pytest.mark.parametrize("score", [0, 6, 4.5, True, float("nan"), float("inf"), "four", "", None, "-1", 10**400])
 def test_other_scores_are_faults(score: object) -> None:
-    data = parsed([question("lamp3", profile=[{"id": "i1", "text": "Fine.", "score": score}])], task="lamp3")
-    assert (data.histories, data.faults[0].field) == ({"q1": ()}, "profile[0].score")
+    items = [{"id": "i0", "text": "Fine.", "score": score}, ITEMS["lamp3"]]
+    data = parsed([question("lamp3", profile=items)], task="lamp3")
+    assert (data.histories, data.faults[0].field) == ({"q1": HISTORIES["lamp3"]}, "profile[0].score")
+    assert (data.items_found, data.items_skipped) == (2, 1)
 
 
 @pytest.mark.parametrize("task", TASKS)

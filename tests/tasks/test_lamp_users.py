@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from harness.api import HarnessError, TaskData
-from tests.tasks.made import HISTORIES, ITEMS, outputs, parsed, question
+from tests.tasks.made import ITEMS, outputs, parsed, question
 
 
 def two_questions(first: list[Any], second: list[Any]) -> TaskData:
@@ -21,11 +21,11 @@ def test_profiles_of_one_user_are_united_in_file_order() -> None:
     assert data.faults == []
 
 
-def test_two_items_of_one_id_are_named_and_the_first_is_kept() -> None:
+def test_two_items_of_one_id_are_named_and_both_are_kept() -> None:
     data = two_questions([ITEMS["lamp2"]], [{**ITEMS["lamp2"], "tag": "classic"}])
-    assert data.histories == {"u": HISTORIES["lamp2"]}
+    assert [(item.id, item.label) for item in data.histories["u"]] == [("i1", "comedy"), ("i1 (q2)", "classic")]
     [fault] = data.faults
-    assert (fault.record, fault.field) == ("q2", "profile[0].id")
+    assert (fault.record, fault.field, fault.kept) == ("q2", "profile[0].id", True)
     assert "another item in an earlier question" in fault.problem
 
 

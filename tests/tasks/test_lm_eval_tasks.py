@@ -14,7 +14,8 @@ from harness.api import Task
 from harness.tasks.lamp import TASKS as ALL
 from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
 from harness.tasks.lamp_schema import SCHEMAS
-from tests.tasks.made import GOLDS, HISTORIES, QUERIES, write
+from harness.tasks.lm_eval_utils import documents
+from tests.tasks.made import GOLDS, HISTORIES, QUERIES, question, write
 
 FOLDER = Path(tasks.__file__).parent
 TASKS = {task.name: task for task in (Lamp2(), Lamp3(), Lamp7())}
@@ -101,3 +102,13 @@ def test_a_directory_is_read_through_metadata(tmp_path: Path) -> None:
     result, model = evaluate("lamp3", {"source": str(tmp_path), "split": "train"})
     assert result["results"]["lamp3"]["mae,none"] == 3.0
     assert "Now, given a new review by the user: It broke." in model.requests[0].args[0]
+
+
+def test_the_prompt_shows_the_latest_items_by_date(tmp_path: Path) -> None:
+    dates = [f"2010-{1 + (5 * n) % 12:02}-01" for n in range(12)]
+    profile = [{"id": str(n), "text": f"of {date}", "score": 3, "date": date} for n, date in enumerate(dates)]
+    write(tmp_path / "LaMP_3", task="lamp3", questions=[question("lamp3", profile=profile)])
+    prompt = documents("lamp3", str(tmp_path))["test"][0]["prompt"]
+    assert [date for date in dates if f"of {date}" in prompt] == [d for d in dates if d >= "2010-03-01"]
+    places = [prompt.index(f"of {date}") for date in dates if date >= "2010-03-01"]
+    assert places == sorted(places)
