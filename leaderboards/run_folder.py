@@ -205,9 +205,11 @@ def _name(row: Row) -> str:
 
 
 def _cut(value: Any) -> Any:
-    if not isinstance(value, str) or len(value) <= _CHARACTERS:
+    if not isinstance(value, str):
         return value
-    return value[: _CHARACTERS - 1] + "…"
+    # Users and models write control characters too; no page or terminal should get them.
+    shown = "".join(char if char.isprintable() or char == "\n" else " " for char in value[:_CHARACTERS])
+    return shown if len(value) <= _CHARACTERS else shown[:-1] + "…"
 
 
 def _head(path: Path, columns: list[str], count: int) -> list[dict[str, Any]]:

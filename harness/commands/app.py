@@ -63,13 +63,18 @@ def _add_commands() -> None:
             app.add_typer(commands, name=name)
 
 
+def _without_controls(text: str) -> str:
+    """Messages quote ids, names and paths; no control character of theirs may reach the terminal."""
+    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+
+
 def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2."""
     try:
         _add_commands()
         app()
     except HarnessError as error:
-        typer.echo(f"Error: {error}", err=True)
+        typer.echo(_without_controls(f"Error: {error}"), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)

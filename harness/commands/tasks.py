@@ -31,6 +31,7 @@ def _run_validate() -> int:
 
     from harness.commands.terminal import console
     from harness.conformance.task_checks import check_task
+    from harness.reporting.formatting import plain
 
     failed = 0
     for name in TASKS.names():
@@ -44,5 +45,5 @@ def _run_validate() -> int:
         failed += bool(problems)
         console.print(f"[red]{name}: {len(problems)} problems[/red]" if problems else f"[green]{name}: valid[/green]")
         for problem in problems:
-            console.print(f"  {escape(problem)}", highlight=False)
+            console.print(f"  {escape(plain(problem))}", highlight=False)
     return int(failed > 0)

@@ -13,7 +13,11 @@ _CHARACTERS = 90
 
 
 def lines(differences: Sequence[Difference]) -> Iterator[str]:
-    """The differences as text, cell by cell."""
+    """The differences as text, cell by cell, without the control characters that ids and names may hold."""
+    return map(plain, _lines(differences))
+
+
+def _lines(differences: Sequence[Difference]) -> Iterator[str]:
     for difference in differences:
         yield f"{'tolerated' if difference.tolerated else 'DIFFERENT'}  {difference.key}"
         width = max((len(value.name) for value in difference.values), default=0)
@@ -26,7 +30,7 @@ def provenance(before: Mapping[str, str], now: Mapping[str, str]) -> Iterator[st
     """What was not the same when the baseline was made, as far as both sides know it."""
     for name, old in before.items():
         if name in now and now[name] != old:
-            yield f"{name}: {old} when the baseline was made, {now[name]} here"
+            yield plain(f"{name}: {old} when the baseline was made, {now[name]} here")
 
 
 def _answers(difference: Difference) -> Iterator[str]:

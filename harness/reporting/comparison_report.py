@@ -92,7 +92,7 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     paths.append(out / "users.csv")
     for path, frame in ((paths[1], comparison.to_pandas()), (paths[3], comparison.users_to_pandas())):
         with replacing(path) as temporary:
-            frame.to_csv(temporary, index=False)
+            frame.map(lambda cell: plain(cell) if isinstance(cell, str) else cell).to_csv(temporary, index=False)
     paths += [*write_plots(comparison, out / "plots"), *write_anytime(comparison, out)]
     write_text(paths[2], to_markdown(comparison, {task: sections(out, task) for task in comparison.spec.tasks}))
     write_text(paths[0], comparison.model_dump_json(indent=2))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError
+from harness.reporting.formatting import plain
 from harness.results.store import Store
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def inspect_query(store: Store, query: str) -> list[Answer]:
             answers.append(_answer(record.spec.task, record.spec.label, record.spec.seed, row))
     if not answers:
         near = difflib.get_close_matches(query, sorted(known), n=3, cutoff=0.5) or sorted(known)[:3]
-        hint = f" Did you mean {' or '.join(near)}?" if near else " The folder holds no samples."
-        raise HarnessError(f"No query '{query}' in {store.root}.{hint}")
+        hint = f" Did you mean {plain(' or '.join(near))}?" if near else " The folder holds no samples."
+        raise HarnessError(f"No query '{plain(query)}' in {store.root}.{hint}")
     return sorted(answers, key=lambda answer: (answer.task, answer.method, answer.seed))
 
 
@@ -69,15 +70,18 @@ def _answer(task: str, method: str, seed: int, row: pd.Series[Any]) -> Answer:
 
 
 def _print_task(answers: list[Answer], console: Console) -> None:
+    from rich.markup import escape
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
 
     first = answers[0]
-    console.print(Text(f"{first.task}, user {first.user}, gold answer: {_visible(first.gold)}", style="bold"))
+    console.print(Text(_visible(f"{first.task}, user {plain(first.user)}, gold answer: {first.gold}"), style="bold"))
     prompts = list(dict.fromkeys(answer.prompt for answer in answers if answer.prompt))
     scores = list(answers[0].scores)
-    table = Table("method", "seed", "prompt", "output", "prediction", "parsed", *scores)
+    table = Table(
+        "method", "seed", "prompt", "output", "prediction", "parsed", *(escape(plain(name)) for name in scores)
+    )
     for answer in answers:
         number = str(prompts.index(answer.prompt) + 1) if answer.prompt else "–"
         cells = [answer.method, str(answer.seed), number, answer.output, answer.prediction]
@@ -90,7 +94,7 @@ def _print_task(answers: list[Answer], console: Console) -> None:
     for index, prompt in enumerate(prompts, start=1):
         users = [f"{answer.method} (seed {answer.seed})" for answer in answers if answer.prompt == prompt]
         console.print(
-            Panel(Text(_visible(prompt)), title=Text(f"Prompt {index}: {', '.join(users)}"), title_align="left")
+            Panel(Text(_visible(prompt)), title=Text(plain(f"Prompt {index}: {', '.join(users)}")), title_align="left")
         )
 
 

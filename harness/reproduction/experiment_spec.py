@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.api import HarnessError
 from harness.registry import EXPERIMENTS
+from harness.specs.explaining import explain
+from harness.specs.yaml_files import Readable, read_yaml
 from harness.sweeps.sweep_spec import Parameter, Point, SweepSpec, expand
 
 ALL = "all"
+M = TypeVar("M", bound=BaseModel)
 
 
 class _Strict(BaseModel):
@@ -120,15 +122,23 @@ class Common(_Strict):
 def experiments(name: str) -> list[ExperimentSpec]:
     """The experiment of that name, or all in alphabetical order, tables before figures. HarnessError if unknown."""
     names = sorted(EXPERIMENTS.names(), key=lambda known: (known.startswith("figure"), known))
-    return [_read(chosen) for chosen in (names if name == ALL else [name])]
+    chosen = names if name == ALL else [name]
+    return [read_experiment(files(EXPERIMENTS.target(one)) / f"{one}.yaml", one) for one in chosen]
 
 
 def common() -> Common:
-    """`common.yaml`, which stands beside the experiments."""
+    """`common.yaml`, which stands beside the experiments. Raises HarnessError if it is broken."""
     path = files(EXPERIMENTS.target(EXPERIMENTS.names()[0])) / "common.yaml"
-    return Common.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    return _checked(Common, read_yaml(path, "file"), path)
 
 
-def _read(name: str) -> ExperimentSpec:
-    path = files(EXPERIMENTS.target(name)) / f"{name}.yaml"
-    return ExperimentSpec.model_validate({"name": name, **yaml.safe_load(path.read_text(encoding="utf-8"))})
+def read_experiment(path: Readable, name: str) -> ExperimentSpec:
+    """The experiment in a YAML file. Raises HarnessError naming the file and the key at fault."""
+    return _checked(ExperimentSpec, {"name": name, **read_yaml(path, "experiment")}, path)
+
+
+def _checked(model: type[M], values: dict[str, Any], path: Readable) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise HarnessError(f"{path} cannot be used. {explain(error, model)}") from error

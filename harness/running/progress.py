@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.reporting.formatting import plain
 from harness.results.store import CellRecord
 from harness.running.clock import BudgetClock
 from harness.running.preparation import Prepared
@@ -103,7 +104,7 @@ class Display(Quiet):
             f"split {data.split}, {prepared.leaks_removed} leaking history items removed"
         )
         for note in data.notes:
-            self._print(f"  [yellow]{escape(note)}[/yellow]")
+            self._print(f"  [yellow]{escape(plain(note))}[/yellow]")
         for fault in data.faults[:3]:
             self._print(f"  [yellow]{'kept' if fault.kept else 'skipped'} {escape(str(fault))}[/yellow]")
         if len(data.faults) > 3:
@@ -142,7 +143,7 @@ class Display(Quiet):
         name = f"{record.spec.task:<6} {escape(record.spec.label):<34} seed {record.spec.seed}"
         self._print(
             f"{self._done:>3}/{self._cells} {name}  [{colour}]{record.status:<16}[/{colour}] {metrics}  "
-            f"[dim]{cost}[/dim] {escape(record.reason[:160])}"
+            f"[dim]{cost}[/dim] {escape(plain(record.reason[:160]))}"
         )
 
     def _print(self, text: str) -> None:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ValidationError
 
 from harness.registry import unknown
 
+_LONGEST = 200  # characters of a value
+
 
 def explain(error: ValidationError, model: type[BaseModel]) -> str:
     """A sentence per fault: an unknown key brings the known ones of the model it stands in."""
@@ -18,8 +20,16 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             problems.append(unknown("key", str(last), _at(path, model).model_fields))
         else:
             key = ".".join(str(part) for part in fault["loc"])
-            problems.append(f"{key}: {fault['msg']} (got {fault['input']!r}).")
+            problems.append(f"{key}: {fault['msg']} (got {_shown(fault['input'])}).")
     return " ".join(problems)
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # a number of thousands of digits
+        return "a number too large to print"
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
 
 
 def _at(path: list[Any], model: type[BaseModel]) -> type[BaseModel]:

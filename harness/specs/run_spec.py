@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from harness.api import HarnessError, Regime
 
 SCHEMA_VERSION = 1
+MOST_SEED = 2**32  # NumPy takes no more
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -41,7 +42,7 @@ class RunSpec(_Frozen):
 
     methods: tuple[MethodSpec, ...]
     tasks: tuple[str, ...]
-    budget: float = Field(gt=0)
+    budget: float = Field(gt=0, allow_inf_nan=False)
     preset: str = "tiny"
     model: str
     data: str = "synthetic"
@@ -147,26 +148,33 @@ def parse_budget(text: str) -> float:
     if len(parts) > 1 and any(not unit for _, unit in parts):
         raise HarnessError(f"Cannot read the budget '{text}': each number needs its unit, as in 1h30m.")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if seconds == float("inf"):
+        raise HarnessError("The budget has no end. Write seconds, or a number with a unit: 90s, 20m, 1h30m.")
     if seconds <= 0:
         raise HarnessError(f"The budget '{text}' leaves no time. Give at least one second, e.g. --budget 60s.")
     return seconds
 
 
 def parse_seeds(value: Any) -> tuple[int, ...]:
-    """Seeds from "0,1,2", one number or a list. Raises HarnessError for anything else."""
+    """Seeds from "0,1,2", one number or a list. Raises HarnessError for anything else, 1.5 and -1 included."""
+    given = value if isinstance(value, list | tuple) else str(value).split(",")
     try:
-        return tuple(int(seed) for seed in (value if isinstance(value, list | tuple) else str(value).split(",")))
-    except (TypeError, ValueError):
+        seeds = tuple(int(str(seed)) for seed in given)
+    except ValueError:
+        seeds = (-1,)
+    if not all(0 <= seed < MOST_SEED for seed in seeds):
         raise HarnessError(
-            f"Cannot read the seeds {value!r}. Write whole numbers separated by commas: 0,1,2."
-        ) from None
+            f"Cannot read the seeds {str(value)[:80]!r}. Write whole numbers from 0 to 2^32 - 1 separated by commas: "
+            "0,1,2."
+        )
+    return seeds
 
 
 def parse_value(text: str) -> Any:
     """A setting's value: JSON where it reads as JSON (4, 0.5, true, null, [1,2]), else the text itself."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, a number of thousands of digits, or thousands of brackets
         return text
 
 

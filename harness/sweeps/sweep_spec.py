@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.api import HarnessError
@@ -18,8 +18,10 @@ from harness.registry import unknown
 from harness.specs.explaining import explain
 from harness.specs.resolve import resolve
 from harness.specs.run_spec import RunSpec, format_value, parse_budget, parse_seeds
+from harness.specs.yaml_files import read_yaml
 
 POINT = "point"  # the parameter whose values are whole points, for a list instead of a grid
+MOST_POINTS = 10_000
 _BUDGET = "20m"
 _LONGEST_SLUG = 60
 
@@ -81,12 +83,7 @@ class Point:
 
 def read_sweep(path: Path) -> SweepSpec:
     """The sweep in a YAML file. Raises HarnessError naming the file and the key at fault."""
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise HarnessError(f"Cannot read the sweep {path}: {error}") from error
-    if not isinstance(loaded, dict):
-        raise HarnessError(f"{path} is no sweep: it must hold `name` and `parameters`; see README, section Sweeps.")
+    loaded = read_yaml(path, "sweep")
     try:
         return SweepSpec.model_validate({"name": path.stem, **loaded})
     except ValidationError as error:
@@ -102,6 +99,8 @@ def expand(sweep: SweepSpec, preset_name: str | None = None) -> list[Point]:
     if preset_name is not None:
         fixed.setdefault("preset", preset_name)
     axes = sweep.axes
+    if (count := math.prod(map(len, axes.values()))) > MOST_POINTS:
+        raise HarnessError(f"Sweep {sweep.name} has {count} points; {MOST_POINTS} is the most that one sweep may have.")
     points = []
     for combination in itertools.product(*axes.values()):
         values = _flatten(dict(zip(axes, combination, strict=True)))
@@ -124,12 +123,12 @@ def run_spec(settings: Mapping[str, Any]) -> RunSpec:
             raise HarnessError(unknown("setting", key, [*RunSpec.model_fields, "METHOD.KEY"]))
         else:
             given[key] = value
-    names = {key: _joined(given.pop(key)) for key in ("methods", "tasks") if key in given}
+    names = {key: _joined(key, given.pop(key)) for key in ("methods", "tasks", "preset") if key in given}
     if isinstance(given["budget"], str):
         given["budget"] = parse_budget(given["budget"])
     if "seeds" in given:
         given["seeds"] = parse_seeds(given["seeds"])
-    return resolve(**names, preset_name=given.pop("preset", "tiny"), overrides=overrides, **given)
+    return resolve(preset_name=names.pop("preset", "tiny"), **names, overrides=overrides, **given)
 
 
 def _label(values: Mapping[str, Any]) -> str:
@@ -139,10 +138,13 @@ def _label(values: Mapping[str, Any]) -> str:
 def _flatten(values: dict[str, Any]) -> dict[str, Any]:
     """A point of a list stands for the settings it holds."""
     point = values.pop(POINT, {})
-    if not isinstance(point, dict):
-        raise HarnessError(f"Each value of `{POINT}` must map settings to values; this one is {point!r}.")
+    if not isinstance(point, dict) or not all(isinstance(key, str) for key in point):
+        raise HarnessError(f"Each value of `{POINT}` must map settings to values; this one is {str(point)[:80]}.")
     return {**values, **point}
 
 
-def _joined(names: str | list[str]) -> str:
-    return names if isinstance(names, str) else ",".join(names)
+def _joined(key: str, names: object) -> str:
+    listed = names if isinstance(names, list | tuple) else [names]
+    if not all(isinstance(name, str) for name in listed):
+        raise HarnessError(f"`{key}` takes names; this is {str(names)[:80]}.")
+    return ",".join(listed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -38,7 +37,6 @@ def fetch_command(
     files = [file for task in tasks for name in splits for file in official_files(task, name, separation, base_url)]
     from harness.tasks.fetch.fetching import fetch
 
-    out = Path(os.path.expanduser(out))
     with _Bars() as bars:
         fetch(out, files, bars, force)
     typer.echo(f"Use them with --data {out / 'time' if separation == 'time' else out}")
