@@ -330,10 +330,11 @@ class FitContext(Protocol):
         history: Sequence[HistoryItem],
         max_new_tokens: int,
         limit: int | None = None,
-    ) -> str:
+    ) -> str | None:
         """`build(history)`, without as many of the least representative items as the context requires (counted).
 
-        `limit` is the most tokens the prompt may have, where that is less than the context has room for.
+        None where it is too long even without history: leave the example out and count it. `limit` is the most tokens
+        the prompt may have, where that is less than the context has room for.
         """
         ...
 
@@ -355,6 +356,13 @@ class Personalizer(ABC):
     @abstractmethod
     def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
         """The prompt for one query; `history` may be shorter than the one seen in `fit` if the context is small."""
+
+    def bare_prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
+        """`prompt` without what the method puts into it, such as a note; asked where the whole does not fit.
+
+        What the method adds goes before any history does. By default there is no such part.
+        """
+        return self.prompt(query, history)
 
     def edits(self, queries: Sequence[Query]) -> Edits | None:
         """Edits whose `rows` follow `queries`; None for no edit."""

@@ -78,16 +78,18 @@ class Dpo(Method):
 
 
 def _supervised(context: FitContext, batch: Sequence[Example]) -> list[Choice]:
-    prompts = [_neutral(context, example) for example in batch]
-    outputs = context.lm.generate(prompts, context.task.max_new_tokens, one_line=True)
-    pairs = [(example, example.answer, output.strip()) for example, output in zip(batch, outputs, strict=True)]
+    asked = [(example, prompt) for example in batch if (prompt := _neutral(context, example)) is not None]
+    outputs = context.lm.generate([prompt for _, prompt in asked], context.task.max_new_tokens, one_line=True)
+    pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
     kept = [pair for pair in pairs if pair[1].strip() != pair[2]]
     counts = context.report.counts
+    if len(asked) < len(batch):
+        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(batch) - len(asked)
     counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(pairs) - len(kept)
     return kept
 
 
-def _neutral(context: FitContext, example: Example) -> str:
+def _neutral(context: FitContext, example: Example) -> str | None:
     prompts, query = context.task.prompts, example.query or ""
     return context.shorten(
         lambda items: prompts.neutral(query, items, prompts.generic_insight),

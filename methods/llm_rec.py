@@ -45,6 +45,9 @@ class Notes(Personalizer):
         replaced = bool(note) and self.placement == "replace"
         return self.task.prompts.base(query.text, () if replaced else history, note=note)
 
+    def bare_prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
+        return self.task.prompts.base(query.text, history)
+
     def serves(self, query: Query) -> bool:
         return query.user in self.notes
 
@@ -81,11 +84,11 @@ class LlmRec(Method):
     def _write(self, context: FitContext, users: Sequence[User]) -> dict[str, str]:
         parts: list[list[str]] = [[] for _ in users]
         for strategy in _STRATEGIES[self.config.strategy]:
-            outputs = context.lm.generate(
-                [_request(context, strategy, user, self.config.max_new_tokens) for user in users],
-                self.config.max_new_tokens,
-            )
-            for part, output in zip(parts, outputs, strict=True):
+            requests = [_request(context, strategy, user, self.config.max_new_tokens) for user in users]
+            asked = [request for request in requests if request is not None]
+            outputs = context.lm.generate(asked, self.config.max_new_tokens)
+            answered = (part for part, request in zip(parts, requests, strict=True) if request is not None)
+            for part, output in zip(answered, outputs, strict=True):
                 part.extend(output.split())
         return {user.id: " ".join(part) for user, part in zip(users, parts, strict=True) if part}
 
@@ -98,5 +101,5 @@ def _items(users: Sequence[User], notes: dict[str, str]) -> int:
     return sum(len(user.history) for user in users if user.id in notes)
 
 
-def _request(context: FitContext, strategy: SummaryStrategy, user: User, max_new_tokens: int) -> str:
+def _request(context: FitContext, strategy: SummaryStrategy, user: User, max_new_tokens: int) -> str | None:
     return context.shorten(lambda items: context.task.prompts.summary(strategy, items), user.history, max_new_tokens)

@@ -97,10 +97,13 @@ class Cell:
         saved, scratch = folder / "fit", folder / "scratch"
         saved.mkdir()
         scratch.mkdir()
-        users = self.prepared.pool.users(self.spec.seed)
+        pool = self.prepared.pool
+        users = pool.users(self.spec.seed)
         set_seed(self.spec.seed)
         clock = BudgetClock(self.spec.budget, synchronize=_synchronizer(str(lm.model.device)))
         context = Context(lm, self.prepared.task, users, self.spec.regime, clock, self.spec.seed, scratch, self.embed)
+        if passed_over := sum(pool.passed_over[user.id] for user in users):
+            context.report.counts["examples_too_long"] = passed_over
         marks = tuple(share * self.spec.budget for share in self.spec.marks)
         context.checkpoints = Checkpoints(marks, folder / "checkpoints", clock)
         listener.fitting(self.spec, clock)
@@ -123,6 +126,8 @@ class Cell:
         record.parse_failures = float(1 - result.samples["parsed"].mean())
         record.prompts_shortened = result.prompts_shortened
         record.unanswerable = result.unanswerable
+        if result.additions_left_out:
+            record.counts["additions_left_out"] = result.additions_left_out
         record.users_served = result.users_served
         record.serves_newcomers = result.serves_newcomers
         record.tokens_in = record.fit_tokens_in + lm.tokens_in

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.api import Clock, Example, FitReport, HistoryItem, LanguageModel, Personalizer, Regime, Reserve, Task, User
 from harness.running.checkpoints import Checkpoints
-from harness.running.history import drop_least_representative
+from harness.running.history import dropping_order
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,8 @@ class Context:
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Complete examples in batches: every user's first, then every user's second, ... while the clock has room.
 
-        An example without an input gets the base model's neutral paraphrase of its answer (the phase "paraphrase").
+        An example without an input gets the base model's neutral paraphrase of its answer (the phase "paraphrase"), or
+        is left out (counted) where its answer is too long to ask for one.
         """
         rounds = zip_longest(*(user.examples for user in self.users))
         flat = [example for group in rounds for example in group if example is not None]
@@ -49,12 +51,12 @@ class Context:
         history: Sequence[HistoryItem],
         max_new_tokens: int,
         limit: int | None = None,
-    ) -> str:
+    ) -> str | None:
         """`build(history)` less the items that do not fit; each shortened prompt counts once."""
-        prompt, dropped = fit_prompt(self.lm, build, history, max_new_tokens, limit)
-        if dropped:
+        prompt = fit_prompt(self.lm, build, history, max_new_tokens, limit)
+        if prompt.dropped:
             self.report.counts["prompts_shortened"] = self.report.counts.get("prompts_shortened", 0) + 1
-        return prompt
+        return prompt.text if prompt.fits else None
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Sentence embeddings [N, e]."""
@@ -71,11 +73,15 @@ class Context:
             return batch
         with self.clock.phase("paraphrase"):
             prompts = [self._paraphrase_prompt(example) for example in open_examples]
-            outputs = self.lm.generate(prompts, self.task.max_new_tokens, one_line=True)
-        paraphrases = iter(self.task.parse(output)[0] for output in outputs)
-        return [replace(example, query=next(paraphrases)) if example.query is None else example for example in batch]
+            asked = [prompt for prompt in prompts if prompt is not None]
+            outputs = iter(self.lm.generate(asked, self.task.max_new_tokens, one_line=True))
+        if left_out := len(prompts) - len(asked):
+            self.report.counts["examples_too_long"] = self.report.counts.get("examples_too_long", 0) + left_out
+        queries = iter(None if prompt is None else self.task.parse(next(outputs))[0] for prompt in prompts)
+        made = [replace(example, query=next(queries)) if example.query is None else example for example in batch]
+        return [example for example in made if example.query is not None]
 
-    def _paraphrase_prompt(self, example: Example) -> str:
+    def _paraphrase_prompt(self, example: Example) -> str | None:
         prompts = self.task.prompts
         return self.shorten(
             lambda history: prompts.neutral(example.answer, history, prompts.generic_insight),
@@ -84,19 +90,38 @@ class Context:
         )
 
 
+@dataclass(frozen=True)
+class FittedPrompt:
+    """A prompt less the history items that had to go; `fits` is False where it is too long even without history."""
+
+    text: str
+    dropped: int
+    fits: bool
+
+
 def fit_prompt(
     lm: LanguageModel,
     build: Callable[[Sequence[HistoryItem]], str],
     history: Sequence[HistoryItem],
     max_new_tokens: int,
     limit: int | None = None,
-) -> tuple[str, int]:
-    """(prompt, items dropped): the least representative items go until the prompt fits or no history is left."""
+) -> FittedPrompt:
+    """`build(history)` less the least representative items, as few as possible, so that it fits.
+
+    Tokenizes O(log n) prompts of n items, one where all fit: fewer items make no longer prompt.
+    """
     room = lm.room(max_new_tokens)
     room = room if limit is None else min(room, limit)
-    kept = tuple(history)
-    prompt = build(kept)
-    while kept and lm.count_tokens(prompt) > room:
-        kept = drop_least_representative(kept)
-        prompt = build(kept)
-    return prompt, len(history) - len(kept)
+    order = dropping_order(history)
+
+    def prompt(dropped: int) -> str:
+        gone = set(order[:dropped])
+        return build(tuple(item for place, item in enumerate(history) if place not in gone))
+
+    def fits(dropped: int) -> bool:
+        return lm.count_tokens(prompt(dropped)) <= room
+
+    if fits(0):
+        return FittedPrompt(prompt(0), 0, True)
+    dropped = bisect_left(range(len(history)), True, lo=min(1, len(history)), key=fits)
+    return FittedPrompt(prompt(dropped), dropped, dropped < len(history) or (dropped > 0 and fits(dropped)))

@@ -19,7 +19,7 @@ from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
 
 from harness.api import HistoryItem, LanguageModel, Metric, Personalizer, Query, Task
-from harness.running.context import fit_prompt
+from harness.running.context import FittedPrompt, fit_prompt
 
 _NEWCOMER = Query(id="newcomer", user="\0newcomer", text="")  # the user of no data
 
@@ -31,18 +31,17 @@ class Evaluation:
     metrics: dict[str, float]
     samples: pd.DataFrame
     prompts_shortened: int
+    additions_left_out: int  # prompts without the method's note or insight, which had no room
     unanswerable: int
     users_served: int
     serves_newcomers: bool  # whether users that the fit has never seen get more than the base prompt
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """The text for one query; `fits` is False where even the prompt without history is too long."""
+class Prompt(FittedPrompt):
+    """The text for one query; `bare` where what the method adds had to go."""
 
-    text: str
-    dropped: int
-    fits: bool
+    bare: bool = False
 
 
 def evaluate(
@@ -72,6 +71,7 @@ def evaluate(
         metrics={metric.name: float(results["results"][task.name][f"{metric.name},none"]) for metric in task.metrics},
         samples=pd.DataFrame([_row(task, sample, golds) for sample in logged]),
         prompts_shortened=sum(prompt.dropped > 0 for prompt in prompts.values()),
+        additions_left_out=sum(prompt.bare for prompt in prompts.values()),
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
         serves_newcomers=personalizer.serves(_NEWCOMER),
@@ -81,8 +81,11 @@ def evaluate(
 def _prompt(
     lm: LanguageModel, task: Task, personalizer: Personalizer, query: Query, history: Sequence[HistoryItem]
 ) -> Prompt:
-    text, dropped = fit_prompt(lm, lambda items: personalizer.prompt(query, items), history, task.max_new_tokens)
-    return Prompt(text, dropped, fits=lm.count_tokens(text) <= lm.room(task.max_new_tokens))
+    whole, bare = personalizer.prompt(query, history), personalizer.bare_prompt(query, history)
+    if whole != bare and lm.count_tokens(whole) <= lm.room(task.max_new_tokens):
+        return Prompt(whole, dropped=0, fits=True)
+    fitted = fit_prompt(lm, lambda items: personalizer.bare_prompt(query, items), history, task.max_new_tokens)
+    return Prompt(fitted.text, fitted.dropped, fitted.fits, bare=whole != bare)
 
 
 class _PersonalizedLM(LM):

@@ -72,7 +72,6 @@ def _to_digits(norms: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.round(norms / norms.max(initial=np.finfo(np.float64).tiny), 4)
 
 
-def drop_least_representative(history: Sequence[HistoryItem]) -> tuple[HistoryItem, ...]:
-    """`history` without its item of the highest rank."""
-    worst = max(history, key=lambda item: item.rank)
-    return tuple(item for item in history if item is not worst)
+def dropping_order(history: Sequence[HistoryItem]) -> list[int]:
+    """Places in `history` in the order in which a prompt loses them: the highest rank first, of equals the earlier."""
+    return sorted(range(len(history)), key=lambda place: -history[place].rank)

@@ -56,6 +56,7 @@ class FitPool:
     lm: LanguageModel
     data: TaskData
     select: Selector
+    passed_over: dict[str, int] = field(default_factory=dict)  # by user, examples too long for the context
 
     def users(self, seed: int) -> list[User]:
         """The users in seeded order, each with its first `spec.supervision` examples in seeded order."""
@@ -70,11 +71,14 @@ class FitPool:
             self._from_history(user, order) if self.spec.regime == "seen" else self._from_questions(user, order)
         )
         chosen: list[Example] = []
+        self.passed_over[user] = 0
         for example in candidates:
             if len(chosen) == self.spec.supervision:
                 break
             if self._fits(example):
                 chosen.append(example)
+            else:
+                self.passed_over[user] += 1
         return tuple(chosen)
 
     def _from_history(self, user: str, order: random.Random) -> Iterator[Example]:
@@ -94,7 +98,7 @@ class FitPool:
         text = example.answer if example.query is None else example.query
         prompts = self.task.prompts
         needed = self.lm.count_tokens(prompts.neutral(text, (), prompts.generic_insight) + " " + example.answer)
-        return needed <= self.lm.room(self.task.max_new_tokens + AGENT_TOKENS)
+        return needed + AGENT_TOKENS <= self.lm.room(self.task.max_new_tokens)
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Synthetic preference pairs (Section 3.1): two outputs to one query, and their representations."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -45,51 +45,76 @@ class Pairs:
 def generate_pairs(context: FitContext, examples: Sequence[Example], insights: dict[str, Insights]) -> list[OutputPair]:
     """Both agents' outputs to each example, identical ones left out (Section 4.1).
 
-    Counts `identical_outputs`, and `overlong_pairs` that would not fit the context together with their prompts.
+    Counts `identical_outputs`, `examples_too_long` to be asked, and `overlong_pairs` that would not fit the context
+    together with their prompts.
     """
-    prompts = context.task.prompts
-    personal = [
-        _prompt(context, example, partial(prompts.personal, insight=insights[example.user].personal))
-        for example in examples
-    ]
-    neutral = [
-        _prompt(context, example, partial(prompts.neutral, insight=insights[example.user].neutral))
-        for example in examples
-    ]
-    outputs = context.lm.generate(personal + neutral, context.task.max_new_tokens, one_line=True)
-    rows = zip(examples, personal, neutral, outputs[: len(examples)], outputs[len(examples) :], strict=True)
-    made = [OutputPair(*row) for row in rows]
+    asked = [prompts for example in examples if (prompts := _agents(context, example, insights)) is not None]
+    prompts = [personal for _, personal, _ in asked] + [neutral for _, _, neutral in asked]
+    outputs = context.lm.generate(prompts, context.task.max_new_tokens, one_line=True)
+    rows = zip(asked, outputs[: len(asked)], outputs[len(asked) :], strict=True)
+    made = [OutputPair(*agents, personal, neutral) for agents, personal, neutral in rows]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
     kept = [pair for pair in different if _fits(context, pair)]
     counts = context.report.counts
     counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(made) - len(different)
+    if len(asked) < len(examples):
+        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(examples) - len(asked)
     counts["overlong_pairs"] = counts.get("overlong_pairs", 0) + len(different) - len(kept)
     return kept
 
 
 def represent_pairs(context: FitContext, pairs: Sequence[OutputPair], text: PairText, position: Position) -> Pairs:
-    """Embed the preferences p^P and p^N of at least one pair.
+    """Embed the preferences p^P and p^N of the pairs.
 
     `full`: the prompt that led to the output, and the output. `history`: history, query and output, so that the two
     differ in the output only.
     """
-    users = tuple(pair.example.user for pair in pairs)
-    prompts = [pair.personal_prompt for pair in pairs] + [pair.neutral_prompt for pair in pairs]
     if text == "history":
-        prompts = [_prompt(context, pair.example, context.task.prompts.base) for pair in pairs] * 2
+        pairs = [shown for pair in pairs if (shown := _with_base_prompt(context, pair)) is not None]
+    prompts = [pair.personal_prompt for pair in pairs] + [pair.neutral_prompt for pair in pairs]
     outputs = [pair.personal for pair in pairs] + [pair.neutral for pair in pairs]
-    personal, neutral = context.lm.represent(prompts, outputs, position).split(len(pairs))
-    return Pairs(users, personal, neutral)
+    personal, neutral = context.lm.represent(prompts, outputs, position).tensor_split(2)
+    return Pairs(tuple(pair.example.user for pair in pairs), personal, neutral)
 
 
-def _prompt(context: FitContext, example: Example, build: Callable[[str, Sequence[HistoryItem]], str]) -> str:
+def _agents(context: FitContext, example: Example, insights: dict[str, Insights]) -> tuple[Example, str, str] | None:
+    """The example with the two agents' prompts; None where one of them does not fit the context."""
+    own, prompts = insights.get(example.user), context.task.prompts
+    if own is None:
+        return None
+    personal = _prompt(context, example, partial(prompts.personal, insight=own.personal))
+    neutral = _prompt(context, example, partial(prompts.neutral, insight=own.neutral))
+    return None if personal is None or neutral is None else (example, personal, neutral)
+
+
+def _prompt(
+    context: FitContext,
+    example: Example,
+    build: Callable[[str, Sequence[HistoryItem]], str],
+    limit: int | None = None,
+) -> str | None:
     query = example.query or ""
-    return context.shorten(lambda items: build(query, items), example.history, context.task.max_new_tokens)
+    return context.shorten(lambda items: build(query, items), example.history, context.task.max_new_tokens, limit)
+
+
+def _with_base_prompt(context: FitContext, pair: OutputPair) -> OutputPair | None:
+    """The outputs after the base prompt, which is shortened to leave room for them; None if it has none (counted)."""
+    answers = 0 if context.lm.is_encoder_decoder else max(map(_tokens(context), (pair.personal, pair.neutral)))
+    prompt = _prompt(context, pair.example, context.task.prompts.base, context.lm.max_length - answers)
+    if prompt is None:
+        context.report.counts["overlong_pairs"] = context.report.counts.get("overlong_pairs", 0) + 1
+        return None
+    return replace(pair, personal_prompt=prompt, neutral_prompt=prompt)
 
 
 def _fits(context: FitContext, pair: OutputPair) -> bool:
     # An output can take more tokens than it was generated with, e.g. where broken characters were replaced.
     if context.lm.is_encoder_decoder:
         return True
-    texts = (f"{pair.personal_prompt} {pair.personal}", f"{pair.neutral_prompt} {pair.neutral}")
-    return all(context.lm.count_tokens(text) <= context.lm.max_length for text in texts)
+    tokens, sides = _tokens(context), ((pair.personal_prompt, pair.personal), (pair.neutral_prompt, pair.neutral))
+    return all(context.lm.count_tokens(prompt) + tokens(output) <= context.lm.max_length for prompt, output in sides)
+
+
+def _tokens(context: FitContext) -> Callable[[str], int]:
+    """Counts the tokens of an output."""
+    return lambda output: len(context.lm.answer_ids(output))

@@ -46,6 +46,9 @@ class Steering(Personalizer):
         insight = self.insights.get(query.user, "")
         if insight:
             return self.task.prompts.personal(query.text, history, insight)
+        return self.bare_prompt(query, history)
+
+    def bare_prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
         return self.task.prompts.base(query.text, history)
 
     def edits(self, queries: Sequence[Query]) -> Edits | None:

@@ -48,10 +48,9 @@ def training_prompt(context: FitContext, max_length: int, example: Example, answ
     """The base prompt, shortened to leave room for the answers; None (counted) if it is too long without history."""
     query, limit = example.query or "", room(context.lm, max_length, answers)
     prompt = context.shorten(lambda items: context.task.prompts.base(query, items), example.history, 0, limit)
-    if context.lm.count_tokens(prompt) <= limit:
-        return prompt
-    context.report.counts["examples_too_long"] = context.report.counts.get("examples_too_long", 0) + 1
-    return None
+    if prompt is None:
+        context.report.counts["examples_too_long"] = context.report.counts.get("examples_too_long", 0) + 1
+    return prompt
 
 
 def _turn(lm: LanguageModel, role: Literal["user", "assistant"], text: str) -> Text:

@@ -46,11 +46,8 @@ def _(patch):
 
 @FAULTS.add("truncation from the wrong end", "awkward", "lamp3", "instruct")
 def _(patch):
-    def drop_most_representative(history):
-        best = min(history, key=lambda item: item.rank)
-        return tuple(item for item in history if item is not best)
-
-    patch.setattr(harness.running.context, "drop_least_representative", drop_most_representative)
+    real = harness.running.context.dropping_order
+    patch.setattr(harness.running.context, "dropping_order", lambda history: real(history)[::-1])
 
 
 @FAULTS.add("the history of another user", "synthetic", "lamp3", "instruct")

@@ -42,6 +42,9 @@ class Recorder:
     def count_tokens(self, prompt):
         return len(prompt.split())
 
+    def answer_ids(self, output):
+        return output.split()
+
     def room(self, max_new_tokens):
         return self.max_length - max_new_tokens
 
@@ -50,9 +53,9 @@ class Recorder:
     ("output", "insight"),
     [
         ("comedies.", "comedies"),
-        ("\n The user prefers: dark humour. \nMore", "dark humour"),
+        ("\n The user prefers: dark humour. \n", "dark humour"),
         ("Your answer should be short", "be short"),
-        (" ... ", ""),
+        (" ... ", "..."),
         ("", ""),
     ],
 )

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from harness.api import HistoryItem
-from harness.running.history import drop_least_representative, note_on_dates, projection_norms, select
+from harness.running.history import dropping_order, note_on_dates, projection_norms, select
 
 embeddings = hnp.arrays(
     np.float32,
@@ -81,15 +81,14 @@ def test_random_selection_depends_on_its_seed_alone():
     assert select(items(20), matrix, 5, "random", "a") != select(items(20), matrix, 5, "random", "b")
 
 
-def test_the_least_representative_item_is_dropped_first():
-    history = [HistoryItem("a", "", rank=1), HistoryItem("b", "", rank=2), HistoryItem("c", "", rank=0)]
-    assert [item.id for item in drop_least_representative(history)] == ["a", "c"]
+def test_the_least_representative_item_is_dropped_first_and_of_equals_the_earlier():
+    history = [HistoryItem(name, "", rank=rank) for name, rank in zip("abcd", (1, 2, 0, 2), strict=True)]
+    assert dropping_order(history) == [1, 3, 0, 2]
 
 
 def test_an_empty_history_selects_nothing():
     assert select([], np.zeros((0, 3), np.float32), 4, "pca", seed="") == ()
-    with pytest.raises(ValueError, match="empty"):
-        drop_least_representative([])
+    assert dropping_order([]) == []
 
 
 @pytest.mark.parametrize("seed", range(5))

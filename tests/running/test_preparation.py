@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harness.api import HarnessError
-from harness.running.preparation import prepare
+from harness.running.preparation import AGENT_TOKENS, prepare
 from harness.specs.run_spec import MethodSpec, RunSpec
 from harness.tasks.lamp import Lamp3, Lamp7
 
@@ -196,3 +196,15 @@ def test_data_without_a_usable_question_is_refused(tmp_path):
     write_split(tmp_path, "dev", [])
     with pytest.raises(HarnessError, match="no usable"):
         prepared(tmp_path)
+
+
+def test_an_encoder_decoder_keeps_room_for_the_agents_too_and_what_is_passed_over_is_counted(data):
+    class EncoderDecoder(WordCounter):
+        def room(self, max_new_tokens):
+            return self.size
+
+    write_split(data, "dev", ["ann"], items=3, extra=[review("ann", 9, "w " * 300)])
+    pool = prepared(data, EncoderDecoder(AGENT_TOKENS + 100), supervision=4).pool
+    (ann,) = pool.users(0)
+    assert len(ann.examples) == 3
+    assert pool.passed_over == {"ann": 1}

@@ -1,0 +1,99 @@
+"""Examples and requests that do not fit the context: counted and left out by every method, never a crash."""
+
+import pytest
+
+from harness.api import Example, HistoryItem, User
+from harness.conformance.toys import ToyFreeText, ToyTask, toy_queries, toy_users
+from harness.registry import CONTROLS, METHODS, method_class
+from harness.running.evaluation import evaluate
+from tests.methods.trained import aloe, dpo
+
+LONG = "a lonely detective follows a trail of letters " * 60
+FAST = {
+    "ccs": {"epochs": 20, "restarts": 2},
+    "lora": {"r": 2, "alpha": 4},
+    "batch_size": 4,
+    "accumulation": 1,
+    "min_pairs": 1,
+}
+NAMES = [*METHODS.names(), *CONTROLS.names()]
+
+
+def build(name, **config):
+    """A registered method with those of the fast settings that it has."""
+    cls = method_class(name)
+    known = {key: value for key, value in {**FAST, **config}.items() if key in cls.Config.model_fields}
+    return cls(cls.Config(**known))
+
+
+def with_a_long_one(users):
+    """The users, the first of whom has one hopeless history item and one hopeless example more."""
+    first = users[0]
+    example = first.examples[0]
+    hopeless = Example(first.id, example.query and LONG, first.history, example.answer if example.query else LONG)
+    history = (*first.history, HistoryItem("long", LONG, first.history[0].label, rank=9))
+    return [User(first.id, history, (hopeless, *first.examples)), *users[1:]]
+
+
+def fit_and_ask(method, context):
+    """What the engine's own evaluation gives, on another model with the same context."""
+    personalizer, asked = method.fit(context), context.lm.pristine()
+    asked.max_length = context.lm.max_length
+    queries = toy_queries(context.users)
+    histories = {user.id: user.history for user in context.users}
+    golds = {query.id: "comedy" for query in queries}
+    return evaluate(asked, context.task, personalizer, queries, histories, golds)
+
+
+@pytest.mark.parametrize("task", [ToyTask(), ToyFreeText()])
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_one_long_item_is_left_out_and_the_others_are_learned_from(
+    make_context, toy_source, model_folder, name, kind, task
+):
+    from harness.model.lm import load
+
+    lm = toy_source.pristine() if kind == "llama" else load(str(model_folder("t5")))
+    context = make_context(lm=lm, task=task, users=with_a_long_one(toy_users(3, task=task)))
+    result = fit_and_ask(build(name), context)
+    assert result.unanswerable == 0
+    assert len(result.samples) == 3
+    counts = context.report.counts
+    if context.report.samples_used and name not in ("constant", "user_majority", "llm_rec"):
+        assert counts["examples_too_long"] == 1
+
+
+@pytest.mark.parametrize("length", [60, 8])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_context_is_too_small_to_end_without_an_error(make_context, toy_source, name, length):
+    lm = toy_source.pristine()
+    lm.max_length = length
+    context = make_context(lm=lm, users=with_a_long_one(toy_users(3)))
+    result = fit_and_ask(build(name, max_length=length), context)
+    assert len(result.samples) == 3
+
+
+@pytest.mark.parametrize("length", [60, 8])
+@pytest.mark.parametrize("name", NAMES)
+def test_no_context_of_an_encoder_decoder_is_too_small_either(make_context, model_folder, name, length):
+    from harness.model.lm import load
+
+    lm = load(str(model_folder("t5")))
+    lm.max_length = length
+    context = make_context(lm=lm, users=with_a_long_one(toy_users(3)))
+    assert len(fit_and_ask(build(name, max_length=length), context).samples) == 3
+
+
+@pytest.mark.parametrize("method", [aloe(), dpo(), dpo(pairs="self_generated")])
+def test_each_hopeless_example_is_counted_once(make_context, method):
+    context = make_context(users=with_a_long_one(toy_users(2)))
+    method.fit(context)
+    assert context.report.counts["examples_too_long"] == 1
+
+
+def test_history_pairs_leave_room_for_the_outputs(make_context):
+    context = make_context(users=with_a_long_one(toy_users(3)))
+    longest = max(context.lm.count_tokens(ToyTask.prompts.base("a movie", user.history)) for user in context.users[1:])
+    context.lm.max_length = longest + 40
+    method = build("chameleon", pair_text="history", insight_tokens=8)
+    method.fit(context)
