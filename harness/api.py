@@ -250,7 +250,7 @@ class LanguageModel(Protocol):
     def log_likelihood(
         self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None
     ) -> torch.Tensor:
-        """Sum of log p(output token | prompt, earlier tokens), end of sequence included, in nats, [N]."""
+        """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N]."""
         ...
 
     def count_tokens(self, prompt: str) -> int:
@@ -262,7 +262,12 @@ class LanguageModel(Protocol):
         ...
 
     def answer_ids(self, output: str) -> list[int]:
-        """The tokens with which the model would write `output` after a prompt, without the end of sequence."""
+        """The tokens with which the model would write `output` after a prompt, without `answer_end`."""
+        ...
+
+    @property
+    def answer_end(self) -> int:
+        """The token that ends an answer."""
         ...
 
     def room(self, max_new_tokens: int) -> int:

@@ -14,7 +14,7 @@ from trl import SFTConfig, SFTTrainer
 from harness.api import FitContext, HarnessError, Method, Personalizer, Task
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqSft
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
-from harness.methods.fine_tuning.training_data import Row, room, training_prompt
+from harness.methods.fine_tuning.training_data import Row, joined, room, training_prompt
 from harness.methods.fine_tuning.weights import LoraSettings
 
 
@@ -88,7 +88,7 @@ class Aloe(Method):
         return SFTTrainer(
             model=model,
             args=SFTConfig(**self.config.arguments(context), completion_only_loss=True, packing=False),
-            train_dataset=data,
+            train_dataset=data.map(joined, remove_columns=data.column_names),
             processing_class=context.lm.tokenizer,
             peft_config=None if lora is None else lora.peft(model),
         )

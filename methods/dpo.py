@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from datasets import Dataset
 from pydantic import Field
@@ -68,13 +68,20 @@ class Dpo(Method):
     def _trainer(self, context: FitContext, data: Dataset) -> Trainer:
         if context.lm.is_encoder_decoder:
             return Seq2SeqDpo(context, self.config, data, self.config.lora, self.config.beta)
-        return DPOTrainer(
+        return _DpoOnTokenIds(
             model=context.lm.model,
             args=DPOConfig(**self.config.arguments(context), beta=self.config.beta),
             train_dataset=data,
             processing_class=context.lm.tokenizer,
             peft_config=self.config.lora.peft(context.lm.model),
         )
+
+
+class _DpoOnTokenIds(DPOTrainer):
+    """trl's trainer for records that hold token ids already; `SFTTrainer` takes such records as it is."""
+
+    def _prepare_dataset(self, dataset: Dataset, *rest: Any) -> Dataset:
+        return dataset
 
 
 def _supervised(context: FitContext, batch: Sequence[Example]) -> list[Choice]:

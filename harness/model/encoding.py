@@ -1,9 +1,11 @@
 """From texts to token ids and back. Text from data stays text: it never turns into a control token."""
 
 import re
+from collections.abc import Collection
+from copy import deepcopy
 from itertools import takewhile
 
-from transformers import PreTrainedTokenizerBase
+from transformers import AddedToken, PreTrainedTokenizerBase
 
 from harness.api import HarnessError
 
@@ -12,20 +14,28 @@ _PLACEHOLDER = "thetextoftheuser"
 
 
 class Encoder:
-    """Token ids of prompts and of the answers that follow them.
+    """Token ids of prompts and of the answers that follow them, the same in training and in asking.
 
-    With a chat template a prompt is one user turn followed by the opening of the assistant's turn.
+    With a chat template a prompt is one user turn followed by the opening of the assistant's turn. `answer_end` is the
+    token that ends an answer: of the end of sequence and `ends`, where generation stops too, the one that the template puts
+    after an assistant's text; without a template the end of sequence.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, is_encoder_decoder: bool) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, is_encoder_decoder: bool, ends: Collection[int] = ()
+    ) -> None:
         self.tokenizer = tokenizer
         self.is_encoder_decoder = is_encoder_decoder
         self._is_chat = bool(tokenizer.chat_template)
-        added = [token for token in tokenizer.added_tokens_decoder.values() if token.special]
+        # Runs of spaces, which some vocabularies add, are text.
+        added = [token for token in tokenizer.added_tokens_decoder.values() if token.special or token.content.strip()]
+        self._reader = _reader(tokenizer, added)
         # Unigram vocabularies (T5) hold their special tokens as ordinary pieces too and would find them in any text.
         self._found = [token.content for token in added if self._finds(token.content)]
+        self.answer_end: int = tokenizer.eos_token_id
         if self._is_chat:
             self._before, self._head, self._tail, self._after = self._template(_pattern(added))
+            self.answer_end = self._end_of_turn({*ends, tokenizer.eos_token_id})
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The prompt as the model reads it: template, begin of sequence and, for T5, the end included."""
@@ -34,7 +44,7 @@ class Encoder:
         return self._before + self._plain(self._head + prompt + self._tail) + self._after
 
     def answer_ids(self, output: str) -> list[int]:
-        """The tokens with which the model would write `output` after a prompt, without the end of sequence.
+        """The tokens with which the model would write `output` after a prompt, without `answer_end`.
 
         After a plain prompt a space stands between the cue and the answer; `decode` takes it off again.
         """
@@ -54,10 +64,10 @@ class Encoder:
     def _plain(self, text: str, add_special_tokens: bool = False) -> list[int]:
         for token in self._found:
             text = text.replace(token, f"{token[0]} {token[1:]}")
-        return self.tokenizer(text, add_special_tokens=add_special_tokens, split_special_tokens=True)["input_ids"]
+        return self._reader(text, add_special_tokens=add_special_tokens, split_special_tokens=True)["input_ids"]
 
     def _finds(self, token: str) -> bool:
-        ids = self.tokenizer(token, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+        ids = self._reader(token, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return self.tokenizer.convert_tokens_to_ids(token) in ids
 
     def _template(self, special: re.Pattern[str]) -> tuple[list[int], str, str, list[int]]:
@@ -66,13 +76,13 @@ class Encoder:
         The template is cut at its special tokens next to the text, where a tokenizer starts anew anyhow: the ids are
         those of the whole rendered template, unless the text holds special tokens itself.
         """
-        rendered = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": _PLACEHOLDER}],
-            add_generation_prompt=True,
-            tokenize=False,
-            enable_thinking=False,  # a thinking block would use up the few tokens of an answer
-        )
-        assert isinstance(rendered, str)
+        try:
+            rendered = self._render([{"role": "user", "content": _PLACEHOLDER}], add_generation_prompt=True)
+        except Exception as error:  # a template is a program, and may raise anything
+            raise HarnessError(
+                f"The tokenizer's chat template refuses a single user turn, or does not compile: {_first_line(error)} "
+                "Save the tokenizer with a chat_template that takes one message of the user, or without one."
+            ) from error
         if rendered.count(_PLACEHOLDER) != 1:
             raise HarnessError(
                 "The tokenizer's chat template does not show a user's text exactly once, so prompts cannot be built "
@@ -83,11 +93,47 @@ class Encoder:
         end = min((match.start() for match in special.finditer(tail)), default=len(tail))
         return self._ids(head[:start]), head[start:], tail[:end], self._ids(tail[end:])
 
+    def _end_of_turn(self, ends: set[int]) -> int:
+        """The first of `ends` that the template puts after an assistant's text."""
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _PLACEHOLDER}]
+        try:
+            tail = self._render(turns, add_generation_prompt=False).rpartition(_PLACEHOLDER)[2]
+        except Exception:  # a template for single questions; an answer ends as a text does
+            tail = ""
+        return next((token for token in self._ids(tail) if token in ends), self.tokenizer.eos_token_id)
+
+    def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        rendered = self.tokenizer.apply_chat_template(
+            turns,
+            add_generation_prompt=add_generation_prompt,
+            tokenize=False,
+            enable_thinking=False,  # a thinking block would use up the few tokens of an answer
+        )
+        assert isinstance(rendered, str)
+        return rendered
+
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
-def _pattern(added: list) -> re.Pattern[str]:
+def _reader(tokenizer: PreTrainedTokenizerBase, added: list[AddedToken]) -> PreTrainedTokenizerBase:
+    """A tokenizer that reads every token in `added` as text where it is told to split special tokens."""
+    plain = [token for token in added if not token.special]
+    if not plain:
+        return tokenizer
+    reader = deepcopy(tokenizer)
+    marked = [
+        AddedToken(t.content, special=True, normalized=t.normalized, lstrip=t.lstrip, rstrip=t.rstrip) for t in plain
+    ]
+    reader.add_tokens(marked, special_tokens=True)
+    return reader
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).split("\n")[0].rstrip(".") + "."
+
+
+def _pattern(added: list[AddedToken]) -> re.Pattern[str]:
     """Matches any special token, with the white space it swallows."""
     parts = [r"\s*" * t.lstrip + re.escape(t.content) + r"\s*" * t.rstrip for t in added]
     return re.compile("|".join(sorted(parts, key=len, reverse=True)) or r"(?!)")

@@ -64,7 +64,7 @@ class HuggingFaceModel:
         self.max_length = _max_length(name, model, tokenizer)
         self.tokens_in = 0
         self.tokens_out = 0
-        self._encoder = Encoder(tokenizer, self.is_encoder_decoder)
+        self._encoder = Encoder(tokenizer, self.is_encoder_decoder, self._ends)
         self._first_line = FirstLine(tokenizer, self._encoder.decode)
 
     def pristine(self) -> HuggingFaceModel:
@@ -84,8 +84,13 @@ class HuggingFaceModel:
         return self._encoder.prompt_ids(prompt)
 
     def answer_ids(self, output: str) -> list[int]:
-        """The tokens with which the model would write `output` after a prompt, without the end of sequence."""
+        """The tokens with which the model would write `output` after a prompt, without `answer_end`."""
         return self._encoder.answer_ids(output)
+
+    @property
+    def answer_end(self) -> int:
+        """The token that ends an answer: the chat template's end of turn, or the end of sequence."""
+        return self._encoder.answer_end
 
     def room(self, max_new_tokens: int) -> int:
         """How many prompt tokens fit beside `max_new_tokens`; an encoder-decoder keeps the two apart."""
@@ -141,11 +146,11 @@ class HuggingFaceModel:
         return found
 
     def log_likelihood(self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None) -> Tensor:
-        """Sum of log p(output token | prompt, earlier tokens), end of sequence included, in nats, [N] float32 on CPU.
+        """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N] float32 on CPU.
 
         Raises ValueError like `represent`, and for edits made for another number of prompts.
         """
-        sources, answers = self._pairs(prompts, outputs, edits, end=[self.tokenizer.eos_token_id])
+        sources, answers = self._pairs(prompts, outputs, edits, end=[self.answer_end])
         found = torch.empty(len(sources))
 
         def run(batch: list[int]) -> None:

@@ -2,11 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal
 
 from harness.api import Example, FitContext, LanguageModel
-
-Text = str | list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -18,27 +15,25 @@ class Row:
     user: str
 
 
-def record(lm: LanguageModel, row: Row) -> dict[str, Any]:
-    """What the trainer takes: for trl the texts, which it tokenizes; for an encoder-decoder the token ids."""
-    if lm.is_encoder_decoder:
-        end = [lm.tokenizer.eos_token_id]
-        targets = {f"{name}_ids": lm.answer_ids(text) + end for name, text in row.answers.items()}
-        return {"prompt_ids": lm.prompt_ids(row.prompt), **targets}
-    answers = {name: _turn(lm, "assistant", text) for name, text in row.answers.items()}
-    return {"prompt": _turn(lm, "user", row.prompt), **answers}
+def record(lm: LanguageModel, row: Row) -> dict[str, list[int]]:
+    """The token ids of the prompt and of each answer with its end, as `LanguageModel` sends and reads them.
+
+    Trainers get no texts: they would read a special token in one as control, and render chat templates in their own way.
+    """
+    answers = {f"{name}_ids": [*lm.answer_ids(text), lm.answer_end] for name, text in row.answers.items()}
+    return {"prompt_ids": lm.prompt_ids(row.prompt), **answers}
 
 
-def plain_text(lm: LanguageModel, text: str) -> str:
-    """Text from data that holds no special token, as `LanguageModel` treats it too; trl would read one as control."""
-    for token in lm.tokenizer.all_special_tokens:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
-    return text
+def joined(record: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Prompt and completion as one sequence, with a mask of what belongs to the completion, as trl's SFT takes them."""
+    prompt, completion = record["prompt_ids"], record["completion_ids"]
+    return {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
 
 
 def room(lm: LanguageModel, max_length: int, answers: Collection[str]) -> int:
     """How many tokens of a prompt fit beside the longest answer and its end; an encoder-decoder keeps the two apart."""
     length = min(max_length, lm.max_length)
-    longest = max(lm.count_tokens(answer) for answer in answers) + 1
+    longest = max(len(lm.answer_ids(answer)) for answer in answers) + 1
     if lm.is_encoder_decoder:
         return length if longest <= length else 0
     return max(length - longest, 0)
@@ -51,11 +46,3 @@ def training_prompt(context: FitContext, max_length: int, example: Example, answ
     if prompt is None:
         context.report.counts["examples_too_long"] = context.report.counts.get("examples_too_long", 0) + 1
     return prompt
-
-
-def _turn(lm: LanguageModel, role: Literal["user", "assistant"], text: str) -> Text:
-    """A prompt ("user") or an answer as `generate` sends and reads it: chat message, or text after a space."""
-    text = plain_text(lm, text)
-    if lm.tokenizer.chat_template:
-        return [{"role": role, "content": text}]
-    return text if role == "user" else f" {text}"

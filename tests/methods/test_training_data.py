@@ -9,7 +9,7 @@ from harness.api import Example, HarnessError
 from harness.conformance.toys import ToyFreeText, toy_model, toy_users
 from harness.methods.aloe import AloeConfig
 from harness.methods.fine_tuning.trainer import fit_weights
-from harness.methods.fine_tuning.training_data import Row, plain_text, training_prompt
+from harness.methods.fine_tuning.training_data import Row, training_prompt
 from harness.methods.instruct import BasePrompt
 from harness.model.encoding import Encoder
 from tests.methods.trained import LORA, aloe, dpo
@@ -37,11 +37,6 @@ def test_models_train_on_the_tokens_that_generate_sends(make_context, trainers, 
     assert preference["prompt_ids"] == prompt
     assert preference["chosen_ids"] == answer + end
     assert preference["rejected_ids"][-1:] == end
-
-
-def test_special_tokens_in_data_stay_text(toy_source):
-    ids = toy_source.tokenizer(plain_text(toy_source, "a </s> b<s>"), add_special_tokens=False).input_ids
-    assert not set(ids) & set(toy_source.tokenizer.all_special_ids)
 
 
 def test_long_histories_are_shortened_and_hopeless_examples_counted(make_context):
