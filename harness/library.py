@@ -11,7 +11,9 @@ from typing import Any
 from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
 from harness.reporting.comparison_report import build, write
-from harness.reporting.tracking import Mode, require_mode, track
+from harness.reporting.tracking import track
+from harness.reporting.wandb_session import Mode, require_mode
+from harness.results.disk import home, require_folder
 from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.experiment import Experiment, Listener
@@ -45,7 +47,7 @@ def compare(
     chosen = {**settings, "budget": seconds, "seeds": None if seeds is None else tuple(seeds)}
     spec = resolve(methods, tasks, preset, overrides, **chosen)
     mode = require_mode(wandb)
-    folder = Path(out) if out else default_folder(spec)
+    folder = home(out) if out else default_folder(spec)
     comparison = run(spec, folder, save_fits, fresh, listener)
     track(comparison, folder, mode)
     return comparison
@@ -64,6 +66,7 @@ def run(
     `pool` is a folder of cells that several runs share: what is finished there is taken from it. Raises HarnessError if
     another run is using `out`.
     """
+    out = require_folder(out)
     store = Store(out, pool)
     store.require_ours()
     listener = listener or Quiet()

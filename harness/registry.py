@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
@@ -14,19 +15,37 @@ from typing import Any
 
 import yaml
 
-from harness.api import HarnessError
+from harness.api import HarnessError, Task
+from harness.plugin_faults import cause, command_fault, method_fault, model_fault, recipe_fault, task_fault
+
+_PRESET_KEYS = ("description", "model", "tasks")
 
 
 class Registry:
-    """The plug-ins of one entry-point group; `kind` is what messages call them."""
+    """The plug-ins of one entry-point group; `kind` is what messages call them.
 
-    def __init__(self, group: str, kind: str) -> None:
+    `fault` says of a loaded plug-in what keeps it from being one, "" if nothing does. A name is one thing within the
+    group and the group `beside` it: of two plug-ins of one name the harness's own counts, with a warning.
+    """
+
+    def __init__(
+        self, group: str, kind: str, fault: Callable[[Any], str] = lambda plugin: "", beside: str | None = None
+    ) -> None:
         self.group = group
         self.kind = kind
+        self._fault = fault
+        self._beside = beside
 
     @cached_property
     def _points(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in sorted(entry_points(group=self.group), key=lambda point: point.name)}
+        groups = [self.group, *([self._beside] if self._beside else [])]
+        found = [point for group in groups for point in entry_points(group=group)]
+        chosen: dict[str, EntryPoint] = {}
+        for point in sorted(found, key=lambda point: (point.name, not _is_own(point), point.group, point.value)):
+            first = chosen.setdefault(point.name, point)
+            if (first.group, first.value) != (point.group, point.value):
+                warnings.warn(_clash(first, point), stacklevel=2)
+        return {name: point for name, point in chosen.items() if point.group == self.group}
 
     def names(self) -> list[str]:
         """All names, sorted."""
@@ -44,22 +63,40 @@ class Registry:
     def summary(self, name: str) -> str:
         """First line of the plug-in's docstring, read without running its module; empty if there is none."""
         module, _, attribute = self.target(name).partition(":")
-        found = importlib.util.find_spec(module)
-        if found is None or found.origin is None or not attribute:
+        try:
+            found = importlib.util.find_spec(module)
+            if found is None or found.origin is None or not attribute:
+                return ""
+            tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
+        except (Exception, SystemExit):  # finding a module runs the packages around it
             return ""
-        tree = ast.parse(Path(found.origin).read_text(encoding="utf-8"))
         named = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == attribute]
         return ((ast.get_docstring(named[0]) or "").splitlines() or [""])[0] if named else ""
 
     def get(self, name: str) -> Any:
-        """Import and return the plug-in. Raises HarnessError if it is unknown or cannot be imported."""
-        self.target(name)
+        """Import and return the plug-in. Raises HarnessError if it is unknown, cannot be imported or is none."""
+        target = self.target(name)
         try:
-            return self._points[name].load()
-        except (ImportError, AttributeError) as error:
+            plugin = self._points[name].load()
+        except (Exception, SystemExit) as error:
             raise HarnessError(
-                f"The {self.kind} '{name}' is registered as {self.target(name)}, which cannot be imported: {error}."
+                f"The {self.kind} '{name}' is registered as {target}, which cannot be imported: {cause(error)}."
             ) from error
+        if fault := self._fault(plugin):
+            raise HarnessError(f"The {self.kind} '{name}' is registered as {target}, which {fault}.")
+        return plugin
+
+
+def _is_own(point: EntryPoint) -> bool:
+    return point.value.startswith("harness.")
+
+
+def _clash(first: EntryPoint, second: EntryPoint) -> str:
+    ours, theirs = (
+        f"{point.value} in {point.group}" + (f" of the package {point.dist.name}" if point.dist else "")
+        for point in (first, second)
+    )
+    return f"'{first.name}' is registered twice: as {ours}, which is used, and as {theirs}, which is not."
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -70,15 +107,15 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}."
 
 
-METHODS = Registry("harness.methods", "method")
-CONTROLS = Registry("harness.controls", "control")
-TASKS = Registry("harness.tasks", "task")
-MODELS = Registry("harness.models", "model")
-RECIPES = Registry("harness.recipes", "training recipe")
+METHODS = Registry("harness.methods", "method", method_fault, beside="harness.controls")
+CONTROLS = Registry("harness.controls", "control", method_fault, beside="harness.methods")
+TASKS = Registry("harness.tasks", "task", task_fault)
+MODELS = Registry("harness.models", "model", model_fault)
+RECIPES = Registry("harness.recipes", "training recipe", recipe_fault)
 PRESETS = Registry("harness.presets", "preset")
 EXPERIMENTS = Registry("harness.experiments", "experiment")
 REPORTED = Registry("harness.reported", "set of reported numbers")
-COMMANDS = Registry("harness.commands", "command")
+COMMANDS = Registry("harness.commands", "command", command_fault)
 
 
 def method_class(name: str) -> Any:
@@ -98,8 +135,48 @@ def model_folder(name: str) -> str:
     return str(model if isinstance(model, Path) else model.path())
 
 
+def make_task(name: str) -> Task:
+    """A task, ready to use. Raises HarnessError for an unknown name or a broken plug-in."""
+    cls = TASKS.get(name)
+    try:
+        made: Task = cls()
+    except (Exception, SystemExit) as error:
+        raise HarnessError(f"The task '{name}', {TASKS.target(name)}, cannot be made: {cause(error)}.") from error
+    missing = [part for part in ("title", "version", "prompts", "metrics", "max_new_tokens") if not hasattr(made, part)]
+    if missing:
+        raise HarnessError(f"The task '{name}', {TASKS.target(name)}, has no {', '.join(missing)}.")
+    if getattr(made, "name", None) != name:
+        raise HarnessError(
+            f"The task '{name}', {TASKS.target(name)}, calls itself {getattr(made, 'name', None)!r}: "
+            "it must be registered under its own name."
+        )
+    return made
+
+
+def usable_tasks() -> list[Task]:
+    """Every registered task; a broken plug-in costs only itself, with a warning."""
+    tasks = []
+    for name in TASKS.names():
+        try:
+            tasks.append(make_task(name))
+        except HarnessError as error:
+            warnings.warn(f"Left out: {error}", stacklevel=2)
+    return tasks
+
+
 def preset(name: str) -> dict[str, Any]:
-    """A preset's YAML, found beside the module its entry point names."""
-    path = files(PRESETS.target(name)) / f"{name}.yaml"
-    loaded: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """A preset's YAML, found beside the module its entry point names. Raises HarnessError if it is none."""
+    target = PRESETS.target(name)
+    where = f"The preset '{name}', {name}.yaml in {target},"
+    try:
+        loaded = yaml.safe_load((files(target) / f"{name}.yaml").read_text(encoding="utf-8"))
+    except (Exception, SystemExit) as error:
+        raise HarnessError(f"{where} cannot be read: {cause(error)}.") from error
+    if not isinstance(loaded, dict):
+        raise HarnessError(f"{where} holds no keys and values.")
+    if missing := [key for key in _PRESET_KEYS if not isinstance(loaded.get(key), str)]:
+        raise HarnessError(f"{where} must give a text for each of: {', '.join(missing)}.")
+    methods = loaded.get("methods", {})
+    if not isinstance(methods, dict) or not all(isinstance(settings, dict) for settings in methods.values()):
+        raise HarnessError(f"{where} must map each name under `methods` to its settings, {{}} for none.")
     return loaded

@@ -36,6 +36,8 @@ def check(model: type[M], values: object, source: Path, advice: str) -> M:
 
 def write_whole(path: Path, text: str) -> None:
     """Write UTF-8 text by rename. Raises HarnessError if the place cannot be written."""
+    if path.parent.exists() and not path.parent.is_dir():
+        raise HarnessError(f"{path.parent} is a file; name a folder.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as file:

@@ -107,7 +107,9 @@ def _environment() -> Environment:
 
 def _claim(out: Path) -> None:
     """Empty an earlier site and lay out the assets. Raises HarnessError if the folder holds anything else."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not (out / _MARKER).exists():
+    if out.exists() and not out.is_dir():
+        raise HarnessError(f"{out} is a file; name a folder.")
+    if out.exists() and any(out.iterdir()) and not (out / _MARKER).exists():
         raise HarnessError(f"{out} is not empty and holds no earlier site. Choose another --out.")
     for part in ("assets", "methods", "runs"):
         shutil.rmtree(out / part, ignore_errors=True)

@@ -1,13 +1,14 @@
 """ALOE (Wu et al. 2024), the paper's fine-tuning baseline: SFT on the users' examples, loss on answers."""
 
 import json
+import os
 import random
 from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 from datasets import Dataset
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
@@ -32,6 +33,11 @@ class AloeConfig(TrainingConfig):
     max_length: int = Field(default=8192, ge=1)
     general_data: Path | None = None
     general_fraction: float = Field(default=0.0, ge=0, lt=1)
+
+    @field_validator("general_data")
+    @classmethod
+    def _home(cls, path: Path | None) -> Path | None:
+        return path and Path(os.path.expanduser(path))
 
     @model_validator(mode="after")
     def _general_data_is_named(self) -> "AloeConfig":

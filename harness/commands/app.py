@@ -23,6 +23,7 @@ from harness.commands import (
     tasks,
 )
 from harness.registry import COMMANDS
+from harness.results.disk import explain
 
 app = typer.Typer(
     name="harness",
@@ -51,9 +52,12 @@ app.add_typer(data.app, name="data")
 def _add_commands() -> None:
     """Let plug-ins add commands; one that cannot be imported costs its own commands only."""
     groups = {info.name: info.typer_instance for info in app.registered_groups}
+    own = {info.callback.__name__ for info in app.registered_commands if info.callback}
     for name in COMMANDS.names():
         try:
             commands = COMMANDS.get(name)
+            if name in own:
+                raise HarnessError(f"The command '{name}', {COMMANDS.target(name)}, is left out: harness has its own.")
         except HarnessError as error:
             typer.echo(f"Warning: {error}", err=True)
             continue
@@ -75,6 +79,9 @@ def main() -> None:
         app()
     except HarnessError as error:
         typer.echo(_without_controls(f"Error: {error}"), err=True)
+        sys.exit(2)
+    except OSError as error:
+        typer.echo(f"Error: {explain(error)}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)

@@ -9,10 +9,11 @@ from typing import Annotated
 import typer
 
 from harness.api import HarnessError
+from harness.commands.options import path_option
 
 
 def check(
-    baseline: Annotated[Path, typer.Option(help="The baseline file, e.g. leaderboards/ci.json.")],
+    baseline: Annotated[Path, path_option("The baseline file, e.g. leaderboards/ci.json.")],
     update: Annotated[bool, typer.Option("--update", help="Accept what comes out as the new baseline.")] = False,
     methods: Annotated[
         str | None, typer.Option(help="With --update: begin a baseline of these methods (as in `harness compare`).")

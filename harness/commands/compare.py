@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.api import HarnessError
+from harness.commands.options import Wandb, path_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -57,8 +58,8 @@ def compare(
         str | None, typer.Option(help="nf4: load the model in 4 bits (needs bitsandbytes).")
     ] = None,
     batch_size: Annotated[int | None, typer.Option(help="Prompts generated at once.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder (default: dated, under runs/).")] = None,
-    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "offline",
+    out: Annotated[Path | None, path_option("Results folder (default: dated, under runs/).")] = None,
+    wandb: Wandb = "offline",
     save_fits: Annotated[bool, typer.Option("--save-fits", help="Keep what each method fitted.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the cells, and which of them --out has, and stop.")
@@ -120,7 +121,7 @@ def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bo
     console.print(
         f"{len(spec.methods)} methods x {len(spec.tasks)} tasks x {len(spec.seeds)} seeds = {cells} cells, "
         f"model {spec.model}, data {spec.data}, at most {spec.budget:g}s of fitting each",
-        highlight=False,
+        soft_wrap=True,
     )
     quieten_libraries()
     from harness.library import default_folder, run
@@ -130,29 +131,31 @@ def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bo
         _print_plan(spec, folder, fresh, console)
         return 0
     from harness.reporting.comparison_report import print_report
-    from harness.reporting.tracking import require_mode, track
+    from harness.reporting.tracking import track
+    from harness.reporting.wandb_session import require_mode
+    from harness.results.disk import require_folder
     from harness.running.progress import Display
 
     mode = require_mode(wandb)
+    folder = require_folder(folder)
     if (folder / "run.json").exists() and not fresh:
-        console.print(f"Going on in {folder}: what is finished there is not computed again.")
+        console.print(f"Going on in {folder}: what is finished there is not computed again.", soft_wrap=True)
     with Display(console) as display:
         comparison = run(spec, folder, save_fits, fresh, display)
     print_report(comparison, console)
     track(comparison, folder, mode)
-    console.print(f"\nTables, plots and records: {folder}", highlight=False, soft_wrap=True)
+    console.print(f"\nTables, plots and records: {folder}", soft_wrap=True)
     return int(any(row.status == "failed" for row in comparison.rows))
 
 
 def _print_plan(spec: RunSpec, folder: Path, fresh: bool, console: Console) -> None:
     """The cells; where the folder holds a run, which of them are finished and why others are computed again."""
-    from rich.markup import escape
     from rich.table import Table
 
     known = (folder / "run.json").exists() and not fresh
     table = Table("task", "method", "seed", "budget", *(["to do", "because"] if known else []))
     for task, seed, method, *state in _states(spec, folder) if known else _cells(spec):
-        table.add_row(task, escape(method), str(seed), f"{spec.budget:g}s", *map(escape, state))
+        table.add_row(task, method, str(seed), f"{spec.budget:g}s", *state)
     console.print(table)
 
 

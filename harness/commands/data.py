@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from harness.registry import TASKS
+from harness.commands.options import path_argument
+from harness.registry import usable_tasks
 
 app = typer.Typer(help="Get data, or look at it before a run.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("check")
-def check(folder: Annotated[Path, typer.Argument(help="A directory of LaMP files.")]) -> None:
+def check(folder: Annotated[Path, path_argument("A directory of LaMP files.")]) -> None:
     """Name file, record and field of every fault in a directory of LaMP files. Exit status 1 if there is any."""
     sys.exit(_run_check(folder))
 
@@ -31,7 +32,7 @@ def _run_check(folder: Path) -> int:
     def say(text: str, style: str = "") -> None:
         console.print(Text(plain(text), style), soft_wrap=True)
 
-    reports = check_data([TASKS.get(name)() for name in TASKS.names()], str(folder))
+    reports = check_data(usable_tasks(), str(folder))
     table = Table("task", "split", "queries", "users", "history min/median/max", "leaking queries", "faults")
     for report in reports:
         sizes = "/".join(f"{size:g}" for size in report.history)

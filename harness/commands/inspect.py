@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import path_argument
+
 
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="The --out of a comparison.")],
+    folder: Annotated[Path, path_argument("The --out of a comparison.")],
     query: Annotated[str, typer.Option(help="Id of a query; `samples.parquet` lists them.")],
 ) -> None:
     """Show prompt, output, prediction and gold of every method for one query, side by side."""

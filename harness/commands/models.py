@@ -11,7 +11,9 @@ import typer
 
 from harness.api import HarnessError
 from harness.commands.listing import AsJson, print_listing
+from harness.commands.options import path_option
 from harness.registry import MODELS, RECIPES
+from harness.results.disk import require_folder
 
 app = typer.Typer(
     help="List the models, fetch a real one, or train an embedded one.",
@@ -43,7 +45,7 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Real models by name: 
 @app.command("train")
 def train(
     name: Annotated[str, typer.Argument(help="An embedded model, e.g. tiny-llama.")],
-    out: Annotated[Path, typer.Option(help="Folder for the trained model.")],
+    out: Annotated[Path, path_option("Folder for the trained model.")],
     minutes: Annotated[float, typer.Option(help="How long to train.")] = 45.0,
     seed: Annotated[int, typer.Option(help="Seed of data and initialization.")] = 0,
 ) -> None:
@@ -57,7 +59,7 @@ def _run_train(recipe: Callable[..., dict[str, Any]], out: Path, minutes: float,
 
     from harness.commands.terminal import console
 
-    if out.exists() and any(out.iterdir()):
+    if require_folder(out).exists() and any(out.iterdir()):
         raise HarnessError(f"{out} is not empty. Choose another --out.")
     with Progress(*Progress.get_default_columns(), TextColumn("loss {task.fields[loss]:.3f}"), console=console) as bar:
         training = bar.add_task(f"Training for {minutes:g} minutes", total=1.0, loss=float("nan"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
+from harness.commands.options import path_argument
 
 
-def report(folder: Annotated[Path, typer.Argument(help="The --out of a comparison.")]) -> None:
+def report(folder: Annotated[Path, path_argument("The --out of a comparison.")]) -> None:
     """Rebuild tables and plots from the records of a run."""
     from harness.commands.terminal import console
     from harness.reporting.comparison_report import build, print_report, write

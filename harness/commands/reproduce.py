@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.api import HarnessError
+from harness.commands.options import Wandb, path_option
 
 
 def reproduce(
@@ -17,13 +18,13 @@ def reproduce(
     models: Annotated[
         str | None, typer.Option(help="Comma-separated, a column each: tiny-llama,tiny-t5 (default: the preset's).")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="A directory of LaMP files; the paper's presets need it.")] = None,
+    data: Annotated[str | None, path_option("A directory of LaMP files; the paper's presets need it.")] = None,
     users: Annotated[int | None, typer.Option(help="How many users to evaluate.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/reproduction-<preset>).")] = None,
-    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "disabled",
-    docs: Annotated[Path | None, typer.Option(help="Write DIR/reproduction.md with its records and plots too.")] = None,
+    out: Annotated[Path | None, path_option("Results folder (default: runs/reproduction-<preset>).")] = None,
+    wandb: Wandb = "disabled",
+    docs: Annotated[Path | None, path_option("Write DIR/reproduction.md with its records and plots too.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute nothing: tables and plots from --out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print cells, time and disk, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,

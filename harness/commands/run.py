@@ -9,10 +9,12 @@ from typing import Annotated
 
 import typer
 
+from harness.commands.options import path_option
+
 
 def run(
     context: typer.Context,
-    out: Annotated[Path, typer.Option(help="Results folder; calls that share it share finished cells.")] = Path(
+    out: Annotated[Path, path_option("Results folder; calls that share it share finished cells.")] = Path(
         "runs/points"
     ),
     wandb: Annotated[
@@ -29,7 +31,7 @@ def run(
 
     announce()
     quieten_libraries()
-    from harness.reporting.tracking import require_mode
+    from harness.reporting.wandb_session import require_mode
     from harness.sweeps.sweeping import read_arguments, run_one
 
     mode = require_mode(wandb or ("online" if "WANDB_SWEEP_ID" in os.environ else "offline"))

@@ -9,13 +9,14 @@ from typing import Annotated
 import typer
 
 from harness.api import HarnessError
+from harness.commands.options import Wandb, path_argument, path_option
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(help="A sweep file; see README, section Sweeps.")],
-    out: Annotated[Path | None, typer.Option(help="Results folder (default: runs/<the sweep's name>).")] = None,
+    file: Annotated[Path, path_argument("A sweep file; see README, section Sweeps.")],
+    out: Annotated[Path | None, path_option("Results folder (default: runs/<the sweep's name>).")] = None,
     preset: Annotated[str | None, typer.Option(help="The preset where the file names none (default tiny).")] = None,
-    wandb: Annotated[str, typer.Option(help="disabled, offline (no account needed) or online.")] = "offline",
+    wandb: Wandb = "offline",
     executor: Annotated[
         str, typer.Option(help="local, or ray: a task per cell; RAY_ADDRESS names a cluster.")
     ] = "local",
@@ -31,18 +32,17 @@ def sweep(
 
     announce()
     quieten_libraries()
-    from harness.reporting.tracking import require_mode
+    from harness.reporting.wandb_session import require_mode
     from harness.sweeps.sweep_spec import expand, read_sweep
     from harness.sweeps.sweeping import default_folder, print_plan, run_sweep
 
-    mode = require_mode(wandb)
     read = read_sweep(file)
     try:
         points, folder = expand(read, preset), out or default_folder(read)
     except HarnessError as error:
         raise HarnessError(f"{file}: {error}") from error
-    print_plan(read, points, folder, console)
     if executor not in ("local", "ray"):
         raise HarnessError(f"Unknown executor '{executor}'. Give --executor local or ray.")
+    print_plan(read, points, folder, console)
     if not dry_run:
-        sys.exit(run_sweep(read, points, folder, mode, fresh, console, executor == "ray"))
+        sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, executor == "ray"))

@@ -6,8 +6,9 @@ import sys
 
 import typer
 
+from harness.api import HarnessError
 from harness.commands.listing import AsJson, print_listing
-from harness.registry import TASKS
+from harness.registry import TASKS, make_task
 
 app = typer.Typer(help="List the tasks, or validate them.", invoke_without_command=True, rich_markup_mode=None)
 
@@ -27,23 +28,26 @@ def validate() -> None:
 
 def _run_validate() -> int:
     """Check every registered task that has synthetic data on it; 1 if one has a problem."""
-    from rich.markup import escape
-
     from harness.commands.terminal import console
     from harness.conformance.task_checks import check_task
     from harness.reporting.formatting import plain
 
     failed = 0
     for name in TASKS.names():
-        task = TASKS.get(name)()
         try:
-            data = task.load("synthetic", "dev")
+            task = make_task(name)
+            problems = check_task(task, task.load("synthetic", "dev"))
         except FileNotFoundError as error:
-            console.print(f"[yellow]not checked: {escape(str(error))}[/yellow]", soft_wrap=True)
+            console.print(f"not checked: {error}", style="yellow", soft_wrap=True)
             continue
-        problems = check_task(task, data)
+        except HarnessError as error:
+            problems = [str(error)]
         failed += bool(problems)
-        console.print(f"[red]{name}: {len(problems)} problems[/red]" if problems else f"[green]{name}: valid[/green]")
+        console.print(f"{name}: {_count(problems)}", style="red" if problems else "green")
         for problem in problems:
-            console.print(f"  {escape(plain(problem))}", highlight=False)
+            console.print(f"  {plain(problem)}", soft_wrap=True)
     return int(failed > 0)
+
+
+def _count(problems: list[str]) -> str:
+    return f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "valid"

@@ -11,7 +11,8 @@ from rich.console import Console
 
 WIDTH = 150  # columns where no terminal says how wide it is, so that tables in a log are not folded
 
-console = Console(width=None if sys.stdout.isatty() else WIDTH)
+# What is printed holds paths, names and answers: `[..]` and `:x:` in them are theirs. Colour comes from `style=`.
+console = Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, emoji=False, highlight=False)
 
 
 def announce() -> None:
@@ -19,7 +20,15 @@ def announce() -> None:
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    console.print("[dim]Importing torch and the methods ...[/dim]")
+    warnings.formatwarning = _format_warning
+    console.print("Importing torch and the methods ...", style="dim")
+
+
+def _format_warning(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+) -> str:
+    """A sentence for whoever runs the command; where the code stands that warned tells them nothing."""
+    return f"Warning: {message}\n"
 
 
 def quieten_libraries() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.api import HarnessError, Method, Personalizer, Query, Task
 from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
-from harness.registry import TASKS, method_class, model_folder
+from harness.registry import make_task, method_class, model_folder
 from harness.results.store import CellRecord, Store, write_text
 
 INDEX = "adapters.json"
@@ -53,7 +53,7 @@ def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: P
             raise HarnessError(
                 f"No user '{user}' was evaluated in this cell; the first of its {len(known)}: {known[:3]}."
             )
-    task: Task = TASKS.get(record.spec.task)()
+    task: Task = make_task(record.spec.task)
     made: type[Method] = method_class(record.spec.method)
     personalizer = made(made.Config(**record.spec.config)).load(fit, task)
     lm = load(model_folder(record.spec.model), "cpu", "float32")

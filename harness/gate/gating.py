@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from harness.gate.baseline import ANSWERING, NO_TIME, Baseline, Key, Run, read, relative, require_cells, write
 from harness.gate.difference_lines import lines, provenance
 from harness.gate.differences import Difference, compare
 from harness.gate.repeating import Repetition, repeat
+from harness.results.disk import require_folder
 from harness.running.progress import Display
 from harness.specs.resolve import resolve
 from harness.specs.run_spec import RunSpec
@@ -25,13 +26,10 @@ def check(path: Path, console: Console) -> int:
     _print_differences(baseline, repetition, differences, console)
     failed = [difference for difference in differences if not difference.tolerated]
     if not failed:
-        console.print(f"[green]All {len(repetition.cells)} cells are as in {path}.[/green]", soft_wrap=True)
+        _print(f"All {len(repetition.cells)} cells are as in {path}.", console, "green")
         return 0
-    console.print(
-        f"[red]{len(failed)} of {len(repetition.cells)} cells differ from {path}.[/red] If every difference is meant: "
-        f"harness check --baseline {path} --update",
-        soft_wrap=True,
-    )
+    _print(f"{len(failed)} of {len(repetition.cells)} cells differ from {path}.", console, "red")
+    _print(f"If every difference is meant: harness check --baseline {path} --update", console)
     return 1
 
 
@@ -40,6 +38,7 @@ def update(path: Path, specs: Sequence[RunSpec], console: Console) -> int:
 
     `specs` replace the runs of the file; without any, its own runs are repeated.
     """
+    require_folder(path.parent)
     runs = [
         Run(name=name, spec=relative(spec, path)) for name, spec in zip(("answers", "no time"), specs, strict=False)
     ]
@@ -51,9 +50,7 @@ def update(path: Path, specs: Sequence[RunSpec], console: Console) -> int:
     made = baseline.model_copy(update={"cells": repetition.cells, "made_with": repetition.made_with})
     write(made, path)
     accepted = f", {len(differences)} of them accepted as they are now" if baseline.cells else ""
-    console.print(
-        f"Wrote {path}: {len(repetition.cells)} cells{accepted}. Review its diff and commit it.", soft_wrap=True
-    )
+    _print(f"Wrote {path}: {len(repetition.cells)} cells{accepted}. Review its diff and commit it.", console)
     return 0
 
 
@@ -86,4 +83,8 @@ def _print_differences(
 ) -> None:
     explained = provenance(baseline.made_with, repetition.made_with) if differences else ()
     for line in [*repetition.notes, *lines(differences), *explained]:
-        console.print(escape(line), highlight=False, soft_wrap=True)
+        _print(line, console)
+
+
+def _print(line: str, console: Console, style: str = "") -> None:
+    console.print(Text(line, style=style), soft_wrap=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.build_comparison import compare, read_cells
 from harness.analysis.comparison import BASELINE, Comparison
-from harness.registry import TASKS
+from harness.registry import make_task
 from harness.reporting.anytime_plots import sections, write_anytime
 from harness.reporting.comparison_plots import figures, write_plots
 from harness.reporting.comparison_tables import Table, tables
@@ -36,7 +36,7 @@ _GAP = 2  # columns of the screen between two columns of a table
 def build(store: Store) -> Comparison:
     """Compare what is in a run's folder. Raises HarnessError if it is none, or if a task of it is not installed."""
     spec = store.read_run().spec
-    metrics = {task: TASKS.get(task)().metrics for task in spec.tasks}
+    metrics = {task: make_task(task).metrics for task in spec.tasks}
     cells, notes = read_cells(store, metrics)
     return compare(spec, cells, metrics, notes)
 
@@ -127,7 +127,7 @@ def print_table(table: Table, console: Console) -> None:
             title=Text(title), title_justify="left", box=HORIZONTALS, padding=(0, 1, 0, 0), pad_edge=False
         )
         for index in part:
-            shown.add_column(columns[index], justify="right" if index else "left", no_wrap=True, overflow="fold")
+            shown.add_column(Text(columns[index]), justify="right" if index else "left", no_wrap=True, overflow="fold")
         for line, row in enumerate(rows):
             shown.add_row(*(Text(row[index], "bold" if (line, index) in table.bold else "") for index in part))
         console.print(shown)

@@ -4,104 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparison import Comparison
-from harness.api import HarnessError
 from harness.reporting.anytime_plots import read_fits
+from harness.reporting.wandb_session import Mode, log_run
 from harness.results.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
     import wandb
 
-Mode = Literal["disabled", "offline", "online"]
-PROJECT = "personalization-harness"
 _RECORDS = ("run.json", "comparison.*", "users.csv", "cells/*/*/*/*.json", "cells/*/*/*/samples.parquet")
 
 
-def require_mode(text: str) -> Mode:
-    """The mode of that name. Raises HarnessError for another, and for online without a key, before any work is done."""
-    for mode in get_args(Mode):
-        if text == mode:
-            if mode == "online":
-                _require_key()
-            return cast(Mode, mode)
-    raise HarnessError(f"Unknown W&B mode '{text}'. Give --wandb {', '.join(get_args(Mode))}.")
-
-
-def track(comparison: Comparison, out: Path, mode: Mode, project: str = PROJECT) -> None:
+def track(comparison: Comparison, out: Path, mode: Mode) -> None:
     """Log a comparison that was written to `out`: tables, charts, plots, summary, config, and records as artifacts.
 
-    Offline runs stand in OUT/wandb, need no account and can be sent later with `wandb sync`. Raises HarnessError if W&B
-    refuses; all results are on disk by then.
+    Offline runs stand in OUT/wandb, need no account and can be sent later with `wandb sync`. Where W&B fails there is a
+    warning: all results are on disk by then.
     """
     if mode != "disabled":
-        with logged(out, mode, comparison.spec.model_dump(mode="json"), project) as run:
-            _log(run, comparison, out)
-
-
-@contextmanager
-def logged(
-    out: Path, mode: Mode, config: dict[str, Any], project: str = PROJECT, kind: str | None = None
-) -> Iterator[wandb.Run]:
-    """A run whose files stand in OUT/wandb. Raises HarnessError if W&B refuses; all results are on disk by then."""
-    import wandb
-
-    if mode == "online":
-        _require_key()
-    try:
-        with _folders(out.resolve() / "wandb"), _start(out, mode, config, project, kind) as run:
-            yield run
-    except wandb.errors.Error as error:
-        raise HarnessError(
-            f"W&B did not take the run: {error}. The results are complete in {out}; use --wandb offline, or check the "
-            "key and the network and repeat the command with the same --out."
-        ) from error
-
-
-def _require_key() -> None:
-    import wandb
-
-    if not wandb.login(prompt=False):
-        raise HarnessError(
-            "W&B has no API key. Run `wandb login` or set WANDB_API_KEY, or use --wandb offline: it needs no account."
-        )
-
-
-@contextmanager
-def _folders(root: Path) -> Iterator[None]:
-    """Keep staged artifacts, caches and settings beside the run: an offline run is whole, and home may be read-only."""
-    root.mkdir(parents=True, exist_ok=True)
-    ours = {f"WANDB_{name}_DIR": str(root / name.lower()) for name in ("DATA", "CACHE", "CONFIG")}
-    before = {name: os.environ.get(name) for name in ours}
-    os.environ.update({name: path for name, path in ours.items() if before[name] is None})
-    try:
-        yield
-    finally:
-        for name, path in before.items():
-            if path is None:
-                os.environ.pop(name, None)
-
-
-def _start(out: Path, mode: Mode, config: dict[str, Any], project: str, kind: str | None) -> wandb.Run:
-    import wandb
-
-    return wandb.init(
-        project=project,
-        name=out.resolve().name,
-        dir=str(out.resolve()),  # a process of W&B that was there before may stand in another folder
-        mode=mode,
-        config=config,
-        job_type=kind,
-        reinit="create_new",  # a run that the caller has open stays as it is
-        save_code=False,
-        settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, disable_job_creation=True),
-    )
+        log_run(out, mode, comparison.spec.model_dump(mode="json"), lambda run: _log(run, comparison, out))
 
 
 def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:

@@ -13,7 +13,7 @@ from harness.analysis.comparison import BASELINE, Comparison, Row
 from harness.analysis.paired_tests import Metrics
 from harness.analysis.scores import Scores, align, pool
 from harness.api import Metric
-from harness.registry import TASKS
+from harness.registry import make_task
 from harness.reproduction.experiment_spec import Column, Layout
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Bounds, Measured
@@ -53,7 +53,7 @@ def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics)
 
 def task_metrics(results: Sequence[PointResult]) -> dict[str, tuple[Metric, ...]]:
     """The metrics of every task that any point has."""
-    return {task: TASKS.get(task)().metrics for result in results for task in result.point.spec.tasks}
+    return {task: make_task(task).metrics for result in results for task in result.point.spec.tasks}
 
 
 def measure(

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from harness.reporting.comparison_report import print_table
 from harness.reporting.formatting import memory, seconds
-from harness.reporting.tracking import Mode, require_mode, track
+from harness.reporting.tracking import track
+from harness.reporting.wandb_session import Mode, require_mode
 from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
 from harness.reproduction.experiments import read_results, reproduce, write_docs, write_joined
 from harness.reproduction.forecast import BYTES_PER_CELL, plans, seconds_per_cell
@@ -21,6 +22,7 @@ from harness.reproduction.page import RULE, instrument, setting
 from harness.reproduction.paper_layouts import LEGEND, main_table
 from harness.reproduction.result import Reproduction
 from harness.reproduction.verdicts import sentence
+from harness.results.disk import require_folder
 from harness.results.store import Store
 from harness.running.progress import Display
 from harness.sweeps.sweep_spec import Point
@@ -68,6 +70,8 @@ def run_reproduce(
 ) -> int:
     """Run or rebuild the experiments, print and write them; 1 if a cell failed, else 0."""
     mode = require_mode(wandb)
+    for folder in (out, *([docs] if docs else [])):
+        require_folder(folder)
     if fresh:
         for folder in (out / "cells", *(out / spec.name for spec, _ in chosen)):
             shutil.rmtree(folder, ignore_errors=True)
@@ -76,14 +80,15 @@ def run_reproduce(
         for spec, points in chosen:
             display.stage(spec.title)
             results.append(reproduce(spec, points, preset, out, display, compute))
-            _track(spec, points, out, mode)
     for result in results:
         print_result(result, console)
     console.print(Text(f"{LEGEND} {RULE}", style="dim"))
     everything = read_results(out)
     written = [write_joined(everything, out), *([write_docs(everything, docs)] if docs else [])]
     for path in written:
-        console.print(f"Written: {path}", highlight=False, soft_wrap=True)
+        console.print(Text(f"Written: {path}"), soft_wrap=True)
+    for spec, points in chosen:
+        _track(spec, points, out, mode)
     return int(any(row.status == "failed" for result in results for row in result.rows))
 
 

@@ -16,8 +16,9 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from harness.api import Method
+from harness.api import HarnessError, Method
 from harness.model.lm import HuggingFaceModel
+from harness.results.disk import FULL, is_full
 from harness.results.environment import PeakMemory
 from harness.results.store import CellRecord, Store, write_text
 from harness.running.checkpoints import Anytime, Checkpoints, Point, write
@@ -54,7 +55,10 @@ class Cell:
     def compute(
         self, source: HuggingFaceModel, store: Store, listener: CellListener, save_fit: bool
     ) -> tuple[CellRecord, pd.DataFrame | None]:
-        """The cell's record and samples. Whatever the method raises becomes status `failed`, Ctrl-C `interrupted`."""
+        """The cell's record and samples. Whatever the method raises becomes status `failed`, Ctrl-C `interrupted`.
+
+        Raises HarnessError where the disk is full: that is no fault of the method's.
+        """
         record = self._empty_record(store.begin(self.spec))
         samples = None
         device = str(source.model.device)
@@ -69,7 +73,9 @@ class Cell:
                     shutil.copytree(saved, store.cell_dir(self.spec) / "fit", dirs_exist_ok=True)
             except KeyboardInterrupt:
                 record.status, record.reason = "interrupted", "interrupted by the user"
-            except Exception as error:
+            except (Exception, SystemExit) as error:
+                if is_full(error):
+                    raise HarnessError(FULL) from error
                 record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
                 write_text(store.cell_dir(self.spec) / "error.txt", traceback.format_exc())
         record.peak_memory_bytes = memory.bytes

@@ -9,7 +9,7 @@ import torch
 
 from harness.api import Method, Task, TaskData
 from harness.model.loading import choose_device, choose_dtype
-from harness.registry import TASKS, model_folder
+from harness.registry import make_task, model_folder
 from harness.results.fingerprints import config_files, data_fingerprint, digest, library_versions, model_identity
 from harness.results.source_closure import engine_closure, plugin_closure
 from harness.running.preparation import load_data
@@ -45,7 +45,7 @@ def plan_run(spec: RunSpec) -> RunPlan:
     """
     device = torch.empty(0, device=choose_device(spec.device)).device  # "cuda" becomes "cuda:0"
     dtype = choose_dtype(spec.dtype, device)
-    tasks: list[Task] = [TASKS.get(name)() for name in spec.tasks]
+    tasks: list[Task] = [make_task(name) for name in spec.tasks]
     methods = [(method, build_method(method, spec)) for method in spec.methods]
     data = {task.name: load_data(task, spec) for task in tasks}
     shared, parts = _shared(spec, dtype)

@@ -100,8 +100,8 @@ class Display(Quiet):
         """Print the size of the data and whatever a reader must know about it."""
         data = prepared.data
         self._print(
-            f"  {prepared.task.name}: {len(prepared.queries)} queries of {len(prepared.histories)} users, "
-            f"split {data.split}, {prepared.leaks_removed} leaking history items removed"
+            f"  {escape(prepared.task.name)}: {len(prepared.queries)} queries of {len(prepared.histories)} users, "
+            f"split {escape(data.split)}, {prepared.leaks_removed} leaking history items removed"
         )
         for note in data.notes:
             self._print(f"  [yellow]{escape(plain(note))}[/yellow]")
@@ -147,7 +147,7 @@ class Display(Quiet):
         )
 
     def _print(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, markup=True, emoji=False, highlight=False, soft_wrap=True)
 
     def _render(self) -> RenderableType:
         head = f"{self._done}/{self._cells} cells, {time.monotonic() - self._begun:.0f}s since the start"

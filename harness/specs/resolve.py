@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from pydantic import ValidationError
 
 from harness.analysis.comparison import BASELINE
 from harness.api import HarnessError, Method
-from harness.registry import CONTROLS, METHODS, PRESETS, TASKS, method_class, preset, unknown
+from harness.plugin_faults import cause
+from harness.registry import CONTROLS, METHODS, PRESETS, make_task, method_class, preset, unknown, usable_tasks
 from harness.specs.explaining import explain
 from harness.specs.run_spec import MethodSpec, RunSpec, parse_methods
 
@@ -26,21 +28,21 @@ def resolve(
     """
     if preset_name not in PRESETS:
         raise HarnessError(unknown("preset", preset_name, PRESETS.names()))
-    run_level = {
-        key: value for key, value in preset(preset_name).items() if key not in ("description", "methods", "tasks")
-    }
+    found = preset(preset_name)
+    run_level = {key: value for key, value in found.items() if key not in ("description", "methods", "tasks")}
     chosen = {key: value for key, value in given.items() if value is not None}
     fields = {**run_level, **chosen, "preset": preset_name, "overrides": overrides or {}}
     if fields.get("regime") == "unseen":
         fields.setdefault("eval_history", "none")
     try:
-        spec = RunSpec(
-            methods=expand_methods(methods), tasks=expand_tasks(tasks or preset(preset_name)["tasks"]), **fields
+        spec = RunSpec.model_validate(
+            {**fields, "methods": expand_methods(methods), "tasks": expand_tasks(tasks or found["tasks"])}
         )
     except ValidationError as error:
-        raise HarnessError(f"Cannot build the specification. {explain(error, RunSpec)}") from error
-    for method in spec.methods:
-        build_method(method, spec)
+        faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
+        by = f" with the preset '{preset_name}'" if faulty & (set(run_level) - set(chosen)) else ""
+        raise HarnessError(f"Cannot build the specification{by}. {explain(error, RunSpec)}") from error
+    spec = _without_broken(spec, {method.name for method in parse_methods(methods)})
     for name in spec.overrides:
         if name not in {method.name for method in spec.methods}:
             raise HarnessError(f"--set names '{name}', which is not among the methods of this run.")
@@ -60,21 +62,51 @@ def expand_methods(text: str) -> tuple[MethodSpec, ...]:
 
 
 def expand_tasks(text: str) -> tuple[str, ...]:
-    """Task names from a comma-separated list; `all` is every registered one."""
-    names = tuple(TASKS.names()) if text == "all" else tuple(name.strip() for name in text.split(","))
+    """Task names from a comma-separated list; `all` is every registered one that is not broken."""
+    if text == "all":
+        return tuple(task.name for task in usable_tasks())
+    names = tuple(name.strip() for name in text.split(","))
     for name in names:
-        TASKS.target(name)
+        make_task(name)
     return names
 
 
 def build_method(method: MethodSpec, spec: RunSpec) -> Method:
-    """The method with its configuration: preset, then `--group-size`, then `--set`, then the variant's settings."""
+    """The method with its configuration: preset, then `--group-size`, then `--set`, then the variant's settings.
+
+    Raises HarnessError for settings that it does not know or take, and for a plug-in that is broken.
+    """
     cls: type[Method] = method_class(method.name)
     settings = dict(preset(spec.preset).get("methods", {}).get(method.name, {}))
     if spec.group_size is not None and "group_size" in cls.Config.model_fields:
         settings["group_size"] = spec.group_size
     settings |= spec.overrides.get(method.name, {}) | method.settings
     try:
-        return cls(cls.Config(**settings))
+        made = cls(cls.Config.model_validate(settings))
+        made.config.model_dump_json()  # the cell's hash and record hold it
     except ValidationError as error:
         raise HarnessError(f"Cannot build the method '{method.name}'. {explain(error, cls.Config)}") from error
+    except (Exception, SystemExit) as error:
+        raise HarnessError(f"Cannot build the method '{method.name}': {cause(error)}.") from error
+    return made
+
+
+def _without_broken(spec: RunSpec, named: set[str]) -> RunSpec:
+    """The run less the plug-ins of `all` or `controls` that are broken; one that was named, or set, must be there."""
+    usable = []
+    addressed = named | set(spec.overrides) | set(preset(spec.preset).get("methods", {}))
+    for method in spec.methods:
+        must = named
+        try:
+            method_class(method.name)
+            must = addressed
+            build_method(method, spec)
+        except HarnessError as error:
+            if method.name in must:
+                raise
+            warnings.warn(f"Left out of the run: {error}", stacklevel=3)
+        else:
+            usable.append(method)
+    if not usable:
+        raise HarnessError("None of the methods can be used; see the warnings.")
+    return spec.model_copy(update={"methods": tuple(usable)})

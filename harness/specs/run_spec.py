@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from typing import Any, Literal
 
@@ -65,6 +66,11 @@ class RunSpec(_Frozen):
     dtype: str = "auto"
     quantization: Literal["nf4"] | None = None
     batch_size: int = Field(default=32, gt=0)
+
+    @field_validator("model", "embedder", "data")
+    @classmethod
+    def _home(cls, value: str) -> str:
+        return os.path.expanduser(value)
 
     @field_validator("marks")
     @classmethod

@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from harness.api import HarnessError
 from harness.reporting.comparison_report import print_report
 from harness.reporting.formatting import seconds
-from harness.reporting.tracking import Mode, track
+from harness.reporting.tracking import track
+from harness.reporting.wandb_session import Mode
+from harness.results.disk import require_folder
 from harness.running.progress import Display
 from harness.specs.run_spec import parse_value
 from harness.sweeps.planned_cells import distinct_cells
@@ -37,23 +39,22 @@ def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, console: Co
     for number, point in enumerate(points, start=1):
         spec = point.spec
         row = (point.label, ", ".join(m.label for m in spec.methods), ", ".join(spec.tasks))
-        table.add_row(str(number), *map(escape, row), ", ".join(map(str, spec.seeds)), seconds(spec.budget))
+        table.add_row(str(number), *map(Text, row), ", ".join(map(str, spec.seeds)), seconds(spec.budget))
     console.print(table)
     cells = distinct_cells(points)
     asked = sum(len(p.spec.methods) * len(p.spec.tasks) * len(p.spec.seeds) for p in points)
-    console.print(
+    text = (
         f"{len(points)} points ask for {asked} cells, {len(cells)} of them distinct (shared ones are computed once): "
-        f"at most {seconds(sum(cells.values()))} of fitting, loading and answering besides. Results: {out}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+        f"at most {seconds(sum(cells.values()))} of fitting, loading and answering besides. Results: {out}"
     )
+    console.print(Text(text), soft_wrap=True)
 
 
 def run_sweep(
     sweep: SweepSpec, points: Sequence[Point], out: Path, wandb: Mode, fresh: bool, console: Console, ray: bool = False
 ) -> int:
     """Compute, print and write a sweep; 1 if a method failed at some point, else 0. `ray` has Ray compute the cells."""
+    require_folder(out)
     if ray:
         _compute_on_ray(points, out, fresh, console)
     with Display(console) as display:
@@ -61,7 +62,7 @@ def run_sweep(
     written = write(sweep, results, out)
     print_results(results, written, console)
     track_sweep(sweep, results, written, out, wandb)
-    console.print(f"\nTables, plots and records: {out}", highlight=False, soft_wrap=True, markup=False)
+    console.print(Text(f"\nTables, plots and records: {out}"), soft_wrap=True)
     return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
 
 
@@ -72,7 +73,7 @@ def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Co
     for name in ("points", "cells", "workers") if fresh else ():
         shutil.rmtree(out / name, ignore_errors=True)
     with console.status("Computing cells on Ray ..."):
-        compute_cells(points, out, lambda n, total, text: console.print(f"{n:>3}/{total} {text}", markup=False))
+        compute_cells(points, out, lambda n, total, text: console.print(Text(f"{n:>3}/{total} {text}")))
 
 
 def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) -> int:
@@ -82,7 +83,7 @@ def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) 
         [result] = run_points([point], out, display)
     print_report(result.comparison, console)
     track(result.comparison, result.folder, wandb)
-    console.print(f"\nTables, plots and records: {result.folder}", highlight=False, soft_wrap=True, markup=False)
+    console.print(Text(f"\nTables, plots and records: {result.folder}"), soft_wrap=True)
     return int(any(row.status == "failed" for row in result.comparison.rows))
 
 

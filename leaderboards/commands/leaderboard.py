@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,15 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-Records = Annotated[Path, typer.Option(help="Folder of the records, to be kept under version control.")]
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # a shell leaves ~ alone in --out=~/x
+
+
+Records = Annotated[
+    Path, typer.Option(parser=_path, metavar="PATH", help="Folder of the records, to be kept under version control.")
+]
 RECORDS = Path("leaderboards/records")
 
 
@@ -27,7 +36,9 @@ class WandbMode(StrEnum):
 
 @app.command()
 def add(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN_DIR...", help="The --out of finished comparisons.")],
+    runs: Annotated[
+        list[Path], typer.Argument(parser=_path, metavar="RUN_DIR...", help="The --out of finished comparisons.")
+    ],
     records: Records = RECORDS,
     samples: Annotated[
         int, typer.Option(min=0, help="Answers kept per method and task; they hold what users wrote, 0 keeps none.")
@@ -49,7 +60,8 @@ def add(
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(help="Folder of the site.")] = Path("site"), records: Records = RECORDS
+    out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="Folder of the site.")] = Path("site"),
+    records: Records = RECORDS,
 ) -> None:
     """Write the site: static files that need no server and no network. Open index.html."""
     from harness.leaderboards.site import build as build_site
@@ -61,7 +73,9 @@ def build(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    out: Annotated[Path | None, typer.Option(help="Keep the site in this folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=_path, metavar="PATH", help="Keep the site in this folder.")
+    ] = None,
     records: Records = RECORDS,
 ) -> None:
     """Build the site and show it on this machine until Ctrl-C."""

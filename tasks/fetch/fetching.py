@@ -32,6 +32,8 @@ def fetch(directory: Path, files: Sequence[RemoteFile], listener: Listener, forc
     Raises HarnessError where a file cannot be had, where it is not the one that the manifest records, and for a path
     that a link leads out of `directory`. Files that are finished by then stay, recorded.
     """
+    if directory.exists() and not directory.is_dir():
+        raise HarnessError(f"{directory} is a file; name a folder.")
     try:
         directory.mkdir(parents=True, exist_ok=True)
         _require_inside(directory, *(directory / name for name in (_LOCK, NAME, f"{NAME}.part")))

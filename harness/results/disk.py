@@ -1,0 +1,74 @@
+"""Folders that a user names, and what is said when the disk does not do its part."""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from pathlib import Path
+
+from harness.api import HarnessError
+
+FULL = (
+    "The disk is full, or its quota is used up. Finished cells are kept: make room and repeat the command, which goes "
+    "on where it stopped."
+)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+_FILE = (errno.EEXIST, errno.ENOTDIR)
+
+
+def home(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading `~` as the home directory; a shell leaves it alone in --out=~/x, and YAML everywhere."""
+    return Path(os.path.expanduser(path))
+
+
+def require_folder(path: str | os.PathLike[str]) -> Path:
+    """`home(path)`, if it is a folder that can be written into, or could be made. Leaves nothing behind.
+
+    Raises HarnessError for a file, a broken link, and a place that is full or may not be written.
+    """
+    folder = home(path)
+    try:
+        exists = _exists(folder)
+        place = next(p for p in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(p))
+        if not place.is_dir():
+            what = "is a file" if place.exists() else "is a link that leads nowhere"
+            raise HarnessError(f"{folder if exists else place} {what}; name a folder.")
+        with tempfile.TemporaryFile(dir=place) as probe:
+            probe.write(bytes(1 << 16))
+    except OSError as error:
+        raise HarnessError(f"Nothing can be written into {folder}. {explain(error)}") from error
+    return folder
+
+
+def explain(error: OSError) -> str:
+    """One paragraph: which file, what is wrong with it, and what to do."""
+    if is_full(error):
+        return FULL
+    place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    if error.errno in _REFUSED:
+        return f"{place}{error.strerror}. Name another place, or change who may use this one."
+    if error.errno in _FILE:
+        return f"{place}there is a file where a folder is needed. Name another folder."
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    return f"{place}{reason.rstrip('.')}."
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk is behind what was raised; some libraries say so in their text only."""
+    texts = (f"(os error {errno.ENOSPC})", f"[Errno {errno.ENOSPC}]")
+    while error is not None:
+        if (isinstance(error, OSError) and error.errno in _FULL) or any(text in str(error) for text in texts):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _exists(folder: Path) -> bool:
+    """Like `os.path.lexists`, but a name that no file can have is an error."""
+    try:
+        os.lstat(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True

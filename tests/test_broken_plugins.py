@@ -1,0 +1,208 @@
+"""A broken plug-in costs only itself: it is left out of `all` with a warning, and named with its fault when asked for."""
+
+import sys
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from harness import registry
+from harness.api import HarnessError
+from harness.plugin_faults import command_fault
+from harness.registry import COMMANDS, CONTROLS, METHODS, MODELS, PRESETS, TASKS, make_task, method_class, preset
+from harness.specs.resolve import resolve
+from tests.installed import write_package
+
+METHOD = """
+from pydantic import BaseModel
+from harness.api import Method, Task
+
+class Config(BaseModel):
+    x: int = 1
+
+class Needy(BaseModel):
+    x: int
+
+class Good(Method):
+    "Works."
+    Config = Config
+    def fit(self, context): ...
+    def load(self, directory, task): ...
+
+class NoMethod(BaseModel):
+    x: int = 1
+
+class Abstract(Method):
+    Config = Config
+
+class NoConfig(Good):
+    Config = None
+
+class OtherConfig(Good):
+    Config = dict
+
+class NeedsSetting(Good):
+    Config = Needy
+
+class OtherConstructor(Good):
+    def __init__(self, config, more): ...
+
+class NoTask(Task):
+    name = "abstract"
+
+instance = Good(Config())
+"""
+BROKEN = {
+    "plug:NoMethod": "is no Method",
+    "plug:instance": "is no Method",
+    "plug": "is no Method",
+    "plug:Abstract": "lacks fit, load",
+    "plug:NoConfig": "has no Config",
+    "plug:OtherConfig": "has no Config",
+    "plug:NeedsSetting": "x: Field required",
+    "plug:OtherConstructor": "missing 1 required positional argument",
+    "plug:Nowhere": "has no attribute 'Nowhere'",
+    "nowhere:Method": "No module named 'nowhere'",
+    "raising:Method": "RuntimeError: not today",
+    "leaving:Method": "SystemExit: 3",
+    "unreadable:Method": "SyntaxError",
+}
+MODULES = {
+    "plug.py": METHOD,
+    "raising.py": "raise RuntimeError('not today')",
+    "leaving.py": "raise SystemExit(3)",
+    "unreadable.py": "def (",
+}
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    def install(entry_points, files=MODULES, package="plug-package"):
+        monkeypatch.syspath_prepend(write_package(tmp_path / package, entry_points, files))
+        for known in vars(registry).values():
+            if isinstance(known, registry.Registry):
+                known.__dict__.pop("_points", None)
+
+    before = set(sys.modules)
+    yield install
+    for known in vars(registry).values():
+        if isinstance(known, registry.Registry):
+            known.__dict__.pop("_points", None)
+    for name in {"plug", "raising", "leaving", "unreadable", "presets_of_others"} - before:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(("target", "fault"), BROKEN.items())
+def test_a_broken_method_is_named_when_asked_for_and_left_out_of_all(install, target, fault):
+    install({"harness.methods": {"odd": target, "good": "plug:Good"}})
+    with pytest.raises(HarnessError, match="odd") as told:
+        resolve("instruct,odd", tasks="lamp3", budget=1.0)
+    assert fault in str(told.value)
+    assert "\n" not in str(told.value)
+    with pytest.warns(UserWarning, match="odd") as warned:
+        spec = resolve("all", tasks="lamp3", budget=1.0)
+    assert fault in str(warned[0].message)
+    assert [method.name for method in spec.methods] == ["instruct", "aloe", "chameleon", "dpo", "good", "llm_rec"]
+
+
+def test_a_broken_method_is_said_to_be_registered_as_what_it_is(install):
+    install({"harness.methods": {"nomethod": "plug:NoMethod"}})
+    with pytest.raises(
+        HarnessError, match=r"The method 'nomethod' is registered as plug:NoMethod, which is no Method\."
+    ):
+        method_class("nomethod")
+
+
+def test_a_setting_makes_a_method_of_all_usable_and_a_wrong_one_is_an_error(install):
+    install({"harness.methods": {"needs": "plug:NeedsSetting"}})
+    spec = resolve("all", tasks="lamp3", budget=1.0, overrides={"needs": {"x": 3}})
+    assert "needs" in [method.name for method in spec.methods]
+    with pytest.raises(HarnessError, match="'needs'. x: Input should be a valid integer"):
+        resolve("all", tasks="lamp3", budget=1.0, overrides={"needs": {"x": "much"}})
+    with pytest.raises(HarnessError, match="Did you mean beta"):
+        resolve("all", tasks="lamp3", budget=1.0, overrides={"dpo": {"betta": 1}})
+
+
+@pytest.mark.parametrize("group", ["harness.methods", "harness.controls"])
+def test_of_two_methods_of_one_name_the_harness_own_counts_and_that_is_said(install, group):
+    install({group: {"instruct": "plug:Good", "constant": "plug:Good"}})
+    with pytest.warns(UserWarning, match=r"'(instruct|constant)' is registered twice.*plug:Good.*plug-package"):
+        assert method_class("instruct").__module__ == "harness.methods.instruct"
+        assert method_class("constant").__module__ == "harness.methods.controls"
+        names = [method.name for method in resolve("all,controls", tasks="lamp3", budget=1.0).methods]
+    assert sorted(names) == sorted({*METHODS.names(), *CONTROLS.names()})
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "fault"),
+    [
+        ("lamp9", "plug:NoMethod", "is no Task"),
+        ("lamp9", "plug:NoTask", "lacks load, parse, supervise"),
+        ("lamp9", "harness.tasks.lamp:Lamp3", "calls itself 'lamp3'"),
+        ("lamp9", "unreadable:Lamp", "SyntaxError"),
+    ],
+)
+def test_a_broken_task_is_named_when_asked_for_and_left_out_of_all(install, name, target, fault):
+    install({"harness.tasks": {name: target}})
+    with pytest.raises(HarnessError, match=fault):
+        make_task(name)
+    with pytest.raises(HarnessError, match=fault):
+        resolve(tasks=f"lamp3,{name}", budget=1.0)
+    with pytest.warns(UserWarning, match=fault):
+        assert resolve(tasks="all", budget=1.0).tasks == tuple(known for known in TASKS.names() if known != name)
+
+
+GOOD = "description: d\nmodel: tiny-llama\ntasks: lamp3\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("model: [", "cannot be read"),
+        ("", "holds no keys and values"),
+        ("- a list", "holds no keys and values"),
+        ("model: tiny-llama\n", "description, tasks"),
+        ("description: d\nmodel: 3\ntasks: [lamp3]\n", "model, tasks"),
+        (f"{GOOD}methods: [dpo]\n", "under `methods`"),
+        (f"{GOOD}methods: {{dpo: null}}\n", "under `methods`"),
+        (f"{GOOD}histroy: 3\n", "with the preset 'odd'.*Did you mean history"),
+        (f"{GOOD}users: many\n", "with the preset 'odd'.*users"),
+        (f"{GOOD}methods: {{dpo: {{betta: 1}}}}\n", "Did you mean beta"),
+        ("description: \xff".encode("latin-1").decode("latin-1") + "\nmodel: m\n", "tasks"),
+    ],
+)
+def test_a_broken_preset_is_named_with_its_fault(install, text, fault):
+    install({"harness.presets": {"odd": "presets_of_others"}}, {"presets_of_others/odd.yaml": text})
+    with pytest.raises(HarnessError, match=fault):
+        resolve("dpo", preset_name="odd", budget=1.0)
+
+
+def test_a_preset_without_its_file_or_module_is_named(install):
+    install({"harness.presets": {"odd": "presets_of_others", "lost": "nowhere"}}, {"presets_of_others/other.yaml": ""})
+    with pytest.raises(HarnessError, match=r"'odd', odd\.yaml in presets_of_others, cannot be read"):
+        preset("odd")
+    with pytest.raises(HarnessError, match="No module named 'nowhere'"):
+        preset("lost")
+    assert "tiny" in PRESETS
+
+
+def test_a_model_and_a_command_must_be_what_they_are_registered_as(install):
+    install({"harness.models": {"m": "plug:Good"}, "harness.commands": {"c": "plug:Good"}})
+    with pytest.raises(HarnessError, match="'m'.*no path of a model's folder"):
+        MODELS.get("m")
+    with pytest.raises(HarnessError, match="'c'.*is no Typer app"):
+        COMMANDS.get("c")
+
+
+def test_a_command_whose_signature_typer_cannot_read_is_refused():
+    app = typer.Typer()
+
+    @app.command()
+    def odd(value: CliRunner) -> None: ...
+
+    assert command_fault(app).startswith("Typer cannot read")
+
+
+def test_a_listing_survives_plugins_that_cannot_be_read(install):
+    install({"harness.methods": {name: f"{name}:Method" for name in ("raising", "unreadable", "nowhere")}})
+    assert [METHODS.summary(name) for name in ("raising", "unreadable", "nowhere")] == ["", "", ""]
