@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.api import HarnessError
 
 FULL = (
-    "The disk is full, or its quota is used up. Finished cells are kept: make room and repeat the command, which goes "
+    "the disk is full, or its quota is used up. Finished cells are kept: make room and repeat the command, which goes "
     "on where it stopped."
 )
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -38,15 +38,16 @@ def require_folder(path: str | os.PathLike[str]) -> Path:
         with tempfile.TemporaryFile(dir=place) as probe:
             probe.write(bytes(1 << 16))
     except OSError as error:
-        raise HarnessError(f"Nothing can be written into {folder}. {explain(error)}") from error
+        why = FULL if is_full(error) else f"{error.strerror}. Name another folder."
+        raise HarnessError(f"Nothing can be written into {folder}: {why}") from error
     return folder
 
 
 def explain(error: OSError) -> str:
     """One paragraph: which file, what is wrong with it, and what to do."""
-    if is_full(error):
-        return FULL
     place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+    if is_full(error):
+        return place + FULL
     if error.errno in _REFUSED:
         return f"{place}{error.strerror}. Name another place, or change who may use this one."
     if error.errno in _FILE:
