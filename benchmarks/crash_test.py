@@ -2,10 +2,10 @@
 
 python benchmarks/crash_test.py --kills 25 --seed 0
 
-An undisturbed run comes first. Then the same command runs in another folder and is killed, with all its processes, at a
-moment drawn uniformly from the work of an undisturbed run; it is repeated in the same folder, and killed again. A run
-that ends before its kill must have ended in the undisturbed `comparison.json`, times and attempts aside, and in the same
-answers; the next kill then hits a new folder. Exit status 1 if anything differed.
+An undisturbed run comes first. Then the same command runs in another folder and is killed, with all its processes, at
+a moment drawn uniformly from the work of an undisturbed run; it is repeated in the same folder, and killed again. A run
+that ends before its kill must have ended in the undisturbed `comparison.json`, times and attempts aside, and in the
+same answers; the next kill then hits a new folder. Exit status 1 if anything differed.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import pandas as pd
 
 MEASURED = {"fit_seconds", "eval_seconds", "marginal_seconds", "on_front", "peak_memory_bytes", "attempts"}
 COMMAND = [
-    *("compare", "--methods", "instruct,user_majority,llm_rec,chameleon,dpo", "--tasks", "lamp2,lamp3"),
-    *("--users", "8", "--budget", "30m", "--wandb", "disabled", "--save-fits"),
+    *("compare", "--methods", "instruct,user_majority,llm_rec,chameleon", "--tasks", "lamp2,lamp3"),
+    *("--users", "4", "--budget", "30m", "--wandb", "disabled", "--save-fits"),
 ]
 HARNESS = "from harness.commands.app import main; main()"
 WORK_BEGINS = "Loading the model"  # the first line after the imports, where a kill would teach nothing
@@ -82,7 +82,7 @@ def start(arguments: Sequence[str], out: Path) -> subprocess.Popen[str]:
 
 
 def finish(process: subprocess.Popen[str], seconds: float) -> bool:
-    """Wait so long for the command to end by itself, then kill its group; whether it ended. RuntimeError if it failed."""
+    """Whether the command ends by itself in so many seconds; if not, its group is killed. RuntimeError if it failed."""
     try:
         printed, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:

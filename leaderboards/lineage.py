@@ -21,6 +21,7 @@ def log_record(record: Path, run_folder: Path, mode: Mode) -> None:
     """
     if mode == "disabled":
         return
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # W&B would report its use to its server, offline too
     import wandb
 
     comparison = f"comparison-{hashlib.sha256((run_folder / 'run.json').read_bytes()).hexdigest()[:8]}"

@@ -51,11 +51,11 @@ def log_run(
         with _opened(out, mode, config, kind) as run:
             log(run)
     except Exception as error:  # W&B's own errors, its service's, the network's, the disk's
-        reason = " ".join(str(error).split()) or type(error).__name__
         offline = ""
         if mode == "online" and (folder := _log_offline(out, config, log, kind)):
             offline = f" The run stands in {folder}; `wandb sync {folder}` sends it."
-        warnings.warn(f"W&B did not take the run: {reason} The results are complete in {out}.{offline}", stacklevel=3)
+        text = f"W&B did not take the run: {_reason(error)} The results are complete in {out}.{offline}"
+        warnings.warn(text, stacklevel=3)
 
 
 def _log_offline(out: Path, config: dict[str, Any], log: Callable[[wandb.Run], None], kind: str | None) -> Path | None:
@@ -70,8 +70,7 @@ def _log_offline(out: Path, config: dict[str, Any], log: Callable[[wandb.Run], N
 
 @contextmanager
 def _opened(out: Path, mode: Mode, config: dict[str, Any], kind: str | None) -> Iterator[wandb.Run]:
-    import wandb
-
+    wandb = _import()
     with (
         _folders(out.resolve() / "wandb"),
         wandb.init(
@@ -96,9 +95,16 @@ def _opened(out: Path, mode: Mode, config: dict[str, Any], kind: str | None) -> 
         yield run
 
 
-def _require_settings() -> None:
+def _import() -> Any:
+    # W&B reports its use to its server, offline too, unless it is told not to before it is first used.
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
+    return wandb
+
+
+def _require_settings() -> None:
+    wandb = _import()
     try:
         settings = wandb.Settings()
         settings.update_from_env_vars(dict(os.environ))
@@ -112,8 +118,7 @@ def _require_settings() -> None:
 
 
 def _require_key() -> None:
-    import wandb
-
+    wandb = _import()
     try:
         wandb.setup(settings=wandb.Settings(mode="online"))  # --wandb counts over WANDB_MODE
         known = wandb.login(prompt=False)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness.api import HarnessError
 from harness.reporting.comparison_report import write
-from harness.reporting.tracking import require_mode, track
+from harness.reporting.tracking import track
 from harness.running.checkpoints import Anytime, Point
 from tests.fabricate import compare, filled
 from tests.wandb_files import records, wait_for_exit
@@ -145,18 +144,3 @@ def test_the_data_is_an_artifact_that_the_comparison_names(offline: Path) -> Non
 def test_disabled_touches_nothing(tmp_path: Path) -> None:
     track(compare(filled(tmp_path, {"instruct": 0.3})), tmp_path, "disabled")
     assert not (tmp_path / "wandb").exists()
-
-
-def test_online_without_a_key_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    with pytest.raises(HarnessError, match="wandb login"):
-        require_mode("online")
-    with pytest.raises(HarnessError, match="--wandb offline"):
-        track(compare(filled(tmp_path, {"instruct": 0.3})), tmp_path, "online")
-
-
-def test_an_unknown_mode_is_refused() -> None:
-    with pytest.raises(HarnessError, match="disabled, offline, online"):
-        require_mode("sometimes")
-    assert require_mode("offline") == "offline"
