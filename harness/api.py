@@ -304,13 +304,32 @@ class Clock(Protocol):
 # ------------------------------------------------------------------------------------------------------------- method
 
 
+@dataclass(frozen=True)
+class Diagnosis:
+    """Evidence on what a fit rests on: a row of the table `title`, whose columns `values` names.
+
+    Values are finite numbers or short texts. `explanation` says how to read them. `caution` is what a reader must know
+    beside the scores, a clause that follows the names of method and task; empty if nothing.
+    """
+
+    title: str
+    values: dict[str, float | str]
+    explanation: str = ""
+    caution: str = ""
+
+
 @dataclass
 class FitReport:
-    """What a fit has to account for. `counts` holds method-specific counters, e.g. identical outputs dropped."""
+    """What a fit has to account for. `counts` holds method-specific counters, e.g. identical outputs dropped.
+
+    `diagnose` is called once, when the clock has stopped and the personalizer is saved: evidence is no part of a
+    method, so it must neither cost its budget nor be able to change an answer. It leaves the model alone.
+    """
 
     users_fitted: int = 0
     samples_used: int = 0
     counts: dict[str, float] = field(default_factory=dict)
+    diagnose: Callable[[], Diagnosis] | None = None
 
 
 class FitContext(Protocol):

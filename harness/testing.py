@@ -111,6 +111,9 @@ def check_report(context: Context, users: Sequence[User]) -> None:
     assert report.samples_used >= 0, f"samples_used is {report.samples_used}"
     bad = [name for name, value in report.counts.items() if not isinstance(value, int | float)]
     assert not bad, f"report.counts must hold numbers; these do not: {bad}"
+    values = report.diagnose().values if report.diagnose else {}
+    bad = [name for name, value in values.items() if not isinstance(value, str) and not np.isfinite(value)]
+    assert not bad, f"a diagnosis must hold finite numbers and texts; these are neither: {bad}"
 
 
 def check_answers(bench: Bench, personalizer: Personalizer, users: Sequence[User], answers: list[str]) -> None:

@@ -136,8 +136,8 @@ class MeanDifference(Chameleon):
         pairs = grouped.pairs[:, :, list(found.layers)].cpu()
         count = grouped.mask.cpu().sum(dim=1)[:, None, None]
         personal, neutral = (pairs.sum(dim=-2) / count).unbind()
-        chosen = found.neutral.any(dim=-1, keepdim=True)
-        return Banks(found.layers, offset=self.config.strength * (personal - neutral) * chosen)
+        offset = self.config.strength * (personal - neutral) * found.edited[..., None]
+        return Banks(found.layers, offset=offset)
 
 
 def _shuffled(context: FitContext) -> FitContext:

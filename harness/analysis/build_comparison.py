@@ -128,6 +128,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
         reason="; ".join(dict.fromkeys(reason for reason in reasons if reason)),
         attempts=max(record.attempts for record in records),
         peak_memory_bytes=max(record.peak_memory_bytes for record in records),
+        diagnosis=records[0].diagnosis if len(records) == 1 else None,
         **fields,
     )
     return Entry(row, scores)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from harness.api import Diagnosis
 from harness.results.store import Status
 from harness.specs.run_spec import SCHEMA_VERSION, RunSpec, join_label
 
@@ -107,6 +108,7 @@ class Row(BaseModel):
     unanswerable: int = 0
     records_skipped: int = 0
     attempts: int = 1
+    diagnosis: Diagnosis | None = None  # of a single fit
 
     @property
     def label(self) -> str:
@@ -183,7 +185,10 @@ class Comparison(BaseModel):
 
 def _flat(row: Row, rankings: Mapping[tuple[str, str], Ranking]) -> dict[str, Any]:
     nested = {"metrics", "interval", "vs_instruct", "seeds", "by_history", "per_user_quartiles", "gain_quartiles"}
-    flat: dict[str, Any] = row.model_dump(exclude=nested)
+    flat: dict[str, Any] = row.model_dump(exclude={*nested, "diagnosis"})
+    if row.diagnosis:
+        found = {**row.diagnosis.values, "caution": row.diagnosis.caution}
+        flat |= {f"diagnosis_{name}": value for name, value in found.items()}
     for field in ("per_user", "gain"):
         quartiles = getattr(row, f"{field}_quartiles") or (None,) * len(_QUARTILES)
         flat |= {f"{field}_{name}": value for name, value in zip(_QUARTILES, quartiles, strict=True)}

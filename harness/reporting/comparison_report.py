@@ -56,8 +56,9 @@ def print_report(comparison: Comparison, console: Console) -> None:
 
 
 def legend(comparison: Comparison) -> str:
-    """How to read the tables; says so if the model is a test instrument."""
-    text = _LEGEND.format(baseline=BASELINE)
+    """How to read the tables, diagnoses included; says so if the model is a test instrument."""
+    explained = [plain(row.diagnosis.explanation) for row in comparison.rows if row.diagnosis]
+    text = " ".join(dict.fromkeys([_LEGEND.format(baseline=BASELINE), *filter(None, explained)]))
     model = comparison.spec.model
     return f"{text} Made with {model}, a test instrument." if model in INSTRUMENTS else text
 

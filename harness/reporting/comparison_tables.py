@@ -16,6 +16,7 @@ from harness.analysis.comparison import (
     Row,
     standing,
 )
+from harness.api import Diagnosis
 from harness.reporting.formatting import memory, number, p_value, plain, seconds, share
 
 _TIED = " ≈"
@@ -32,9 +33,10 @@ class Table:
 
 
 def tables(comparison: Comparison, task: str) -> list[Table]:
-    """Of one task: what was scored, for whom, what it cost and, with several seeds, each seed's scores."""
+    """Of one task: scores, for whom, costs, with several seeds each seed's scores, and what the fits rest on."""
     found = [_quality(comparison, task), *_users(comparison, task), _cost(comparison, task)]
-    return [*found, _seeds(comparison, task)] if len({row.seed for row in comparison.rows}) > 1 else found
+    seeds = [_seeds(comparison, task)] if len({row.seed for row in comparison.rows}) > 1 else []
+    return [*found, *seeds, *_diagnoses(comparison, task)]
 
 
 def _quality(comparison: Comparison, task: str) -> Table:
@@ -213,3 +215,31 @@ def _seeds(comparison: Comparison, task: str) -> Table:
             [plain(row.label), str(row.seed), *scores, seconds(row.fit_seconds), row.status.replace("_", " ")]
         )
     return table
+
+
+# ---------------------------------------------------------------------------------------------------------- diagnoses
+
+
+def _diagnoses(comparison: Comparison, task: str) -> list[Table]:
+    """One table per title, with a line per cell that has a diagnosis of that title."""
+    found: dict[str, list[tuple[Row, Diagnosis]]] = {}
+    for row in comparison.rows:
+        if row.task == task and row.diagnosis:
+            found.setdefault(row.diagnosis.title, []).append((row, row.diagnosis))
+    return [_diagnosis(f"{task}: {plain(title)}", cells) for title, cells in found.items()]
+
+
+def _diagnosis(title: str, cells: Sequence[tuple[Row, Diagnosis]]) -> Table:
+    names = list(dict.fromkeys(name for _, diagnosis in cells for name in diagnosis.values))
+    columns = ["method", "seed", *(plain(name).replace("_", " ") for name in names)]
+    rows = [
+        [plain(row.label), str(row.seed), *(_evidence(diagnosis.values.get(name, "–")) for name in names)]
+        for row, diagnosis in cells
+    ]
+    return Table(title, columns, rows, set())
+
+
+def _evidence(value: float | str) -> str:
+    if isinstance(value, str):
+        return plain(value)
+    return f"{value:,.0f}" if value == round(value) or abs(value) >= 1000 else f"{value:.3g}"

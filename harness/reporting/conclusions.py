@@ -14,10 +14,11 @@ _UNREADABLE = 0.1  # share of answers without a valid prediction that is worth a
 
 
 def answer_in_words(comparison: Comparison) -> list[str]:
-    """Paragraphs: what the model is, one per task, then what went wrong."""
+    """Paragraphs: what the model is, one per task, what the fits say against themselves, then what went wrong."""
     return [
         *_instrument(comparison),
         *(_task(comparison, task) for task in comparison.spec.tasks),
+        *_cautions(comparison),
         *_mishaps(comparison),
     ]
 
@@ -146,6 +147,24 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
             f"No method of this run moved {comparison.spec.model} on {task}, so the null may be the instrument's."
         )
     return sentences
+
+
+def _cautions(comparison: Comparison) -> list[str]:
+    """Each caution of a diagnosis once, after the methods, tasks and, where not all of them have it, seeds."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for row in comparison.pooled:
+        cells = [cell for cell in comparison.rows if (cell.task, cell.label) == (row.task, row.label)]
+        seeds: dict[str, list[str]] = {}
+        for cell in cells:
+            if cell.diagnosis and cell.diagnosis.caution:
+                seeds.setdefault(cell.diagnosis.caution, []).append(str(cell.seed))
+        for caution, own in seeds.items():
+            some = "" if len(own) == len(cells) else f" (seed{'s' * (len(own) > 1)} {listed(own)})"
+            found.setdefault(caution, {}).setdefault(row.label, []).append(f"{row.task}{some}")
+    return [
+        plain(f"{'; '.join(f'{label} on {listed(tasks)}' for label, tasks in where.items())}: {caution.rstrip('.')}.")
+        for caution, where in found.items()
+    ]
 
 
 def _mishaps(comparison: Comparison) -> list[str]:

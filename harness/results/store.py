@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.api import HarnessError
+from harness.api import Diagnosis, HarnessError
 from harness.results.fingerprints import file_hash
 from harness.results.locking import is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
@@ -47,6 +47,7 @@ class CellRecord(BaseModel):
     serves_newcomers: bool | None = None  # whether users that the fit has never seen get more than the base prompt
     samples_used: int = 0
     counts: dict[str, float] = Field(default_factory=dict)  # method-specific counters
+    diagnosis: Diagnosis | None = None  # what the fit rests on, measured after it
     leaks_removed: int = 0
     prompts_shortened: int = 0
     unanswerable: int = 0  # queries whose prompt fits no context: an empty answer
@@ -55,6 +56,7 @@ class CellRecord(BaseModel):
     budget_seconds: float = 0.0
     fit_seconds: float = 0.0
     eval_seconds: float = 0.0
+    diagnosis_seconds: float = 0.0  # after the fit, on no clock
     phases: dict[str, float] = Field(default_factory=dict)  # "untracked" included; adds up to fit_seconds
     tokens_in: int = 0
     tokens_out: int = 0

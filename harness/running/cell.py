@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
+import math
 import shutil
 import tempfile
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +17,7 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from harness.api import HarnessError, Method
+from harness.api import FitReport, HarnessError, Method
 from harness.model.lm import HuggingFaceModel
 from harness.results.disk import FULL, is_full
 from harness.results.environment import PeakMemory
@@ -121,6 +122,7 @@ class Cell:
             clock.stop()
             _account_for_fit(record, clock, context)
         record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        _diagnose(record, context.report)
         return saved, context.checkpoints
 
     def _evaluate(self, lm: HuggingFaceModel, saved: Path, record: CellRecord, listener: CellListener) -> pd.DataFrame:
@@ -180,6 +182,24 @@ def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -
     record.samples_used = context.report.samples_used
     record.counts = context.report.counts
     record.fit_tokens_in, record.fit_tokens_out = context.lm.tokens_in, context.lm.tokens_out
+
+
+def _diagnose(record: CellRecord, report: FitReport) -> None:
+    """The evidence that the fit offers; without it the cell is as good, so that its failure is a note."""
+    if report.diagnose is None:
+        return
+    watch = BudgetClock(float("inf"))
+    try:
+        diagnosis = report.diagnose()
+        odd = [name for name, x in diagnosis.values.items() if not isinstance(x, str) and not math.isfinite(x)]
+        if odd:
+            raise ValueError(f"not finite: {', '.join(odd)}")
+        values = {name: x if isinstance(x, str) else float(x) for name, x in diagnosis.values.items()}
+        record.diagnosis = replace(diagnosis, values=values)
+    except Exception as error:
+        where = f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
+        record.notes.append(f"{where}: there is no diagnosis of the fit ({type(error).__name__}: {error}).")
+    record.diagnosis_seconds = watch.elapsed()
 
 
 def _synchronizer(device: str) -> Callable[[], None]:

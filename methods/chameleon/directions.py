@@ -9,8 +9,9 @@ import torch
 from harness.methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
 
 Identification = Literal["hybrid", "svd", "ccs"]
+LayerChoice = Literal["ccs_loss", "margin"]
 
-TIE = 1e-3  # CCS losses closer than this say nothing about which layer is better
+TIE = 1e-3  # losses, and margins, closer than this say nothing about which layer is better
 _TRIAL_EPOCHS = 5
 _TRIAL_PAIRS = 16
 _TRIAL_NUMBERS = 2_000_000  # in the larger trial, at most; models are wide and a trial shall be cheap
@@ -40,14 +41,16 @@ class Grouped:
 class Directions:
     """`personal` and `neutral` [G, len(layers), d], zero where a group leaves a layer alone; CCS `loss` [G, L].
 
-    `layer_ties` is how many layers competed for the last place within `TIE`, 0 if there was no contest.
+    `edited` [G, len(layers)] is true where a group edits a layer. `layer_ties` is how many layers competed for the last
+    place within `TIE`, 0 if there was no contest; the mean over groups that choose by themselves.
     """
 
     layers: tuple[int, ...]
     personal: torch.Tensor
     neutral: torch.Tensor
     loss: torch.Tensor
-    layer_ties: int
+    edited: torch.Tensor
+    layer_ties: float
 
 
 def top_direction(representations: torch.Tensor) -> torch.Tensor:
@@ -63,23 +66,28 @@ def find_directions(
     num_layers: int,
     layers: Sequence[int] | None = None,
     layers_per_group: bool = False,
+    layer_choice: LayerChoice = "ccs_loss",
 ) -> Directions:
     """theta_P, theta_N and the layers to edit.
 
     With `ccs` both directions are normals of one hyperplane, so that strengthening and then removing comes to removing.
     `layers_per_group` lets each group choose by its own loss, which keeps individual users independent of each other.
+    `layer_choice`: by the lowest loss, ties going to the larger held-out margin, or the other way round.
     """
     probe = fit_ccs(grouped.pairs, grouped.mask, ccs, seed)
-    chosen, ties = _choose(grouped, probe, ccs, seed, num_layers, layers, layers_per_group)
+    chosen, ties = _choose(grouped, probe, ccs, seed, num_layers, layers, layers_per_group, layer_choice)
     union = tuple(sorted(set().union(*chosen)))
-    both = _identify(grouped.pairs[:, :, list(union)], probe.directions()[:, :, list(union)], identification)
-    edited = torch.tensor([[layer in own for layer in union] for own in chosen], device=both.device)
-    personal, neutral = (both * edited[..., None]).cpu().unbind()
-    return Directions(union, personal, neutral, probe.loss.cpu(), ties)
+    both = identify(grouped.pairs[:, :, list(union)], probe.directions()[:, :, list(union)], identification)
+    edited = torch.tensor([[layer in own for layer in union] for own in chosen])
+    personal, neutral = (both.cpu() * edited[..., None]).unbind()
+    return Directions(union, personal, neutral, probe.loss.cpu(), edited, ties)
 
 
 def choose_layers(loss: torch.Tensor, margin: torch.Tensor, num_layers: int) -> tuple[int, ...]:
-    """The layers with the lowest loss [L]; where `tied_layers` finds a tie, the largest margin [L] wins."""
+    """The layers with the lowest loss [L]; where `tied_layers` finds a tie, the largest margin [L] wins.
+
+    Chosen by margin, -margin is the loss and -loss the margin.
+    """
     order = loss.argsort(stable=True).tolist()
     tied = tied_layers(loss, num_layers)
     sure = [layer for layer in order[:num_layers] if layer not in tied]
@@ -95,10 +103,23 @@ def tied_layers(loss: torch.Tensor, num_layers: int) -> list[int]:
     return tied if sure + len(tied) > num_layers else []
 
 
+def identify(pairs: torch.Tensor, normals: torch.Tensor, identification: Identification) -> torch.Tensor:
+    """theta_P and theta_N [2, G, L, d] from pairs [2, G, L, K, d] and the normals of `Probe.directions`."""
+    if identification == "ccs":
+        return normals
+    personal = top_direction(pairs[0])
+    return torch.stack([personal, normals[1] if identification == "hybrid" else top_direction(pairs[1])])
+
+
+def halves(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each group's pairs by turns: two masks [G, K]."""
+    place = mask.cumsum(dim=1) - 1
+    return mask & (place % 2 == 0), mask & (place % 2 == 1)
+
+
 def held_out_margin(grouped: Grouped, ccs: CcsConfig, seed: int) -> torch.Tensor:
     """Margin [G, L] on every second pair of a probe that saw only the others."""
-    place = grouped.mask.cumsum(dim=1) - 1
-    seen, held_out = grouped.mask & (place % 2 == 0), grouped.mask & (place % 2 == 1)
+    seen, held_out = halves(grouped.mask)
     return fit_ccs(grouped.pairs, seen, ccs, seed).margin(grouped.pairs, held_out)
 
 
@@ -140,21 +161,20 @@ def _choose(
     num_layers: int,
     layers: Sequence[int] | None,
     layers_per_group: bool,
-) -> tuple[list[tuple[int, ...]], int]:
+    layer_choice: LayerChoice,
+) -> tuple[list[tuple[int, ...]], float]:
     groups = len(grouped.mask)
     if layers is not None:
         return [tuple(layers)] * groups, 0
-    losses = probe.loss if layers_per_group else probe.loss.mean(dim=0, keepdim=True)
-    contested = [len(tied) for tied in (tied_layers(loss, num_layers) for loss in losses) if tied]
-    margins = held_out_margin(grouped, ccs, seed) if contested else torch.zeros_like(probe.loss)
-    if not layers_per_group:
-        margins = margins.mean(dim=0, keepdim=True)
-    chosen = [choose_layers(loss, margin, num_layers) for loss, margin in zip(losses, margins, strict=True)]
-    return (chosen if layers_per_group else chosen * groups), max(contested, default=0)
 
+    def shared(values: torch.Tensor) -> torch.Tensor:
+        return values if layers_per_group else values.mean(dim=0, keepdim=True)
 
-def _identify(pairs: torch.Tensor, normals: torch.Tensor, identification: Identification) -> torch.Tensor:
-    if identification == "ccs":
-        return normals
-    personal = top_direction(pairs[0])
-    return torch.stack([personal, normals[1] if identification == "hybrid" else top_direction(pairs[1])])
+    losses = shared(probe.loss)
+    by_margin = layer_choice == "margin"
+    tied = by_margin or any(tied_layers(loss, num_layers) for loss in losses)
+    margins = shared(held_out_margin(grouped, ccs, seed)) if tied else torch.zeros_like(losses)
+    first, second = (-margins, -losses) if by_margin else (losses, margins)
+    chosen = [choose_layers(low, high, num_layers) for low, high in zip(first, second, strict=True)]
+    ties = [len(tied_layers(low, num_layers)) for low in first]
+    return (chosen if layers_per_group else chosen * groups), sum(ties) / len(ties)

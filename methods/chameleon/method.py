@@ -3,15 +3,24 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch.nn.functional import cosine_similarity
 
-from harness.api import Example, FitContext, HarnessError, Method, Personalizer, Position, Task
+from harness.api import Diagnosis, Example, FitContext, HarnessError, Method, Personalizer, Position, Task
 from harness.methods.chameleon.ccs import CcsConfig
-from harness.methods.chameleon.directions import Directions, Grouped, Identification, find_directions, seconds_by_pairs
+from harness.methods.chameleon.diagnosis import diagnose
+from harness.methods.chameleon.directions import (
+    Directions,
+    Grouped,
+    Identification,
+    LayerChoice,
+    find_directions,
+    seconds_by_pairs,
+)
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import Pairs, PairText, generate_pairs, represent_pairs
 from harness.methods.chameleon.steering import Banks, Steering
@@ -22,7 +31,8 @@ class ChameleonConfig(BaseModel):
 
     `group_size`: users whose pairs form one direction; None for all, 1 for individual users. `min_pairs`: a group with
     fewer has no direction, and its users get the base prompt. `layers`: these instead of the `num_layers` with the
-    lowest loss. `batch_size` is in examples and is the grain at which the clock can stop the fit.
+    lowest loss, or with the largest held-out margin (`layer_choice`). `batch_size` is in examples and is the grain at
+    which the clock can stop the fit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,6 +44,7 @@ class ChameleonConfig(BaseModel):
     eval_prompt: Literal["base", "insight"] = "base"
     num_layers: int = Field(default=2, ge=1)
     layers: tuple[int, ...] | None = None
+    layer_choice: LayerChoice = "ccs_loss"
     group_size: int | None = Field(default=None, ge=1)
     min_pairs: int = Field(default=4, ge=1)
     insight_tokens: int = Field(default=64, ge=1)
@@ -75,8 +86,10 @@ class Chameleon(Method):
         with context.clock.phase("directions"):
             steered = self._steer(context, collected.pairs, list(fitted.values()))
         self._account(context, groups, collected, fitted)
-        if steered:
-            _report_losses(context.report.counts, steered[1])
+        if steered and collected.pairs:
+            found, rows = steered[1], list(fitted.values())
+            _report_losses(context.report.counts, found)
+            context.report.diagnose = partial(self._diagnose, context, collected.pairs, rows, found)
         return self._personalizer(context, groups, collected, list(fitted), steered)
 
     def load(self, directory: Path, task: Task) -> Personalizer:
@@ -140,8 +153,18 @@ class Chameleon(Method):
             self.config.num_layers,
             self.config.layers,
             layers_per_group=self.config.group_size == 1,
+            layer_choice=self.config.layer_choice,
         )
         return self._banks(context, grouped, found), found
+
+    def _diagnose(
+        self, context: FitContext, pairs: Pairs, rows: Sequence[Sequence[int]], found: Directions
+    ) -> Diagnosis:
+        config, layers, device = self.config, list(found.layers), context.lm.model.device
+        grouped = Grouped.of(pairs.personal[:, layers].to(device), pairs.neutral[:, layers].to(device), rows)
+        nothing_to_choose = config.layers is not None or config.num_layers == context.lm.num_layers
+        choice = None if nothing_to_choose else config.layer_choice
+        return diagnose(grouped, found, config.identification, config.ccs, context.seed, choice)
 
     def _account(
         self,
@@ -226,8 +249,7 @@ def _report_losses(counts: dict[str, float], found: Directions) -> None:
     mean = found.loss.mean(dim=0)
     counts["layer_ties"] = found.layer_ties
     counts["ccs_loss_min"], counts["ccs_loss_max"] = float(mean.min()), float(mean.max())
-    edited = found.neutral.any(dim=-1)
-    overlap = cosine_similarity(found.personal, found.neutral, dim=-1)[edited].abs()
+    overlap = cosine_similarity(found.personal, found.neutral, dim=-1)[found.edited].abs()
     counts["direction_cosine"] = float(overlap.mean())  # at 1, strengthening and removing come to removing
     counts["ccs_loss_group_sd"] = float(found.loss.std(dim=0, correction=0).mean())
     for place, layer in enumerate(found.layers, start=1):
