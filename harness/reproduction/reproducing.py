@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from harness.reproduction.paper_layouts import LEGEND, main_table
 from harness.reproduction.result import Reproduction
 from harness.reproduction.verdicts import sentence
 from harness.results.disk import require_folder
+from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.progress import Display
 from harness.sweeps.sweep_spec import Point
@@ -70,13 +72,12 @@ def run_reproduce(
 ) -> int:
     """Run or rebuild the experiments, print and write them; 1 if a cell failed, else 0."""
     mode = require_mode(wandb)
+    results = []
     for folder in (out, *([docs] if docs else [])):
         require_folder(folder)
-    if fresh:
-        for folder in (out / "cells", *(out / spec.name for spec, _ in chosen)):
+    with alone(out) if compute else nullcontext(), Display(console) as display:
+        for folder in (out / "cells", *(out / spec.name for spec, _ in chosen)) if fresh else ():
             shutil.rmtree(folder, ignore_errors=True)
-    results = []
-    with Display(console) as display:
         for spec, points in chosen:
             display.stage(spec.title)
             results.append(reproduce(spec, points, preset, out, display, compute))

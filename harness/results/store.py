@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -109,11 +109,15 @@ class Store:
                 f"{_differences(found.spec, spec)}. Choose another --out, repeat the original command, or pass --fresh "
                 "to discard what is there."
             )
-        if found.hardware != hardware:
+        if found.hardware != hardware and self._has_timings():
             raise HarnessError(
                 f"{self.root} was begun on other hardware ({found.hardware}); this is {hardware}. Timings of two "
                 "machines do not compare: choose another --out, or pass --fresh to discard what is there."
             )
+
+    def _has_timings(self) -> bool:
+        records = _readable(self.root.glob("cells/*/*/*/cell.json"))
+        return any(record.status not in ("failed", "interrupted") for record in records)
 
     def require_ours(self) -> None:
         """Raise HarnessError if the folder holds foreign files, which no run may mix with its own."""
@@ -172,6 +176,10 @@ class Store:
             )
         _copy(pooled, self.cell_dir(record.spec))
 
+    def take(self, spec: CellSpec, other: Store) -> None:
+        """Copy a cell of another run's folder into this one."""
+        _copy(other.cell_dir(spec), self.cell_dir(spec))
+
     @contextmanager
     def reserved(self, spec: CellSpec, waiting: Callable[[], None]) -> Iterator[None]:
         """Hold a cell of the pool, so that of runs that share it one computes the cell and the others take it over.
@@ -228,11 +236,7 @@ class Store:
 
     def earlier(self, spec: CellSpec) -> CellRecord | None:
         """The newest record of the same task, method, variant and seed that was asked for or computed otherwise."""
-        seeds = _cell_dir(self.root / "cells", spec).parent.glob(f"seed-{spec.seed}-*/cell.json")
-        found = []
-        for path in seeds:
-            with suppress(HarnessError):
-                found.append(_parse(CellRecord, path))
+        found = _readable(self.cell_dir(spec).parent.glob(f"seed-{spec.seed}-*/cell.json"))
         others = [record for record in found if record.spec.variant == spec.variant and record.spec != spec]
         return max(others, key=lambda record: record.started_at, default=None)
 
@@ -252,6 +256,12 @@ def _cell_dir(cells: Path, spec: CellSpec) -> Path:
 
 def _cell_name(spec: CellSpec) -> str:
     return f"{spec.task}/{spec.method}/seed-{spec.seed}-{spec.digest[:8]}"
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[CellRecord]:
+    for path in paths:
+        with suppress(HarnessError):
+            yield _parse(CellRecord, path)
 
 
 def _is_result(path: Path) -> bool:

@@ -19,6 +19,8 @@ def planned_cells(spec: RunSpec) -> Iterator[tuple[str, float]]:
     """(what tells a run's cells apart, seconds that its fit may take) for each of them; equal keys are one cell."""
     same = sorted((set(CellSpec.model_fields) & set(RunSpec.model_fields)) - {"method"})
     shared = spec.model_dump(mode="json", include=set(same))
+    if spec.regime == "seen":
+        shared["fit_users"] = None  # the evaluated users are fitted on, however many others there are
     for method in spec.methods:
         config = build_method(method, spec).config.model_dump(mode="json")
         for task in spec.tasks:

@@ -19,8 +19,10 @@ from harness.reporting.formatting import seconds
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode
 from harness.results.disk import require_folder
+from harness.results.locking import alone
 from harness.running.progress import Display
 from harness.specs.run_spec import parse_value
+from harness.sweeps.gathering import Computed, gather_points
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.points import run_points
 from harness.sweeps.sweep_report import print_results, write
@@ -55,25 +57,28 @@ def run_sweep(
 ) -> int:
     """Compute, print and write a sweep; 1 if a method failed at some point, else 0. `ray` has Ray compute the cells."""
     require_folder(out)
-    if ray:
-        _compute_on_ray(points, out, fresh, console)
-    with Display(console) as display:
-        results = run_points(points, out, display, fresh and not ray)
-    written = write(sweep, results, out)
+    with alone(out):
+        computed = _compute_on_ray(points, out, fresh, console) if ray else None
+        with Display(console) as display:
+            if computed is None:
+                results = run_points(points, out, display, fresh)
+            else:
+                results = gather_points(points, computed, out, display)
+        written = write(sweep, results, out)
     print_results(results, written, console)
     track_sweep(sweep, results, written, out, wandb)
     console.print(Text(f"\nTables, plots and records: {out}"), soft_wrap=True)
     return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
 
 
-def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Console) -> None:
-    """Leave the cells in OUT/cells; `fresh` discards what was there."""
+def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Console) -> dict[str, Computed]:
+    """Leave the cells under OUT/workers; `fresh` discards what was there."""
     from harness.sweeps.distributed import compute_cells
 
     for name in ("points", "cells", "workers") if fresh else ():
         shutil.rmtree(out / name, ignore_errors=True)
     with console.status("Computing cells on Ray ..."):
-        compute_cells(points, out, lambda n, total, text: console.print(Text(f"{n:>3}/{total} {text}")))
+        return compute_cells(points, out, lambda n, total, text: console.print(Text(f"{n:>3}/{total} {text}")))
 
 
 def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) -> int:

@@ -70,7 +70,11 @@ def test_a_folder_of_another_specification_is_refused_and_says_what_differs(stor
         store.open(RUN.model_copy(update={"budget": 61.0}), HARDWARE)
 
 
-def test_other_hardware_is_refused(store):
+def test_other_hardware_is_refused_where_something_was_timed(store):
+    store.write(record(status="failed"), None)
+    store.open(RUN, {**HARDWARE, "cores": 3})
+    store.open(RUN, HARDWARE)
+    store.write(record(), SAMPLES)
     with pytest.raises(HarnessError, match="other hardware"):
         store.open(RUN, {**HARDWARE, "cores": 64})
 

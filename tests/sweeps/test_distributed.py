@@ -1,5 +1,6 @@
-"""Cells on Ray workers: the same cells as computed here, each once, and begun again when a worker dies."""
+"""Cells on Ray workers: each once, begun again when a worker dies, and none that ends the others."""
 
+import os
 import signal
 import threading
 import time
@@ -8,8 +9,9 @@ import pytest
 
 from harness.results.store import Store
 from harness.running.progress import Quiet
-from harness.sweeps.distributed import compute_cells, distinct_jobs
-from harness.sweeps.planned_cells import distinct_cells
+from harness.sweeps import distributed
+from harness.sweeps.distributed import compute_cells
+from harness.sweeps.gathering import gather_points
 from harness.sweeps.points import run_points
 from harness.sweeps.sweep_spec import SweepSpec, expand
 
@@ -30,13 +32,6 @@ class Counting(Quiet):
             self.computed.append(record.spec.label)
 
 
-def test_there_is_one_job_per_distinct_cell():
-    points = expand(SweepSpec(name="lengths", parameters=POINTS))
-    jobs = distinct_jobs(points)
-    assert len(jobs) == len(distinct_cells(points)) == 3
-    assert sorted(job.methods[0].name for job in jobs.values()) == ["instruct", "llm_rec", "llm_rec"]
-
-
 def kill_the_first_worker_that_begins(out, killed):
     import psutil
 
@@ -55,13 +50,47 @@ def test_workers_leave_the_cells_that_the_points_need_even_if_one_dies(tmp_path)
     told, killed = [], []
     killer = threading.Thread(target=kill_the_first_worker_that_begins, args=(tmp_path, killed))
     killer.start()
-    compute_cells(points, tmp_path, lambda done, total, text: told.append((done, total, text)))
+    computed = compute_cells(points, tmp_path, lambda done, total, text: told.append((done, total, text)))
     killer.join()
     assert killed
     assert [(done, total) for done, total, _ in told] == [(1, 3), (2, 3), (3, 3)]
-    listener = Counting()
-    results = run_points(points, tmp_path, listener)
-    assert listener.computed == []
+    results = gather_points(points, computed, tmp_path, Quiet())
     records = [record for result in results for record in Store(result.folder).records()]
     assert {record.status for record in records} == {"complete"}
     assert max(record.attempts for record in records) == 2
+    listener = Counting()
+    run_points(points, tmp_path, listener)
+    assert listener.computed == []
+
+
+def test_a_cell_that_cannot_be_computed_ends_no_sweep(tmp_path):
+    pytest.importorskip("ray")
+    parameters = {**POINTS, "llm_rec.max_new_tokens": {"value": 4}, "model": {"values": ["tiny-llama", "no/such"]}}
+    points = expand(SweepSpec(name="models", parameters=parameters))
+    told = []
+    computed = compute_cells(points, tmp_path, lambda done, total, text: told.append(text))
+    assert len(told) == 4
+    assert len([text for text in told if "failed: HarnessError" in text and "no/such" in text]) == 2
+    good, bad = gather_points(points, computed, tmp_path, Quiet())
+    assert {row.status for row in good.comparison.rows} == {"complete"}
+    assert {row.status for row in bad.comparison.rows} == {"failed"}
+
+
+def test_a_cell_whose_workers_all_die_fails_alone(tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(distributed, "compute", die_on_llm_rec)
+    points = expand(SweepSpec(name="lengths", parameters=POINTS))[:1]
+    computed = compute_cells(points, tmp_path, lambda *_: None)
+    [result] = gather_points(points, computed, tmp_path, Quiet())
+    rows = {row.method: row for row in result.comparison.rows}
+    assert rows["instruct"].status == "complete"
+    assert (rows["llm_rec"].status, rows["llm_rec"].reason) == ("failed", "its worker died 3 times")
+
+
+COMPUTE = distributed.compute
+
+
+def die_on_llm_rec(spec, folder, threads):
+    if "llm_rec" in spec:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return COMPUTE(spec, folder, threads)
