@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from harness.api import HarnessError, HistoryItem, Task, TaskData
 from harness.reporting.formatting import plain
+
+Histories = Mapping[str, Sequence[HistoryItem]]
+Key = Callable[[HistoryItem], int]
 
 _SHARE = 0.5  # of the shorter history that two users must have in common to be one person
 _CONTENTS = 3  # items in common at least where ids differ: short texts recur by chance
@@ -86,31 +90,45 @@ def _of_one_name(data: TaskData, fit_data: TaskData) -> Iterator[Twin]:
             yield Twin(user, user)
 
 
-def _of_one_history(
-    evaluated: Mapping[str, Sequence[HistoryItem]], fitted: Mapping[str, Sequence[HistoryItem]]
-) -> Iterator[Twin]:
+def _of_one_history(evaluated: Histories, fitted: Histories) -> list[Twin]:
     """Users to fit on whose history is largely that of an evaluated user: items equal by id and text, or by text."""
-    by_item, by_content = _owners(evaluated, _item), _owners(evaluated, _content)
-    sizes = {user: len(set(map(_item, items))) for user, items in evaluated.items()}
+    by_item = _twins(evaluated, fitted, _item, 1)
+    known = {twin.fitted for twin in by_item}
+    by_content = [twin for twin in _twins(evaluated, fitted, _content, _CONTENTS) if twin.fitted not in known]
+    found = len(by_item) + len(by_content)
+    if by_content and found < _MOST * len(fitted):
+        # Short texts recur. They say who somebody is only where they do so less among people who are not the same.
+        by_chance = len(_twins(evaluated, evaluated, _content, _CONTENTS)) / len(evaluated)
+        if len(by_content) <= 2 * by_chance * len(fitted):
+            return by_item
+    return by_item + by_content
+
+
+def _twins(evaluated: Histories, fitted: Histories, key: Key, least: int) -> list[Twin]:
+    """For each fitted user the evaluated one, if any, with whom half of the shorter history and `least` are shared.
+
+    Within one split, a user's own history is not compared.
+    """
+    owners = _owners(evaluated, key, _OWNERS + (evaluated is fitted))
+    sizes = {user: len(set(map(key, items))) for user, items in evaluated.items()}
+    twins = []
     for user, items in fitted.items():
-        mine = set(map(_item, items))
-        if not mine:
-            continue
-        for owners, keys, least in ((by_item, mine, 1), (by_content, set(map(_content, items)), _CONTENTS)):
-            common = Counter(owner for key in keys for owner in owners.get(key, ()))
-            nearest = sorted(common.items(), key=lambda pair: (-pair[1], pair[0]))
-            twins = (Twin(user, owner, shared, min(len(mine), sizes[owner])) for owner, shared in nearest)
-            if twin := next((twin for twin in twins if twin.shared >= max(least, _SHARE * twin.of)), None):
-                yield twin
-                break
+        mine = set(map(key, items))
+        common = Counter(owner for one in mine for owner in owners.get(one, ()))
+        if evaluated is fitted:
+            del common[user]
+        nearest = sorted(common.items(), key=lambda pair: (-pair[1], pair[0]))
+        found = (Twin(user, owner, shared, min(len(mine), sizes[owner])) for owner, shared in nearest)
+        twins += islice((twin for twin in found if twin.shared >= max(least, _SHARE * twin.of)), 1)
+    return twins
 
 
-def _owners(histories: Mapping[str, Sequence[HistoryItem]], key: Callable[[HistoryItem], int]) -> dict[int, list[str]]:
+def _owners(histories: Histories, key: Key, most: int) -> dict[int, list[str]]:
     owners: defaultdict[int, list[str]] = defaultdict(list)
     for user, items in histories.items():
         for one in {key(item) for item in items}:
             owners[one].append(user)
-    return {one: users for one, users in owners.items() if len(users) <= _OWNERS}
+    return {one: users for one, users in owners.items() if len(users) <= most}
 
 
 def _item(item: HistoryItem) -> int:

@@ -53,8 +53,8 @@ def read_yaml(path: Readable, what: str) -> dict[str, Any]:
         loader = _Loader(text)
         try:
             node = loader.get_single_node()
-            if node is None or not isinstance(node, yaml.MappingNode):
-                raise ValueError("it is no mapping of keys to values")
+            if not isinstance(node, yaml.MappingNode):
+                raise HarnessError(f"{path} is no {what}: it holds no keys with values.")
             # Before anything is built: merged keys grow as they are built.
             _measure(node, {}, ())
             loaded: dict[str, Any] = loader.construct_document(node)

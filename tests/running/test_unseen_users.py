@@ -4,7 +4,7 @@ import pytest
 
 from harness.api import HarnessError, HistoryItem, Query, TaskData
 from harness.running.unseen_users import without_evaluated
-from harness.tasks.lamp import Lamp3
+from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
 
 
 def items(*numbers, start=0, text="text {}"):
@@ -67,6 +67,25 @@ def test_ids_that_count_from_zero_in_both_splits_say_nothing():
 def test_what_many_people_wrote_says_nothing():
     dev, train = (data(name, **{f"{name}{n}": items(1, 2, 3) for n in range(10)}) for name in ("dev", "train"))
     assert without_evaluated(Lamp3(), dev, train) is train
+
+
+def test_texts_that_recur_among_the_people_of_one_split_say_nothing():
+    """Greetings, for one: of 20 users four share their texts with another of the same split."""
+
+    def split(name, first):
+        twice = {f"{name}{n}": items(*range(n // 2 * 10, n // 2 * 10 + 3), start=first + 10 * n) for n in range(4)}
+        return data(name, **twice, **people(name, 16, first=first, prefix=f"{name} other ").histories)
+
+    dev, train = split("dev", 500), split("train", 700)
+    assert without_evaluated(Lamp3(), dev, train) is train
+    alone = {user: history for user, history in dev.histories.items() if user not in ("dev1", "dev3")}
+    assert len(without_evaluated(Lamp3(), data("dev", **alone), train).histories) == 16
+
+
+@pytest.mark.parametrize("task", [Lamp2(), Lamp3(), Lamp7()], ids=lambda task: task.name)
+def test_the_synthetic_splits_are_of_different_people(task):
+    dev, train = task.load("synthetic", "dev"), task.load("synthetic", "train")
+    assert without_evaluated(task, dev, train) is train
 
 
 def test_a_shared_item_or_two_do_not_make_one_person():
