@@ -17,8 +17,8 @@ class Encoder:
     """Token ids of prompts and of the answers that follow them, the same in training and in asking.
 
     With a chat template a prompt is one user turn followed by the opening of the assistant's turn. `answer_end` is the
-    token that ends an answer: of the end of sequence and `ends`, where generation stops too, the one that the template puts
-    after an assistant's text; without a template the end of sequence.
+    token that ends an answer: the end of sequence, or the one among `ends`, where generation stops too, that the
+    template puts after an assistant's text.
     """
 
     def __init__(

@@ -15,7 +15,14 @@ from harness.model.editing import edited
 from harness.model.encoding import Encoder
 from harness.model.first_line import FirstLine
 from harness.model.forward import continuations, inference, log_likelihoods, representations
-from harness.model.loading import Quantization, choose_device, choose_dtype, load_model, load_tokenizer
+from harness.model.loading import (
+    Quantization,
+    check_tokens,
+    choose_device,
+    choose_dtype,
+    load_model,
+    load_tokenizer,
+)
 
 _NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
 
@@ -35,7 +42,9 @@ def load(
     tokenizer = load_tokenizer(name_or_path)
     model = load_model(name_or_path, place, choose_dtype(dtype, place), quantization)
     again = partial(load, name_or_path, device, dtype, quantization=quantization)
-    return HuggingFaceModel(name_or_path, model, tokenizer, again, batch_size)
+    lm = HuggingFaceModel(name_or_path, model, tokenizer, again, batch_size)
+    check_tokens(name_or_path, model, tokenizer, lm.prompt_ids(""))
+    return lm
 
 
 class HuggingFaceModel:

@@ -1,9 +1,10 @@
 """Models and tokenizers from a folder or the Hugging Face hub: safetensors only, no remote code, clear refusals."""
 
 import importlib.util
+import json
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -25,6 +26,7 @@ from harness.api import HarnessError
 Quantization = Literal["nf4"]
 T = TypeVar("T")
 
+_PLAIN_WORDS = "The answer to a question"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 
@@ -83,6 +85,11 @@ def load_model(
             "in all). They would be random. Save the whole model, language modelling head included."
         )
     model.generation_config = _greedy(model)
+    if config.is_encoder_decoder and model.generation_config.decoder_start_token_id is None:
+        raise HarnessError(
+            f"Neither the configuration of {source} nor its generation_config says with which token the decoder "
+            "starts. Set decoder_start_token_id (T5: the padding token's id) and save again."
+        )
     return model
 
 
@@ -90,6 +97,12 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model, padding on the left, with its end of sequence for padding if it has none."""
     source = _source(name_or_path)
     tokenizer = _fetch(lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False), source, "tokenizer")
+    known = set(tokenizer(_PLAIN_WORDS, add_special_tokens=False)["input_ids"]) - {tokenizer.unk_token_id}
+    if not known:
+        raise HarnessError(
+            f"The tokenizer of {source} cannot read plain words: its vocabulary is not there. Save it beside the model "
+            "with tokenizer.save_pretrained(folder)."
+        )
     if tokenizer.eos_token_id is None:
         raise HarnessError(
             f"The tokenizer of {source} has no eos_token, so no answer would end. Set it and save again."
@@ -100,9 +113,36 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_tokens(
+    name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt_ids: Sequence[int]
+) -> None:
+    """Raise HarnessError if a token that may reach the model has no embedding there; a GPU would not survive it.
+
+    `prompt_ids` are those of any prompt, with what surrounds its text.
+    """
+    added = tokenizer.added_tokens_decoder
+    named = {
+        "padding": tokenizer.pad_token_id,
+        "end of sequence": tokenizer.eos_token_id,
+        "unknown token": tokenizer.unk_token_id,
+        "prompt's surroundings": max(prompt_ids, default=0),
+        "vocabulary": max((token for token in tokenizer.get_vocab().values() if token not in added), default=0),
+    }
+    rows = model.get_input_embeddings().weight.shape[0]
+    outside = {what: token for what, token in named.items() if token is not None and token >= rows}
+    for what, token in outside.items():
+        raise HarnessError(
+            f"The tokenizer of {name} does not fit the model: its {what} ({tokenizer.convert_ids_to_tokens(token)!r}) "
+            f"has the id {token}, but there are {rows} embeddings, 0 to {rows - 1}. Save the tokenizer that the model "
+            "was trained with, choose another token (the end of sequence may serve for padding), or add embeddings "
+            "with model.resize_token_embeddings(len(tokenizer)), train them, and save both again."
+        )
+
+
 def _source(name_or_path: str) -> str:
     path = Path(name_or_path).expanduser()
     if path.exists():
+        _refuse_adapter(path)
         if not (path / "config.json").is_file():
             raise HarnessError(f"{path} is no model folder: it holds no config.json. Name what save_pretrained wrote.")
         _refuse_pickle(path)
@@ -112,6 +152,22 @@ def _source(name_or_path: str) -> str:
             f"There is no model folder {path}. Give an existing folder, or a hub name such as organisation/model."
         )
     return name_or_path
+
+
+def _refuse_adapter(folder: Path) -> None:
+    file = folder / "adapter_config.json"
+    if not file.is_file():
+        return
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError):
+        base = None
+    raise HarnessError(
+        f"{folder} is a PEFT adapter of {base or 'a base model that it does not name'}, not a model of its own. Name "
+        "the base model, or merge the two once and name the result: "
+        "AutoPeftModelForCausalLM.from_pretrained(folder).merge_and_unload().save_pretrained(new_folder) (encoder-"
+        "decoders: AutoPeftModelForSeq2SeqLM); save the tokenizer there too."
+    )
 
 
 def _refuse_pickle(folder: Path) -> None:
@@ -135,7 +191,7 @@ def _fetch(get: Callable[[], T], source: str, what: str) -> T:
             "Check that the folder is complete."
             if Path(source).exists()
             else "It is no folder here; if it is meant to be a hub name, check its spelling and the connection "
-            "(HF_HUB_OFFLINE=1 allows only what was downloaded before)."
+            "(HF_HUB_OFFLINE=1 allows only what was downloaded before), and that it is a model, not an adapter of one."
         )
         raise HarnessError(f"No {what} could be loaded for {source!r}. {hint} Reason: {_first_line(error)}") from error
 

@@ -18,7 +18,7 @@ class Row:
 def record(lm: LanguageModel, row: Row) -> dict[str, list[int]]:
     """The token ids of the prompt and of each answer with its end, as `LanguageModel` sends and reads them.
 
-    Trainers get no texts: they would read a special token in one as control, and render chat templates in their own way.
+    Trainers get no texts: they would read a special token in one as control, and render templates in their own way.
     """
     answers = {f"{name}_ids": [*lm.answer_ids(text), lm.answer_end] for name, text in row.answers.items()}
     return {"prompt_ids": lm.prompt_ids(row.prompt), **answers}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -22,7 +23,10 @@ _JSON, _TENSORS = "weights.json", "weights.safetensors"
 
 
 class LoraSettings(BaseModel):
-    """Without `target_modules` peft's own choice for the architecture is adapted (query and value projections)."""
+    """Without `target_modules` peft's own choice for the architecture is adapted (often query and value projections).
+
+    Where peft has none, that is every linear layer but the vocabulary projection.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,11 +37,13 @@ class LoraSettings(BaseModel):
 
     def peft(self, model: "PreTrainedModel") -> LoraConfig:
         """The same as peft wants it for this transformers model."""
+        default = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type, "all-linear")
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,
             lora_dropout=self.dropout,
-            target_modules=None if self.target_modules is None else list(self.target_modules),
+            # Said in any case: peft's own choice is lost where transformers 5 has fused the experts of a mixture.
+            target_modules=default if self.target_modules is None else list(self.target_modules),
             task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
         )
 

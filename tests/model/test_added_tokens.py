@@ -84,5 +84,5 @@ def test_an_answer_ends_as_the_template_ends_an_assistants_turn() -> None:
     ],
 )
 def test_a_template_that_raises_or_does_not_compile_is_refused(template: str) -> None:
-    with pytest.raises(HarnessError, match="chat template refuses a single user turn, or does not compile: .*Save"):
+    with pytest.raises(HarnessError, match="chat template refuses a single user turn, or does not compile"):
         Encoder(byte_level_tokenizer(chat_template=template), False)

@@ -1,0 +1,97 @@
+"""Folders that load, or nearly so, but that no cell could use: one clear paragraph, before any work."""
+
+import json
+import shutil
+
+import pytest
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from harness.api import HarnessError
+from harness.model.lm import load
+
+
+@pytest.fixture
+def copied(model_folder, tmp_path):
+    """A copy of a tiny model that may be spoilt."""
+
+    def copy(kind):
+        return shutil.copytree(model_folder(kind), tmp_path / kind)
+
+    return copy
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+@pytest.mark.parametrize(
+    ("role", "told"), [("pad_token", "padding"), ("eos_token", "end of sequence"), ("unk_token", "unknown token")]
+)
+def test_a_token_outside_the_embeddings_is_refused_with_its_role(copied, kind, role, told):
+    folder = copied(kind)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({role: "<new>"})
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(HarnessError, match=rf"{told} \('<new>'\) has the id (\d+), but there are \1 embeddings"):
+        load(str(folder))
+
+
+def test_a_template_whose_tokens_have_no_embedding_is_refused(copied):
+    folder = copied("llama")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<turn>"]})
+    tokenizer.chat_template = "<turn>{{ messages[0].content }}</s>"
+    tokenizer.save_pretrained(folder)
+    with pytest.raises(HarnessError, match="surroundings"):
+        load(str(folder))
+
+
+def test_an_added_token_that_nothing_sends_does_no_harm(copied):
+    folder = copied("llama")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_special_tokens({"extra_special_tokens": ["<never>"]})
+    tokenizer.save_pretrained(folder)
+    assert load(str(folder)).generate(["a <never> movie. Your answer:"], 2)
+
+
+def test_the_tokenizer_of_a_larger_model_is_refused(copied, model_folder):
+    folder = copied("llama")
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["zzz"] = len(vocabulary)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    with pytest.raises(HarnessError, match=r"vocabulary \('zzz'\)"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "gpt2", "t5"])
+def test_a_model_without_its_tokenizer_is_refused(copied, kind):
+    folder = copied(kind)
+    for file in folder.glob("*token*"):
+        file.unlink()
+    with pytest.raises(HarnessError, match="tokenizer"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_adapter_is_refused_with_the_name_of_its_base(copied, complete):
+    folder = copied("llama")
+    (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "some/base"}))
+    if not complete:
+        (folder / "config.json").unlink()
+    with pytest.raises(HarnessError, match="is a PEFT adapter of some/base, not a model"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null"])
+def test_an_adapter_whose_base_cannot_be_read_is_refused_too(copied, text):
+    folder = copied("llama")
+    (folder / "adapter_config.json").write_text(text)
+    with pytest.raises(HarnessError, match="base model that it does not name"):
+        load(str(folder))
+
+
+def test_an_encoder_decoder_without_a_first_token_is_refused(copied):
+    folder = copied("t5")
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    model.config.decoder_start_token_id = model.generation_config.decoder_start_token_id = None
+    model.save_pretrained(folder)
+    with pytest.raises(HarnessError, match="decoder_start_token_id"):
+        load(str(folder))
