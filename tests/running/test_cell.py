@@ -1,6 +1,8 @@
 """One cell: what a method can reach, how its time is judged, and what happens when it fails."""
 
+import errno
 import json
+import sys
 import time
 import types
 from collections import deque
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from harness.api import Method, Personalizer
+from harness.api import HarnessError, Method, Personalizer
 from harness.model.lm import load
 from harness.registry import MODELS
 from harness.results.store import Store
@@ -175,6 +177,25 @@ def test_a_failure_at_any_stage_is_recorded_with_its_reason(compute, stage):
     assert record.metrics == {}
     assert record.fit_seconds > 0
     assert f"no {stage} today" in (folder / "error.txt").read_text()
+
+
+def test_a_method_that_exits_is_a_failed_cell(compute):
+    def leave(context):
+        sys.exit(3)
+
+    record, samples, folder = compute(Probe(leave))
+    assert (record.status, record.reason) == ("failed", "SystemExit: 3")
+    assert samples is None
+    assert "leave" in (folder / "error.txt").read_text()
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("IoError (os error 28)")])
+def test_a_full_disk_is_no_failure_of_the_method(compute, error):
+    def fill(context):
+        raise error
+
+    with pytest.raises(HarnessError, match=r"the disk is full.*repeat the command"):
+        compute(Probe(fill))
 
 
 def test_an_interruption_is_recorded_as_such(compute):
