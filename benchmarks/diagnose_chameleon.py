@@ -73,9 +73,9 @@ def _cell(value: float | str) -> str:
 def page(before: str, synthetic: list[Evidence], tiny: list[Evidence]) -> str:
     """The page with the tables below its mark replaced."""
     setting = (
-        f"Width {WIDTH}, {LAYERS} layers, one to edit; personal and neutral {GAP:g} standard deviations apart along one "
-        "coordinate of layer 0, or nowhere.\n`planted cosine` is |cos| of theta_N and that coordinate, `said` whether the "
-        "report calls the choice of layers chance."
+        f"Width {WIDTH}, {LAYERS} layers, one to edit; personal and neutral {GAP:g} standard deviations apart along "
+        "one coordinate of layer 0, or nowhere.\n`planted cosine` is |cos| of theta_N and that coordinate, `said` "
+        "whether the report calls the choice of layers chance."
     )
     parts = [setting, table(synthetic), "tiny-llama under the preset `tiny`, 200 users, seed 0:", table(tiny)]
     return "\n\n".join([before.split(MARK)[0] + MARK.strip(), *parts]) + "\n"
