@@ -1,11 +1,6 @@
 """`compare` from end to end on the embedded model: files, resume, failures."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pandas as pd
 import pytest
@@ -19,21 +14,10 @@ from harness.running.progress import Quiet
 SETTINGS = {
     "methods": "instruct,llm_rec,chameleon",
     "tasks": "lamp3",
-    "budget": "60s",
+    "budget": "600s",
     "users": 8,
     "seeds": (0,),
 }
-COMMAND = [
-    *(
-        sys.executable,
-        "-c",
-        "from harness.commands.app import main; main()",
-        "compare",
-        "--methods",
-        "instruct,llm_rec,chameleon",
-    ),
-    *("--tasks", "lamp3,lamp7", "--budget", "60s", "--users", "8", "--wandb", "disabled"),
-]
 
 
 class Recorder(Quiet):
@@ -156,29 +140,9 @@ def test_a_fit_can_be_kept(tmp_path):
     assert {path.suffix for path in fit.iterdir()} <= {".json", ".safetensors"}
 
 
-@pytest.mark.parametrize(("stop", "status"), [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGINT, 130)])
-def test_a_stopped_run_goes_on_where_it_stopped(tmp_path, stop, status):
-    out = tmp_path / "out"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    process = subprocess.Popen([*COMMAND, "--out", str(out)], env=environment, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not list(out.glob("cells/*/llm_rec/*/cell.json")):
-        time.sleep(0.02)
-    process.send_signal(stop)
-    assert process.wait(60) == status
-    before = {path: path.read_text() for path in out.glob("cells/*/*/*/cell.json")}
-    finished = [path for path, text in before.items() if json.loads(text)["status"] == "complete"]
-    assert len(finished) < 6
-    subprocess.run([*COMMAND, "--out", str(out)], env=environment, check=True, stdout=subprocess.DEVNULL)
-    assert all(path.read_text() == before[path] for path in finished)
-    records = Store(out).records()
-    assert len(records) == 6
-    assert {record.status for record in records} == {"complete"}
-    assert (out / "comparison.json").exists()
-
-
 def test_the_instrument_tells_a_working_edit_from_a_random_one(tmp_path):
     methods = [f"{name}:position=answer_start" for name in ("chameleon", "random_direction")]
-    comparison = compare(",".join(["instruct", *methods]), "60s", "lamp7", users=40, out=tmp_path / "out")
+    comparison = compare(",".join(["instruct", *methods]), "600s", "lamp7", users=40, out=tmp_path / "out")
     chameleon, random = (next(row for row in comparison.rows if row.label == label) for label in methods)
     assert chameleon.vs_instruct["rouge1"].difference > 0.02
     assert chameleon.vs_instruct["rouge1"].p_holm < 0.05

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from types import FrameType
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from harness.api import HarnessError
 from harness.commands import (
@@ -25,8 +29,22 @@ from harness.commands import (
 from harness.registry import COMMANDS
 from harness.results.disk import explain
 
+_received: list[int] = []  # signals other than SIGINT that ended the command
+
+
+class _Interruptible(TyperGroup):
+    """Typer itself would answer every KeyboardInterrupt with status 130 and not a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _end_interrupted()
+
+
 app = typer.Typer(
     name="harness",
+    cls=_Interruptible,
     help="Compare LLM personalization methods under one wall-clock budget.\n\n"
     "Start with: harness compare --methods all --budget 20m",
     no_args_is_help=True,
@@ -73,7 +91,11 @@ def _without_controls(text: str) -> str:
 
 
 def main() -> None:
-    """Run the command line; a fault of the user's is one paragraph and exit status 2."""
+    """Run the command line; a fault of the user's is one paragraph and exit status 2.
+
+    SIGTERM, which schedulers and `timeout` send, ends a command as Ctrl-C does, with status 143 in place of 130.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         _add_commands()
         app()
@@ -84,5 +106,16 @@ def main() -> None:
         typer.echo(f"Error: {explain(error)}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
-        sys.exit(130)
+        _end_interrupted()
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    # `timeout` sends the signal twice: the second must not cut off the record of what the first interrupted.
+    signal.signal(number, signal.SIG_IGN)
+    _received.append(number)
+    raise KeyboardInterrupt
+
+
+def _end_interrupted() -> NoReturn:
+    typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
+    sys.exit(128 + (_received[0] if _received else signal.SIGINT))

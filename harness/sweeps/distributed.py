@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,7 @@ def compute_cells(points: Sequence[Point], out: Path, done: Callable[[int, int, 
     """
     ray = _import()
     jobs = distinct_jobs(points)
-    os.environ.setdefault("RAY_task_oom_retries", str(DEATHS))  # by default Ray repeats these for ever
-    ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    _init(ray)
     try:
         task = ray.remote(**_share(ray), max_retries=DEATHS)(compute)
         workers = out.resolve() / "workers"
@@ -52,6 +53,15 @@ def compute_cells(points: Sequence[Point], out: Path, done: Callable[[int, int, 
         return computed
     finally:
         ray.shutdown()
+
+
+def _init(ray: Any) -> None:
+    """Start or join Ray, and keep what SIGTERM does: Ray would have it end with status 1."""
+    handler = signal.getsignal(signal.SIGTERM)
+    os.environ.setdefault("RAY_task_oom_retries", str(DEATHS))  # by default Ray repeats these for ever
+    ray.init(include_dashboard=False, log_to_driver=False, ignore_reinit_error=True)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def compute(spec: str, folder: str, threads: int) -> str:

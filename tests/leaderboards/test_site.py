@@ -19,6 +19,7 @@ from harness.leaderboards import paper
 from harness.leaderboards.recording import add, read_records, record
 from harness.leaderboards.site import build, render
 from harness.leaderboards.views import departures, flat, slug
+from tests.processes import started
 
 HARNESS = (Path(sys.executable).with_name("harness"),)
 
@@ -210,18 +211,18 @@ def test_a_bad_run_is_one_sentence_and_status_2(tmp_path):
     assert re.fullmatch(r"Error: There is no .*run\.json\. .*\n", done.stderr)
 
 
-def test_serve_shows_the_site_until_interrupted(run, tmp_path):
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_serve_shows_the_site_until_stopped(run, tmp_path, stop):
     add(run(), tmp_path / "records")
     command = [*HARNESS, "leaderboard", "serve", "--port", "0", "--records", tmp_path / "records"]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as server:
+    with started(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
         address = re.search(r"http://127\.0\.0\.1:\d+/", server.stdout.readline()).group()
         for page in ("", "methods/chameleon.html", "assets/table.js"):
-            with urllib.request.urlopen(address + page, timeout=10) as answer:
+            with urllib.request.urlopen(address + page, timeout=100) as answer:
                 assert answer.status == 200
-        server.send_signal(signal.SIGINT)
-        out, err = server.communicate(timeout=10)
+        server.send_signal(stop)
+        out, err = server.communicate(timeout=100)
     assert (server.returncode, out, err) == (0, "Stopped.\n", "")
 
 
