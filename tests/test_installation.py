@@ -23,6 +23,7 @@ PLACES = {
 OWN_RESULTS = ("leaderboards/records/", "leaderboards/ci-data/", "leaderboards/ci.json")  # of this repository, not used
 SECONDS = 240  # for any one command; only one that hangs takes so long
 COMPARE = 'compare(methods="instruct", tasks="lamp3", budget="5s", users=2, out="out").rows[0].status'
+METHOD = "harness.methods.instruct"
 PROJECTS = {  # what a project may have at its root, and how it imports it
     "packages": (
         ("tasks/__init__.py", "methods/__init__.py", "leaderboards/__init__.py"),
@@ -195,3 +196,8 @@ def test_a_checkout_in_the_current_folder_brings_its_own_plugins(
         str(second / "harness" / "__init__.py"),
         str(second / "tasks" / "lamp.py"),
     ]
+    hashed = f"from harness.results.source_closure import plugin_closure as c; print(c({METHOD!r}).modules[{METHOD!r}])"
+    before = run(python, "-c", hashed, cwd=second)
+    with (second / "methods" / "instruct.py").open("a") as source:
+        source.write("CHANGED = True\n")
+    assert run(python, "-c", hashed, cwd=second) != before

@@ -136,7 +136,8 @@ def _find(name: str) -> ModuleSpec | None:
     within = _find(parent) if parent else None
     if parent and (within is None or within.submodule_search_locations is None):
         return None
-    path = within.submodule_search_locations if within else None
+    # Where a package that runs really looks: in a checkout, `harness` has added the folder beside it.
+    path = getattr(sys.modules.get(parent), "__path__", within.submodule_search_locations if within else None)
     found = (finder.find_spec(name, path) for finder in sys.meta_path if hasattr(finder, "find_spec"))
     return next((spec for spec in found if spec is not None), None)
 
