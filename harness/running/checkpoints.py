@@ -82,7 +82,7 @@ class Checkpoints:
         folder = self._folder / f"checkpoint-{len(self.points)}"
         folder.mkdir(parents=True)
         with self._clock.paused():
-            watch = BudgetClock(float("inf"))
+            watch = BudgetClock(float("inf"), self._clock.now)
             make().save(folder)
             making = watch.elapsed()
         self.points.append((Point(mark=passed[-1], seconds=seconds, making=making, samples_used=samples), folder))

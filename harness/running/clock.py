@@ -13,6 +13,11 @@ SAFETY = 1.2  # a predicted step is the slowest of the recent ones, times this
 TOLERANCE = (0.02, 1.0)  # over the budget by more than the larger of 2% and 1 s is an overrun
 
 
+def tolerance(budget: float) -> float:
+    """Seconds by which a fit may be late without having overrun."""
+    return max(TOLERANCE[0] * budget, TOLERANCE[1])
+
+
 class BudgetClock:
     """Implements `harness.api.Clock`. Starts when constructed.
 
@@ -27,7 +32,7 @@ class BudgetClock:
     ) -> None:
         self.budget = budget
         self.exhausted = False
-        self._now = now
+        self.now = now
         self._synchronize = synchronize
         self._booked: dict[str, float] = {}
         self._open: list[str] = []
@@ -57,16 +62,16 @@ class BudgetClock:
             yield
         finally:
             self._synchronize()
-            self._lost = self._now() - halted
+            self._lost = self.now() - halted
             self._stopped = None
 
     def _time(self) -> float:
-        return self._now() - self._lost if self._stopped is None else self._stopped
+        return self.now() - self._lost if self._stopped is None else self._stopped
 
     @property
     def overran(self) -> bool:
         """Whether the fit took longer than the budget by more than the tolerance."""
-        return self.elapsed() - self.budget > max(TOLERANCE[0] * self.budget, TOLERANCE[1])
+        return self.elapsed() - self.budget > tolerance(self.budget)
 
     @property
     def current(self) -> str:
