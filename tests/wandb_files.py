@@ -34,7 +34,7 @@ def read(path: Path) -> Iterator[Any]:
 
 def wait_for_exit(out: Path) -> None:
     """W&B's own process writes the file, and may still be at it when the run is finished for us."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 200
     while not records(out, "exit"):
         assert time.monotonic() < deadline
         time.sleep(0.1)

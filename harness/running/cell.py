@@ -6,6 +6,7 @@ import gc
 import math
 import shutil
 import tempfile
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -45,18 +46,22 @@ class CellListener(Protocol):
 
 @dataclass
 class Cell:
-    """A cell ready to run; `provenance` fills the record's fields on machine, versions and code."""
+    """A cell ready to run; `provenance` fills the record's fields on machine, versions and code.
+
+    `now` returns the seconds that the fit's clock counts.
+    """
 
     spec: CellSpec
     method: Method
     prepared: Prepared
     embed: Embed
     provenance: dict[str, Any]
+    now: Callable[[], float] = time.monotonic
 
     def compute(
         self, source: HuggingFaceModel, store: Store, listener: CellListener, save_fit: bool
     ) -> tuple[CellRecord, pd.DataFrame | None]:
-        """The cell's record and samples. Whatever the method raises becomes status `failed`, Ctrl-C `interrupted`.
+        """The cell's record and samples. What a method raises makes it `failed`, Ctrl-C or SIGTERM `interrupted`.
 
         Raises HarnessError where the disk is full: that is no fault of the method's.
         """
@@ -73,7 +78,7 @@ class Cell:
                 if save_fit:
                     shutil.copytree(saved, store.cell_dir(self.spec) / "fit", dirs_exist_ok=True)
             except KeyboardInterrupt:
-                record.status, record.reason = "interrupted", "interrupted by the user"
+                record.status, record.reason = "interrupted", "interrupted by Ctrl-C or SIGTERM"
             except (Exception, SystemExit) as error:
                 if is_full(error):
                     raise HarnessError(FULL) from error
@@ -107,7 +112,7 @@ class Cell:
         pool = self.prepared.pool
         users = pool.users(self.spec.seed)
         set_seed(self.spec.seed)
-        clock = BudgetClock(self.spec.budget, synchronize=_synchronizer(str(lm.model.device)))
+        clock = BudgetClock(self.spec.budget, self.now, synchronize=_synchronizer(str(lm.model.device)))
         context = Context(lm, self.prepared.task, users, self.spec.regime, clock, self.spec.seed, scratch, self.embed)
         if passed_over := sum(pool.passed_over[user.id] for user in users):
             context.report.counts["examples_too_long"] = passed_over

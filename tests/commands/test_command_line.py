@@ -15,7 +15,7 @@ SMALL = [
     "--tasks",
     "lamp3",
     "--budget",
-    "10s",
+    "600s",
     "--users",
     "2",
     "--wandb",

@@ -16,7 +16,8 @@ from harness.commands.app import app
 from harness.results.store import Store
 from tests.processes import started
 
-WAIT = 200  # seconds; a busy machine takes long to import torch
+pytestmark = pytest.mark.timeout(900)  # a command that imports torch, and the run's rest
+WAIT = 300  # seconds; a busy machine takes long to import torch
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
 COMPARE = (
     *("compare", "--methods", "instruct,chameleon,llm_rec", "--tasks", "lamp3", "--users", "8"),

@@ -1,19 +1,29 @@
 """The gate against planted faults: the committed baseline passes, and every fault makes it fail."""
 
 import io
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+import harness.running.experiment
+from harness.conformance.work_time import WorkTime
 from harness.gate.baseline import Baseline, read
 from harness.gate.difference_lines import lines
 from harness.gate.gating import check, repeat_and_compare
+from harness.model.lm import HuggingFaceModel
+from harness.running.cell import Cell
 from tests.gate import method_faults, run_faults
 from tests.gate.planting import Fault
 
 FAULTS = (*method_faults.FAULTS, *run_faults.FAULTS)
 BASELINE = Path(__file__).parents[2] / "leaderboards" / "ci.json"
+TOKEN = 1e-4  # seconds; a fit of "short budget" that ignores its 5 s takes 20 s and more
+
+# The baseline is repeated whole before the first fault is planted.
+pytestmark = pytest.mark.timeout(3600)
 
 
 def restricted(baseline: Baseline, run_name: str, task: str, labels: tuple[str, ...]) -> Baseline:
@@ -24,6 +34,16 @@ def restricted(baseline: Baseline, run_name: str, task: str, labels: tuple[str, 
     cells = [cell for cell in baseline.cells if cell.run == run_name and cell.task == task and cell.method in labels]
     assert len(cells) == len(labels) * len(spec.seeds)
     return baseline.model_copy(update={"runs": [run.model_copy(update={"spec": spec})], "cells": cells})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def work() -> Iterator[None]:
+    """Fits are timed by their work, so that the budget of 5 s binds what it should bind on every machine."""
+    with pytest.MonkeyPatch.context() as patch, WorkTime(TOKEN) as work:
+        pristine = HuggingFaceModel.pristine
+        patch.setattr(HuggingFaceModel, "pristine", lambda self: work.watch(pristine(self)))
+        patch.setattr(harness.running.experiment, "Cell", partial(Cell, now=work))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -130,6 +130,7 @@ def test_versions_that_changed_are_named():
     assert line == "version of torch: 2.12 when the baseline was made, 2.13 here"
 
 
+@pytest.mark.timeout(1200)  # five commands, each of which imports torch
 def test_a_baseline_of_ones_own_is_made_checked_and_accepted(tmp_path):
     path = tmp_path / "my.json"
     made = harness(path, "--update", "--methods", "instruct,constant", "--tasks", "lamp3", "--users", "3")

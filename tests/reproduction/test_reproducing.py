@@ -11,7 +11,8 @@ from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 from harness.results.store import Store
 from harness.running.progress import Quiet
 
-FEW = {"users": 3, "budget": "60s"}
+pytestmark = pytest.mark.timeout(1200)  # two experiments, 36 cells
+FEW = {"users": 3, "budget": "600s"}
 
 
 class Counting(Quiet):
