@@ -13,7 +13,7 @@ from harness.analysis.costs import marginal, storage, with_front
 from harness.analysis.for_whom import distribution, user_scores, with_gains
 from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests
 from harness.analysis.scores import Scores, pool, score
-from harness.api import Metric
+from harness.api import HarnessError, Metric
 from harness.results.store import CellRecord, Status, Store
 from harness.specs.run_spec import RunSpec
 
@@ -80,10 +80,11 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     try:
         samples = store.samples(record.spec)
         scores = score(samples, metrics[record.spec.task]) if len(samples) else None
-    except (OSError, KeyError, ValueError) as error:
+    except (HarnessError, KeyError, ValueError) as error:
+        kind = type(error.__cause__ or error).__name__
         notes.append(
-            f"{_name(record)} is left out: its samples cannot be read ({type(error).__name__}). Repeat the command "
-            "that made them to compute it again."
+            f"{_name(record)} is left out: its samples cannot be read ({kind}). Repeat the command that made them to "
+            "compute it again."
         )
         return Cell(record, None)
     values = scores.values(metrics[record.spec.task]) if scores else {}

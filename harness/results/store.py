@@ -244,10 +244,18 @@ class Store:
         """One row per query: user_id, query_id, prompt_sha256, output, prediction, gold, parsed, then the scores.
 
         `history_items` comes last: how many items the data has of the query's user, before leaks go and any selection.
+        Raises HarnessError for a file that is absent or damaged.
         """
         import pandas as pd
 
-        return pd.read_parquet(self.cell_dir(spec) / SAMPLES)
+        path = self.cell_dir(spec) / SAMPLES
+        try:
+            return pd.read_parquet(path)
+        except (OSError, ValueError) as error:
+            raise HarnessError(
+                f"Cannot read {path}: it is absent or damaged. Repeat the command that made it to compute the cell "
+                "again."
+            ) from error
 
 
 def _cell_dir(cells: Path, spec: CellSpec) -> Path:

@@ -120,6 +120,9 @@ def test_samples_that_are_not_what_was_written_are_computed_again(store, damage)
         path.write_bytes(whole[:100])
     assert store.look(written.spec) == (None, "samples.parquet is missing or not what was written")
     assert store.finished(written.spec) is None
+    if damage in ("cut", "gone"):
+        with pytest.raises(HarnessError, match=r"samples\.parquet.*Repeat the command"):
+            store.samples(written.spec)
 
 
 def test_a_record_of_another_cell_or_without_samples_does_not_count(store):
