@@ -51,7 +51,12 @@ def reproduce(
     from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 
     folder = out or Path("runs") / f"reproduction-{preset_name}"
-    given = {"data": data, "users": users, "seeds": None if seeds is None else parse_seeds(seeds), "device": device}
+    given = {
+        "data": None if data is None else str(data),
+        "users": users,
+        "seeds": None if seeds is None else parse_seeds(seeds),
+        "device": device,
+    }
     chosen = choose(name, preset_name, models.split(",") if models else [], **given)
     print_plan(chosen, preset_name, folder, console)
     if not dry_run:

@@ -110,6 +110,12 @@ def test_a_tilde_is_home_for_the_library_and_for_every_command(harness, home):
     assert list(Path().iterdir()) == []
 
 
+def test_experiments_take_a_folder_of_data(harness, home):
+    status, printed, told = harness("reproduce", "figure5", "--data=~/lamp", "--users", "2", "--dry-run")
+    assert status == 0, told
+    assert "figure5" in printed
+
+
 def test_no_command_has_a_path_in_which_a_tilde_is_anything_but_home(home):
     add_commands()
     seen = 0
