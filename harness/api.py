@@ -132,12 +132,14 @@ class Metric:
 
     `statistics(prediction, gold)` gives S numbers per sample; `value` maps means [..., S] to [...]. Accuracy is the
     identity of one statistic, RMSE the square root of one, macro-F1 a function of 3 x labels mean counts.
+    `can_score(gold)` is False for a gold with which every answer scores the same.
     """
 
     name: str
     higher_is_better: bool
     statistics: Callable[[str, str], Sequence[float]]
     value: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    can_score: Callable[[str], bool] = lambda gold: True
 
 
 class Prompts(Protocol):
@@ -423,6 +425,13 @@ class Method(ABC):
 
     def __init__(self, config: Any) -> None:
         self.config = config
+
+    def check(self, supervision: int) -> None:
+        """Raise HarnessError where, with so many examples per user, no fit could serve anybody.
+
+        Called before anything is loaded. Most methods have nothing to object to.
+        """
+        return
 
     @abstractmethod
     def fit(self, context: FitContext) -> Personalizer:

@@ -9,8 +9,8 @@ DASH = "–"
 
 
 def number(value: float) -> str:
-    """Three decimals, with a true minus sign."""
-    return f"{value:.3f}".replace("-", "−")
+    """Three decimals, with a true minus sign; what rounds to zero has none."""
+    return signed(value).removeprefix("+")
 
 
 def signed(value: float) -> str:
@@ -39,7 +39,7 @@ def count(value: float | None) -> str:
         return DASH
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= size:
-            return f"{value / size:.3g}{unit}"
+            return f"{_three_digits(value / size)}{unit}"
     return f"{value:.0f}"
 
 
@@ -49,13 +49,18 @@ def size(value: float | None) -> str:
         return DASH
     for power, unit in ((30, "GiB"), (20, "MiB"), (10, "KiB")):
         if value >= 2**power:
-            return f"{value / 2**power:.3g} {unit}" if value < 1000 * 2**power else f"{value / 2**power:.0f} {unit}"
+            return f"{_three_digits(value / 2**power)} {unit}"
     return f"{value:.0f} B"
 
 
 def share(value: float | None) -> str:
     """A share of 1 as a percentage."""
-    return DASH if value is None else f"{100 * value:.3g}%"
+    return DASH if value is None else "<0.01%" if 1e-9 < value < 1e-4 else f"{_three_digits(100 * round(value, 6))}%"
+
+
+def _three_digits(value: float) -> str:
+    """Three significant digits without an exponent."""
+    return f"{value + 0:.3g}" if abs(value) < 999.5 else f"{value:.0f}"
 
 
 def plain(value: Any) -> str:

@@ -67,8 +67,15 @@ def macro_f1(labels: Sequence[str]) -> Metric:
 
 
 def rouge(name: str) -> Metric:
-    """Mean F of "rouge1" or "rougeL", 0 to 1, without stemming."""
-    return Metric(name, True, lambda prediction, gold: (_scorer(name).score(gold, prediction)[name].fmeasure,), _only)
+    """Mean F of "rouge1" or "rougeL", 0 to 1, without stemming.
+
+    Words are runs of a-z and 0-9: a gold without any, such as one of another script, scores 0 whatever the prediction.
+    """
+
+    def statistics(prediction: str, gold: str) -> Sequence[float]:
+        return (_scorer(name).score(gold, prediction)[name].fmeasure,)
+
+    return Metric(name, True, statistics, _only, can_score=lambda gold: statistics(gold, gold)[0] > 0)
 
 
 @cache

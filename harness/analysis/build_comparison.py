@@ -22,7 +22,8 @@ _MEANS = ("fit_seconds", "budget_seconds", "eval_seconds")
 _ROUNDED_MEANS = (
     *("queries", "users", "users_fitted", "users_served", "samples_used", "tokens_in", "tokens_out"),
     *("fit_tokens_in", "fit_tokens_out", "fit_bytes"),
-    *("leaks_removed", "prompts_shortened", "unanswerable", "records_skipped"),
+    *("leaks_removed", "prompts_shortened", "prompts_emptied", "unanswerable", "records_skipped"),
+    *("items_found", "items_skipped"),
 )
 
 
@@ -32,6 +33,7 @@ class Cell:
 
     record: CellRecord
     scores: Scores | None
+    notes: tuple[str, ...] = ()  # on its answers
 
 
 def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
@@ -90,7 +92,19 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     values = scores.values(metrics[record.spec.task]) if scores else {}
     if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
-    return Cell(record, scores)
+    return Cell(record, scores, _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task]))
+
+
+def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> tuple[str, ...]:
+    """What a reader must know of golds with which every answer scores the same."""
+    texts = [str(gold) for gold in golds]
+    lost = {metric.name: sum(not metric.can_score(text) for text in texts) for metric in metrics}
+    return tuple(
+        f"{task}: {count} of {len(texts)} gold answers have nothing that {name} could compare, for instance no word in "
+        "its alphabet, so that every answer to them scores the same."
+        for name, count in lost.items()
+        if count
+    )
 
 
 def _position(spec: RunSpec, record: CellRecord) -> tuple[int, int, str, int]:
@@ -117,6 +131,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     reasons = [record.reason for record in records] + [f"seed {r.spec.seed} {r.status}: {r.reason}" for r in lost]
     fields: dict[str, Any] = {name: _mean(records, name) for name in _MEANS}
     fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS} | storage(records) | marginal(records)
+    fields["examples_too_long"] = round(sum(r.counts.get("examples_too_long", 0) for r in records) / len(records))
     if scores:
         fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}
     row = Row(
@@ -177,7 +192,8 @@ def _versus(row: Row, tests: Sequence[PairTest]) -> Row:
         for test in tests
         if test.b == BASELINE and test.task == row.task and test.a == row.label
     }
-    return row.model_copy(update={"vs_instruct": found})
+    same = [test.same_answers for test in tests if (test.task, test.a, test.b) == (row.task, row.label, BASELINE)]
+    return row.model_copy(update={"vs_instruct": found, "same_as_instruct": all(same) if same else None})
 
 
 # -------------------------------------------------------------------------------------------------------------- notes
@@ -186,7 +202,7 @@ def _versus(row: Row, tests: Sequence[PairTest]) -> Row:
 def _notes(spec: RunSpec, cells: Sequence[Cell], tests: Sequence[PairTest]) -> list[str]:
     found = {_key(cell.record) for cell in cells}
     answered = {_key(cell.record)[:2] for cell in cells if cell.scores is not None}
-    notes = [note for cell in cells for note in cell.record.notes]
+    notes = [note for cell in cells for note in (*cell.record.notes, *cell.notes)]
     for task in spec.tasks:
         if (task, BASELINE) not in answered:
             notes.append(f"There is no answer of {BASELINE} on {task}: nothing there can be compared with it.")

@@ -105,8 +105,13 @@ class Row(BaseModel):
     peak_memory_bytes: int = 0
     leaks_removed: int = 0
     prompts_shortened: int = 0
+    prompts_emptied: int = 0  # of those that were asked, prompts whose whole history had to go
     unanswerable: int = 0
+    examples_too_long: int = 0  # left out of the fit
     records_skipped: int = 0
+    items_found: int = 0  # history items in the data, usable or not
+    items_skipped: int = 0
+    same_as_instruct: bool | None = None  # every answer that both gave is the same text
     attempts: int = 1
     diagnosis: Diagnosis | None = None  # of a single fit
 
@@ -120,13 +125,20 @@ class Row(BaseModel):
         """Whether it can be the best: it has answers, and its fit kept the budget."""
         return bool(self.metrics) and self.status != "overran"
 
+    @property
+    def serves_nobody(self) -> bool:
+        """Whether the fit came to nothing: no user is served, and no answer known to differ from instruct's."""
+        personal = self.users_served > 0 or self.same_as_instruct is False
+        return self.method != BASELINE and bool(self.metrics) and not personal
+
 
 class PairTest(BaseModel):
     """Methods `a` and `b` (labels) on one metric, seeds pooled: `difference` is a minus b.
 
     Holm runs over all tests against instruct, and apart from those over all tests among the other methods.
-    `minimum_detectable` is the difference found with 80% power at the level that the first step of Holm demands; None
-    where the answers leave no spread to judge by.
+    `smallest_p` is the least that `p` could have been: of few users whose scores differ there are few swaps.
+    `standard_error` is the bootstrap's, and `minimum_detectable` the difference found with 80% power at the level that
+    the first step of Holm demands; None where the answers leave no spread to judge by.
     """
 
     task: str
@@ -136,11 +148,14 @@ class PairTest(BaseModel):
     difference: float
     p: float
     p_holm: float
+    smallest_p: float = 0.0
     queries: int
     users: int
+    standard_error: float | None = None
     minimum_detectable: float | None
     effect_size: float | None = None  # difference in standard deviations over users; None like the former
     identical: bool  # no query was answered differently, as far as the metric sees
+    same_answers: bool = False  # every prediction is the same text
     tests: int  # size of the Holm family
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import reduce
 from itertools import combinations
+
+import numpy as np
 
 from harness.analysis import stats
 from harness.analysis.comparison import ALPHA, BASELINE, PairTest, Ranking, Row
-from harness.analysis.scores import Scores, align
+from harness.analysis.panel import Panel, minimum_detectable, permutations_for
+from harness.analysis.scores import Scores, align, take
+from harness.analysis.stats import TOLERANCE
 from harness.api import Metric
 
 Metrics = Mapping[str, Sequence[Metric]]
@@ -29,11 +34,14 @@ class Paired:
 
     difference: float
     p: float
+    smallest_p: float
     queries: int
     users: int
+    standard_error: float | None
     minimum_detectable: float | None
     effect_size: float | None
     identical: bool
+    same_answers: bool
 
 
 def run_tests(entries: Sequence[Entry], metrics: Metrics, others: bool = True) -> list[PairTest]:
@@ -50,13 +58,16 @@ def run_tests(entries: Sequence[Entry], metrics: Metrics, others: bool = True) -
 
 
 def rank(entries: Sequence[Entry], tests: Sequence[PairTest], metrics: Metrics) -> list[Ranking]:
-    """The best row of each task by each metric, the cheaper of two equals, and the rows that tie with it."""
+    """The best row of each task by each metric, and the rows that tie with it.
+
+    Of equal scores instruct's is the best, as it costs nothing, else the first by name: never the one whose fit
+    happened to be faster.
+    """
     rankings = []
     for task in dict.fromkeys(entry.row.task for entry in entries):
         rows = [e.row for e in entries if e.row.task == task and e.row.ranks]
         for metric in metrics[task] if rows else ():
-            sign = -1 if metric.higher_is_better else 1
-            best = min(rows, key=lambda row: (sign * row.metrics[metric.name], row.fit_seconds)).label
+            best = _best(rows, metric)
             told_apart = {
                 frozenset((test.a, test.b))
                 for test in tests
@@ -68,19 +79,38 @@ def rank(entries: Sequence[Entry], tests: Sequence[PairTest], metrics: Metrics) 
     return rankings
 
 
+def _best(rows: Sequence[Row], metric: Metric) -> str:
+    values = [row.metrics[metric.name] for row in rows]
+    top = max(values) if metric.higher_is_better else min(values)
+    equal = [row.label for row, value in zip(rows, values, strict=True) if abs(value - top) <= TOLERANCE]
+    return min(equal, key=lambda label: (label != BASELINE, label))
+
+
 def _family(pairs: Sequence[tuple[Entry, Entry]], metrics: Metrics) -> list[PairTest]:
     """Tests that share one Holm correction."""
     size = sum(len(metrics[a.row.task]) for a, _ in pairs)
-    tests = [test for a, b in pairs for metric in metrics[a.row.task] for test in _pair(a, b, metric, size)]
-    adjusted = stats.holm([test.p for test in tests])
-    return [test.model_copy(update={"p_holm": p}) for test, p in zip(tests, adjusted, strict=True)]
+    numbered: dict[tuple[str, bytes], list[int]] = {}  # the pairs of a task that have the same queries in common
+    for number, (a, b) in enumerate(pairs):
+        common = np.intersect1d(_answers(a).queries, _answers(b).queries)
+        if len(common):
+            numbered.setdefault((a.row.task, common.tobytes()), []).append(number)
+    found: dict[tuple[int, str], PairTest] = {}
+    for (task, _), numbers in numbered.items():
+        for metric in metrics[task]:
+            tests = _tests([pairs[number] for number in numbers], metric, size)
+            found |= {(number, metric.name): test for number, test in zip(numbers, tests, strict=True)}
+    order = [(n, m.name) for n, (a, _) in enumerate(pairs) for m in metrics[a.row.task] if (n, m.name) in found]
+    adjusted = stats.holm([found[key].p for key in order])
+    return [found[key].model_copy(update={"p_holm": p}) for key, p in zip(order, adjusted, strict=True)]
 
 
-def _pair(a: Entry, b: Entry, metric: Metric, size: int) -> list[PairTest]:
-    """The test of two rows, or none if they share no query."""
-    found = paired(a.scores, b.scores, metric, size) if a.scores is not None and b.scores is not None else None
-    if found is None:
-        return []
+def _tests(pairs: Sequence[tuple[Entry, Entry]], metric: Metric, size: int) -> list[PairTest]:
+    """Tests, before Holm, of pairs that all have the same queries in common."""
+    entries = list({entry.row.label: entry for pair in pairs for entry in pair}.values())
+    common = reduce(np.intersect1d, [_answers(entry).queries for entry in pairs[0]])
+    scores = [take(_answers(e), np.flatnonzero(np.isin(_answers(e).queries, common))) for e in entries]
+    place = {entry.row.label: number for number, entry in enumerate(entries)}
+    indices = [(place[a.row.label], place[b.row.label]) for a, b in pairs]
     return [
         PairTest(
             task=a.row.task,
@@ -91,24 +121,46 @@ def _pair(a: Entry, b: Entry, metric: Metric, size: int) -> list[PairTest]:
             tests=size,
             **asdict(found),
         )
+        for (a, b), found in zip(pairs, _compared(scores, indices, metric, size), strict=True)
     ]
 
 
 def paired(a: Scores, b: Scores, metric: Metric, size: int) -> Paired | None:
     """a against b on the queries that both answered, one of `size` tests that share Holm; None if they share none."""
-    ours, theirs = align(a, b)
-    if not len(ours.queries):
-        return None
-    x, y = ours.statistics[metric.name], theirs.statistics[metric.name]
-    result = stats.paired_test(x, y, ours.users, metric.value)
-    detectable = stats.minimum_detectable_difference(x, y, ours.users, metric.value, alpha=ALPHA / size)
-    effect = stats.effect_size(x, y, ours.users, metric.value)
-    return Paired(
-        difference=result.difference,
-        p=result.p,
-        queries=len(ours.queries),
-        users=result.users,
-        minimum_detectable=detectable if math.isfinite(detectable) else None,
-        effect_size=effect if math.isfinite(effect) else None,
-        identical=bool((x == y).all()),
-    )
+    scores = align(a, b)
+    return _compared(scores, [(0, 1)], metric, size)[0] if len(scores[0].queries) else None
+
+
+def _compared(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric: Metric, size: int) -> list[Paired]:
+    """Pairs among answers to the same queries."""
+    statistics = [one.statistics[metric.name] for one in scores]
+    panel = Panel(statistics, scores[0].users, metric.value)
+    tested = panel.p_values(pairs, permutations_for(size))
+    return [
+        Paired(
+            difference=panel.difference(pair),
+            p=found.p,
+            smallest_p=found.smallest,
+            queries=len(scores[0].queries),
+            users=len(panel.counts),
+            standard_error=_finite(error := panel.standard_error(pair)),
+            minimum_detectable=_finite(minimum_detectable(error, ALPHA / size)),
+            effect_size=_finite(panel.effect_size(pair)),
+            identical=bool((statistics[pair[0]] == statistics[pair[1]]).all()),
+            same_answers=_same_answers(scores[pair[0]], scores[pair[1]]),
+        )
+        for pair, found in zip(pairs, tested, strict=True)
+    ]
+
+
+def _same_answers(a: Scores, b: Scores) -> bool:
+    return a.answers is not None and b.answers is not None and bool((a.answers == b.answers).all())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _answers(entry: Entry) -> Scores:
+    assert entry.scores is not None  # only what has answers is tested
+    return entry.scores

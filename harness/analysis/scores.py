@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 class Scores:
     """Answers to `queries` [n], sorted, by `users` [n], as each metric's statistics [n, S].
 
-    `history_items` [n] is how long the user's history is; None for samples that do not say.
+    `history_items` [n] is how long the user's history is; None for samples that do not say. `answers` [n] are the
+    predictions as text, those of several seeds together where they differ; None where nothing compares them.
     """
 
     queries: NDArray[Any]
     users: NDArray[Any]
     statistics: Mapping[str, NDArray[np.float64]]
     history_items: NDArray[np.int64] | None = None
+    answers: NDArray[Any] | None = None
 
     def values(self, metrics: Sequence[Metric]) -> dict[str, float]:
         """Every metric over all answers."""
@@ -43,7 +45,8 @@ def score(samples: pd.DataFrame, metrics: Sequence[Metric]) -> Scores:
         for metric in metrics
     }
     items = samples["history_items"].to_numpy(np.int64) if "history_items" in samples else None
-    return Scores(samples["query_id"].to_numpy(str), samples["user_id"].to_numpy(str), statistics, items)
+    answers = np.array([prediction for prediction, _ in pairs], dtype=object)
+    return Scores(samples["query_id"].to_numpy(str), samples["user_id"].to_numpy(str), statistics, items, answers)
 
 
 def pool(seeds: Sequence[Scores]) -> Scores:
@@ -59,7 +62,21 @@ def pool(seeds: Sequence[Scores]) -> Scores:
         statistics[name] = sums / counts[:, None]
     lengths = [scores.history_items for scores in seeds if scores.history_items is not None]
     items = np.concatenate(lengths)[first] if len(lengths) == len(seeds) else None
-    return Scores(queries, np.concatenate([scores.users for scores in seeds])[first], statistics, items)
+    users = np.concatenate([scores.users for scores in seeds])[first]
+    return Scores(queries, users, statistics, items, _pooled_answers(seeds, index, len(queries)))
+
+
+def _pooled_answers(seeds: Sequence[Scores], index: NDArray[Any], queries: int) -> NDArray[Any] | None:
+    """The distinct answers to each query in the order of the seeds, as one object per query."""
+    texts = [text for scores in seeds if scores.answers is not None for text in scores.answers]
+    if len(texts) < len(index):
+        return None
+    given: list[dict[Any, None]] = [{} for _ in range(queries)]
+    for place, text in zip(index, texts, strict=True):
+        given[place][text] = None
+    pooled = np.empty(queries, dtype=object)
+    pooled[:] = [next(iter(own)) if len(own) == 1 else "\0".join(own) for own in given]
+    return pooled
 
 
 def align(a: Scores, b: Scores) -> tuple[Scores, Scores]:
@@ -72,4 +89,5 @@ def take(scores: Scores, rows: NDArray[Any]) -> Scores:
     """Some of the answers, by index or by mask."""
     statistics = {name: array[rows] for name, array in scores.statistics.items()}
     items = None if scores.history_items is None else scores.history_items[rows]
-    return Scores(scores.queries[rows], scores.users[rows], statistics, items)
+    answers = None if scores.answers is None else scores.answers[rows]
+    return Scores(scores.queries[rows], scores.users[rows], statistics, items, answers)

@@ -17,7 +17,8 @@ from harness.analysis.comparison import (
     standing,
 )
 from harness.api import Diagnosis
-from harness.reporting.formatting import memory, number, p_value, plain, seconds, share
+from harness.reporting.formatting import bounds, memory, number, p_value, plain, rounded, seconds, share, signed
+from harness.reporting.losses import state
 
 _TIED = " ≈"
 
@@ -57,7 +58,7 @@ def _quality(comparison: Comparison, task: str) -> Table:
             cells += [_score(row, metric, rankings.get(metric)), _versus(tests.get((metric, row.label)))]
         regret = "–" if row.label == BASELINE else share(row.regret_rate)
         worst = "–" if row.worst_decile is None else number(row.worst_decile)
-        table.rows.append([*cells, regret, worst, share(row.parse_failures), row.status.replace("_", " ")])
+        table.rows.append([*cells, regret, worst, share(row.parse_failures), state(row)])
     return table
 
 
@@ -73,15 +74,15 @@ def _score(row: Row, metric: str, ranking: Ranking | None) -> str:
 
 
 def _bounds(interval: tuple[float, float] | None) -> str:
-    return "\n[{:.3f}, {:.3f}]".format(*interval) if interval else ""
+    return f"\n{bounds(interval)}" if interval else ""
 
 
 def _versus(test: PairTest | None) -> str:
     if test is None:
         return "–"
-    effect = "" if test.effect_size is None else f" (d {test.effect_size:+.2f})"
-    blind = f",\nMDD {test.minimum_detectable:.2g}" if test.p_holm >= ALPHA and test.minimum_detectable else ""
-    return f"{test.difference:+.3f}{effect},\n{p_value(test.p_holm)}{blind}"
+    effect = "" if test.effect_size is None else f" (d {signed(test.effect_size, 2)})"
+    blind = f",\nMDD {rounded(test.minimum_detectable)}" if test.p_holm >= ALPHA and test.minimum_detectable else ""
+    return f"{signed(test.difference)}{effect},\n{p_value(test.p_holm)}{blind}"
 
 
 # ----------------------------------------------------------------------------------------------------------- for whom
@@ -106,14 +107,14 @@ def _users(comparison: Comparison, task: str) -> list[Table]:
 def _spread(row: Row) -> list[str]:
     mean = "–" if row.per_user_mean is None else number(row.per_user_mean)
     if row.label == BASELINE or row.gain_quartiles is None:
-        return [mean, _quartiles(row.per_user_quartiles, ".3f"), *["–"] * 4]
+        return [mean, _quartiles(row.per_user_quartiles, number), *["–"] * 4]
     better, worse = row.better_rate or 0.0, row.regret_rate or 0.0
     shares = [share(better), share(1 - better - worse), share(worse)]
-    return [mean, _quartiles(row.per_user_quartiles, ".3f"), *shares, _quartiles(row.gain_quartiles, "+.3f")]
+    return [mean, _quartiles(row.per_user_quartiles, number), *shares, _quartiles(row.gain_quartiles, signed)]
 
 
-def _quartiles(values: Quartiles | None, form: str) -> str:
-    return "–" if values is None else " / ".join(format(value, form) for value in values[1:4])
+def _quartiles(values: Quartiles | None, show: Callable[[float], str]) -> str:
+    return "–" if values is None else " / ".join(show(value) for value in values[1:4])
 
 
 def _by_history(comparison: Comparison, task: str, rows: Sequence[Row], bins: Sequence[HistoryBin]) -> Table:
@@ -132,7 +133,7 @@ def _by_history(comparison: Comparison, task: str, rows: Sequence[Row], bins: Se
 def _binned(found: HistoryBin | None, label: str) -> str:
     if found is None:
         return "–"
-    versus = "" if found.vs_instruct is None or label == BASELINE else f"\n{found.vs_instruct:+.3f}"
+    versus = "" if found.vs_instruct is None or label == BASELINE else f"\n{signed(found.vs_instruct)}"
     return f"{number(found.value)}{_bounds(found.interval)}{versus}"
 
 
@@ -211,9 +212,7 @@ def _seeds(comparison: Comparison, task: str) -> Table:
         best = [metric for metric in metrics if metric in row.metrics and standing(row, rankings.get(metric)) == "best"]
         table.bold |= {(len(table.rows), 2 + list(metrics).index(metric)) for metric in best}
         scores = (_score(row, metric, rankings.get(metric)) for metric in metrics)
-        table.rows.append(
-            [plain(row.label), str(row.seed), *scores, seconds(row.fit_seconds), row.status.replace("_", " ")]
-        )
+        table.rows.append([plain(row.label), str(row.seed), *scores, seconds(row.fit_seconds), state(row)])
     return table
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
-from harness.analysis.stats import smallest_p
-from harness.reporting.formatting import listed, memory, number, p_value, plain, seconds, share
+from harness.analysis.panel import permutations_for, smallest_p
+from harness.reporting.formatting import bounds, listed, memory, number, p_value, plain, rounded, seconds, share
+from harness.reporting.losses import losses
 
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _FEW = 3  # tied methods that are still spelled out
@@ -14,9 +15,10 @@ _UNREADABLE = 0.1  # share of answers without a valid prediction that is worth a
 
 
 def answer_in_words(comparison: Comparison) -> list[str]:
-    """Paragraphs: what the model is, one per task, what the fits say against themselves, then what went wrong."""
+    """Paragraphs: what the model is, what was lost, one per task, what fits say against themselves, what went wrong."""
     return [
         *_instrument(comparison),
+        *losses(comparison),
         *(_task(comparison, task) for task in comparison.spec.tasks),
         *_cautions(comparison),
         *_mishaps(comparison),
@@ -45,6 +47,7 @@ def _task(comparison: Comparison, task: str) -> str:
         f"{task}, by {main.metric} ({'higher' if higher[main.metric] else 'lower'} is better), "
         f"{_count(rows[main.best].users, 'user')}: {_verdict(main, rows, tests)}",
         _tied(main, rows),
+        _floor(comparison, main),
         _cost(main, rows),
         _newcomer(rows[main.best]),
         _harmful(tests, higher[main.metric]),
@@ -58,7 +61,7 @@ def _verdict(ranking: Ranking, rows: dict[str, Row], tests: dict[str, PairTest])
     best = rows[ranking.best]
     value = number(best.metrics[ranking.metric])
     if ranking.metric in best.interval:
-        value += " [{:.3f}, {:.3f}]".format(*best.interval[ranking.metric])
+        value += f" {bounds(best.interval[ranking.metric])}"
     if BASELINE not in rows or not rows[BASELINE].metrics:
         return f"{ranking.best} has the best score, {value}; there is no {BASELINE} to compare with."
     if ranking.best == BASELINE:
@@ -66,7 +69,7 @@ def _verdict(ranking: Ranking, rows: dict[str, Row], tests: dict[str, PairTest])
     test = tests.get(ranking.best)
     if test is None:
         return f"{ranking.best} has the best score, {value}, but was not tested against {BASELINE}."
-    gap = f"{abs(test.difference):.3f} better than {BASELINE} ({p_value(test.p_holm)} after Holm)"
+    gap = f"{_gap(test.difference)} better than {BASELINE} ({p_value(test.p_holm)} after Holm)"
     if test.p_holm < ALPHA:
         return f"{ranking.best} is best at {value}, {gap}."
     better = [label for label in ranking.tied if label in tests and tests[label].p_holm < ALPHA]
@@ -75,11 +78,33 @@ def _verdict(ranking: Ranking, rows: dict[str, Row], tests: dict[str, PairTest])
     return f"no method is better than {BASELINE} beyond chance; {ranking.best} scored highest: {value}, {gap}."
 
 
+def _gap(difference: float) -> str:
+    return "less than 0.001" if abs(difference) < 0.0005 else number(abs(difference))
+
+
 def _tied(ranking: Ranking, rows: dict[str, Row]) -> str:
     if not ranking.tied:
         others = [row for row in rows.values() if row.metrics and row.status != "overran" and row.label != ranking.best]
         return "All others that rank are worse beyond chance." if others else ""
     return f"Not told apart from {ranking.best}: {listed(ranking.tied)}."
+
+
+def _floor(comparison: Comparison, ranking: Ranking) -> str:
+    """Which ties are for want of users: their p is as small as it can be, and Holm still asks for less."""
+    bound = [
+        test
+        for test in comparison.comparisons
+        if (test.task, test.metric) == (ranking.task, ranking.metric) and test.p_holm >= ALPHA
+        if ranking.best in (test.a, test.b) and not test.identical and test.p <= test.smallest_p
+    ]
+    if not bound:
+        return ""
+    names = listed([test.b if test.a == ranking.best else test.a for test in bound])
+    least, tests = min(test.smallest_p for test in bound), max(test.tests for test in bound)
+    return (
+        f"Too few users decide between {ranking.best} and {names}: as many as scored differently allow no p below "
+        f"{rounded(least)}, and Holm over {_count(tests, 'test')} asks for less."
+    )
 
 
 def _cost(ranking: Ranking, rows: dict[str, Row]) -> str:
@@ -125,16 +150,19 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
     if not nulls:
         return []
     sentences = []
-    same = [test.a for test in nulls if test.identical]
+    exact = [test.a for test in nulls if test.same_answers]
+    if exact:
+        sentences.append(f"{listed(exact)} answered exactly as {BASELINE}.")
+    same = [test.a for test in nulls if test.identical and test.a not in exact]
     if same:
         sentences.append(f"No answer of {listed(same)} scored otherwise than {BASELINE}'s.")
     users = max(test.users for test in nulls)
-    floor = min(1.0, min(smallest_p(test.users) * test.tests for test in nulls))
+    floor = min(1.0, min(smallest_p(test.users, permutations_for(test.tests)) * test.tests for test in nulls))
     sizes = [test.minimum_detectable for test in nulls if test.minimum_detectable is not None]
     if floor >= ALPHA:
         sentences.append(
             f"With {_count(users, 'user')} and {_count(nulls[0].tests, 'test')}, no difference whatever could have "
-            f"been told from chance (the smallest p that Holm could leave is {floor:.2g})."
+            f"been told from chance (the smallest p that Holm could leave is {rounded(floor)})."
         )
     elif sizes:
         sentences.append(
@@ -194,5 +222,5 @@ def _count(count: int, noun: str) -> str:
 
 
 def _span(sizes: Sequence[float]) -> str:
-    low, high = f"{min(sizes):.2g}", f"{max(sizes):.2g}"
+    low, high = rounded(min(sizes)), rounded(max(sizes))
     return low if low == high else f"{low} to {high}, depending on the method,"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError
-from harness.reporting.formatting import plain
+from harness.reporting.formatting import plain, rounded
 from harness.results.store import Store
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _print_task(answers: list[Answer], console: Console) -> None:
         cells = [answer.method, str(answer.seed), number, answer.output, answer.prediction]
         cells += [
             "yes" if answer.parsed else "no",
-            *(f"{answer.scores.get(name, float('nan')):.3g}" for name in scores),
+            *(rounded(answer.scores.get(name), 3) for name in scores),
         ]
         table.add_row(*(Text(_visible(cell)) for cell in cells))
     console.print(table)

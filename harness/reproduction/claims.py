@@ -5,11 +5,14 @@ test over users; a trend along the axis by Page's test on per-user scores (Page 
 experiment, a test that two claims need counting once. One comparison is
 
 - supported: significant, the way the claim says;
-- not supported: significant the other way; or null, although the difference that the paper reports is no smaller than
-  the minimum detectable one, so that it would probably have been found;
-- undecided: null, and this sample might have missed the reported difference, or the paper reports none.
+- not supported: significant the other way; or null, and too small for the difference that the paper reports: were
+  that the true one, a gain this small would be significantly rare (one-sided, Holm over the reported differences of
+  the experiment);
+- undecided: null, and the reported difference is not ruled out, or the paper reports none.
 
-A claim is supported if all its comparisons are, not supported if any is not, and undecided otherwise.
+A claim is supported if all its comparisons are, not supported if any is not, and undecided otherwise. Both errors thus
+hold for the claim as a whole, however many comparisons it has: one that is true as reported is refuted in 5% of runs at
+most, and so is the support of one that is false somewhere. docs/statistics.md has the rates.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from numpy.typing import NDArray
 from harness.analysis import stats
 from harness.analysis.comparison import ALPHA
 from harness.analysis.paired_tests import Metrics, paired
+from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
 from harness.reproduction.experiment_spec import Claim, ExperimentSpec
@@ -68,17 +72,36 @@ def judge(
         if printed[0] is not None and printed[1] is not None:
             sign = 1 if _metric(case, metrics).higher_is_better else -1
             test.reported_gain = sign * (printed[0] - printed[1])
-        test.verdict = verdict(test.gain, test.p_holm, test.minimum_detectable, test.reported_gain)
+    decide(list(tests.values()))
     return [_result(claim, model, own, tests) for claim, model, own in asked]
 
 
-def verdict(gain: float, p_holm: float, minimum_detectable: float | None, reported_gain: float | None) -> Verdict:
+def decide(tests: Sequence[ClaimTest]) -> None:
+    """Fill in what all tests of an experiment decide together: both of Holm's corrections, then the verdicts."""
+    for test, adjusted in zip(tests, stats.holm([test.p for test in tests]), strict=True):
+        test.p_holm, test.tests = adjusted, len(tests)
+    tails = [_shortfall(test) for test in tests]
+    known = [(test, tail) for test, tail in zip(tests, tails, strict=True) if tail is not None]
+    for (test, _), adjusted in zip(known, stats.holm([tail for _, tail in known]), strict=True):
+        test.p_reported = adjusted
+    for test in tests:
+        test.verdict = verdict(test.gain, test.p_holm, test.p_reported)
+
+
+def verdict(gain: float, p_holm: float, p_reported: float | None) -> Verdict:
     """The rule above for one comparison; gains are positive where they go the way of the claim."""
     if p_holm < ALPHA:
         return "supported" if gain > 0 else "not supported"
-    if reported_gain is not None and minimum_detectable is not None and minimum_detectable <= reported_gain:
-        return "not supported"
-    return "undecided"
+    return "not supported" if p_reported is not None and p_reported < ALPHA else "undecided"
+
+
+def _shortfall(test: ClaimTest) -> float | None:
+    """P(a gain this small | the true one is the reported one), by Student's t over users; None if it cannot be said."""
+    from scipy.special import stdtr
+
+    if test.standard_error is None or test.reported_gain is None or test.reported_gain <= 0:
+        return None
+    return float(stdtr(test.users - 1, (test.gain - test.reported_gain) / test.standard_error))
 
 
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
@@ -116,12 +139,9 @@ def _cases(claim: Claim, model: str, sides: Sequence[Side], metrics: Metrics) ->
 
 
 def _tests(cases: Sequence[Case], sides: Sequence[Side], metrics: Metrics) -> dict[Case, ClaimTest]:
-    """The tests that the answers allow, after Holm."""
+    """The tests that the answers allow."""
     by_point = {(side.model, side.point): side for side in sides}
-    found = {case: test for case in cases if (test := _test(case, by_point, metrics, len(cases))) is not None}
-    for test, adjusted in zip(found.values(), stats.holm([test.p for test in found.values()]), strict=True):
-        test.p_holm, test.tests = adjusted, len(found)
-    return found
+    return {case: test for case in cases if (test := _test(case, by_point, metrics, len(cases))) is not None}
 
 
 def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, size: int) -> ClaimTest | None:
@@ -136,7 +156,7 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
     if found is None:
         return None
     # With so few users no difference whatever could be significant.
-    hopeless = stats.smallest_p(found.users) * size >= ALPHA
+    hopeless = smallest_p(found.users, permutations_for(size)) * size >= ALPHA
     return ClaimTest(
         kind="pair",
         model=case.model,
@@ -151,6 +171,7 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         p=found.p,
         p_holm=found.p,
         users=found.users,
+        standard_error=None if hopeless else found.standard_error,
         minimum_detectable=None if hopeless else found.minimum_detectable,
         identical=found.identical,
     )

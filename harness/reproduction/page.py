@@ -16,9 +16,10 @@ from harness.reproduction.verdicts import sentence
 
 RULE = (
     "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "
-    "way, or null although the difference that the paper reports would probably have been found (it is no smaller than "
-    "the minimum detectable difference: found with 80% power at the level that the first step of Holm demands). "
-    "Undecided: anything else. Tests are paired and clustered by user, Holm runs over all tests of an experiment."
+    "way, or null and too small for the difference that the paper reports, which it would fall short of by as much in "
+    "less than 5% of such samples. Undecided: anything else. Tests are paired and clustered by user; Holm runs over "
+    "all tests of an experiment, and over all its reported differences, so that a claim that is true as reported is "
+    "refuted in 5% of runs at most, however many comparisons it has."
 )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import BASELINE
 from harness.reporting.comparison_tables import Table
-from harness.reporting.formatting import number, p_value, plain, seconds
+from harness.reporting.formatting import bounds, number, p_value, plain, rounded, seconds, signed
 from harness.reproduction.result import ClaimTest, Measured, Reproduction
 from harness.reproduction.verdicts import method, subject
 
@@ -23,14 +23,16 @@ def main_table(result: Reproduction, names: Mapping[str, str]) -> Table:
 
 def claims_table(tests: Sequence[ClaimTest]) -> Table:
     """Every comparison behind a claim."""
-    columns = ["comparison", "gain", "p after Holm", "minimum detectable", "reported gain", "test", "verdict"]
+    columns = ["comparison", "gain", "p after Holm", "minimum detectable"]
+    columns += ["reported gain", "p if it were true", "test", "verdict"]
     rows = [
         [
             plain(subject(test)),
-            f"{test.gain:+.3f}" if test.kind == "pair" else f"L {test.gain:+.4g}",
+            signed(test.gain) if test.kind == "pair" else f"L {test.gain:+.4g}",
             p_value(test.p_holm),
-            "–" if test.minimum_detectable is None else f"{test.minimum_detectable:.2g}",
-            "–" if test.reported_gain is None else f"{test.reported_gain:+.3f}",
+            rounded(test.minimum_detectable),
+            signed(test.reported_gain),
+            "–" if test.p_reported is None else p_value(test.p_reported),
             method(test).removeprefix("the "),
             test.verdict,
         ]
@@ -93,8 +95,8 @@ def _points(result: Reproduction, names: Mapping[str, str]) -> Table:
 def _score(row: Measured | None) -> str:
     if row is None or row.value is None:
         return "–" if row is None else row.status.replace("_", " ")
-    bounds = "\n[{:.3f}, {:.3f}]".format(*row.interval) if row.interval else ""
-    return f"{number(row.value)}{' ≈' if row.tied else ''}{bounds}"
+    interval = f"\n{bounds(row.interval)}" if row.interval else ""
+    return f"{number(row.value)}{' ≈' if row.tied else ''}{interval}"
 
 
 def _reported(row: Measured | None) -> str:
@@ -104,5 +106,5 @@ def _reported(row: Measured | None) -> str:
 def _improvement(row: Measured | None) -> str:
     if row is None or row.improvement is None:
         return "–"
-    bounds = "\n[{:+.3f}, {:+.3f}]".format(*row.improvement_interval) if row.improvement_interval else ""
-    return f"{row.improvement:+.3f}{bounds}"
+    interval = f"\n{bounds(row.improvement_interval, signed)}" if row.improvement_interval else ""
+    return f"{signed(row.improvement)}{interval}"

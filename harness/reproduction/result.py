@@ -47,8 +47,9 @@ class ClaimTest(BaseModel):
     """`a` against `b` on one metric: `gain` is a's advantage, positive where it goes the way of the claim.
 
     `pair`: paired permutation test. `trend`: Page's test over the points, `b` empty; its gain is Page's L less what
-    chance expects. `p` is two-sided, Holm runs over all tests of the experiment, `minimum_detectable` is as in a
-    comparison.
+    chance expects. `p` is two-sided, Holm runs over all tests of the experiment; `standard_error` and
+    `minimum_detectable` are as in a comparison. `p_reported` is how probable a gain this small would be if the reported
+    one were true, after Holm over all reported ones of the experiment; None where that cannot be said.
     """
 
     kind: Literal["pair", "trend"]
@@ -65,9 +66,11 @@ class ClaimTest(BaseModel):
     p_holm: float
     tests: int = 1
     users: int
+    standard_error: float | None = None
     minimum_detectable: float | None = None
     identical: bool = False
     reported_gain: float | None = None
+    p_reported: float | None = None
     verdict: Verdict = "undecided"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA
-from harness.reporting.formatting import listed, p_value, plain
+from harness.reporting.formatting import listed, p_value, plain, rounded, signed
 from harness.reproduction.result import ClaimResult, ClaimTest
 
 
@@ -65,12 +65,19 @@ def outcome(test: ClaimTest) -> str:
     p = f"{p_value(test.p_holm)} by {method(test)}, Holm over {test.tests} tests, {test.users} users"
     if test.identical:
         return f"every query scored the same ({p})"
-    size = f"Page's L {test.gain:+.4g} from chance" if test.kind == "trend" else f"gain {test.gain:+.3f}"
+    size = f"Page's L {test.gain:+.4g} from chance" if test.kind == "trend" else f"gain {signed(test.gain)}"
     parts = [f"{size}, {p}"]
     if test.minimum_detectable is not None:
-        parts.append(f"minimum detectable {test.minimum_detectable:.2g}")
+        parts.append(f"minimum detectable {rounded(test.minimum_detectable)}")
     if test.reported_gain is not None:
-        parts.append(f"reported gain {test.reported_gain:+.3f}")
+        parts.append(f"reported gain {signed(test.reported_gain)}{_ruled_out(test)}")
     elif test.p_holm >= ALPHA:
         parts.append("no reported size to hold it against")
     return "; ".join(parts)
+
+
+def _ruled_out(test: ClaimTest) -> str:
+    """Whether a null is too small for the reported gain."""
+    if test.p_reported is None or test.p_holm < ALPHA:
+        return ""
+    return f", {'' if test.p_reported < ALPHA else 'not '}ruled out ({p_value(test.p_reported)} if it were true)"

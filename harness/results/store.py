@@ -50,8 +50,11 @@ class CellRecord(BaseModel):
     diagnosis: Diagnosis | None = None  # what the fit rests on, measured after it
     leaks_removed: int = 0
     prompts_shortened: int = 0
+    prompts_emptied: int = 0  # of those that were asked, prompts whose whole history had to go
     unanswerable: int = 0  # queries whose prompt fits no context: an empty answer
     records_skipped: int = 0
+    items_found: int = 0  # history items in the data, usable or not
+    items_skipped: int = 0
     notes: list[str] = Field(default_factory=list)
     budget_seconds: float = 0.0
     fit_seconds: float = 0.0

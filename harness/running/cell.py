@@ -98,6 +98,8 @@ class Cell:
             users=len(self.prepared.histories),
             leaks_removed=self.prepared.leaks_removed,
             records_skipped=self.prepared.data.records_skipped,
+            items_found=self.prepared.data.items_found,
+            items_skipped=self.prepared.data.items_skipped,
             notes=self.prepared.data.notes,
             started_at=datetime.now(UTC).isoformat(timespec="seconds"),
             **self.provenance,
@@ -138,6 +140,7 @@ class Cell:
         record.metrics = result.metrics
         record.parse_failures = float(1 - result.samples["parsed"].mean())
         record.prompts_shortened = result.prompts_shortened
+        record.prompts_emptied = result.prompts_emptied
         record.unanswerable = result.unanswerable
         if result.additions_left_out:
             record.counts["additions_left_out"] = result.additions_left_out

@@ -32,6 +32,7 @@ class Evaluation:
     samples: pd.DataFrame
     prompts_shortened: int
     additions_left_out: int  # prompts without the method's note or insight, which had no room
+    prompts_emptied: int  # of those that were asked, prompts whose whole history had to go
     unanswerable: int
     users_served: int
     serves_newcomers: bool  # whether users that the fit has never seen get more than the base prompt
@@ -72,6 +73,9 @@ def evaluate(
         samples=pd.DataFrame([_row(task, sample, golds) for sample in logged]),
         prompts_shortened=sum(prompt.dropped > 0 for prompt in prompts.values()),
         additions_left_out=sum(prompt.bare for prompt in prompts.values()),
+        prompts_emptied=sum(
+            prompts[query.id].fits and 0 < prompts[query.id].dropped == len(histories[query.user]) for query in queries
+        ),
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
         serves_newcomers=personalizer.serves(_NEWCOMER),

@@ -78,6 +78,9 @@ class Chameleon(Method):
 
     Config = ChameleonConfig
 
+    def check(self, supervision: int) -> None:
+        _check_pairs(self.config, supervision)
+
     def fit(self, context: FitContext) -> Personalizer:
         _check_layers(self.config, context.lm.num_layers)
         groups = _groups(context, self.config.group_size)
@@ -206,6 +209,17 @@ def _check_layers(config: ChameleonConfig, available: int) -> None:
         raise HarnessError(
             f"chameleon: {asked} does not fit the model, whose decoder has {available} layers, counted from 0. "
             "Set num_layers or layers to what it has."
+        )
+
+
+def _check_pairs(config: ChameleonConfig, supervision: int) -> None:
+    """A group has a pair per example at most."""
+    size, needed = config.group_size, config.min_pairs
+    if size is not None and size * supervision < needed:
+        raise HarnessError(
+            f"chameleon: with group_size={size} and --supervision {supervision} a group has {size * supervision} pairs "
+            f"of answers at most, but a direction needs min_pairs={needed}: no user would get one. Use --supervision "
+            f"{-(-needed // size)} or more, as some pairs are always dropped, larger groups, or a lower min_pairs."
         )
 
 

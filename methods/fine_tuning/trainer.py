@@ -19,6 +19,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
 from harness.methods.fine_tuning.deadline import MARGIN, Deadline, Offers, Stopwatch
+from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.training_data import Row, record
 from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained_tensors
 from harness.methods.instruct import BasePrompt
@@ -95,7 +96,9 @@ def fit_weights(
     if (kept := len(_data(trainer))) != len(rows):
         raise HarnessError(f"trl kept {kept} of {len(rows)} training examples. Please report this.")
     trainer.remove_callback(PrinterCallback)
-    if not _train(trainer, context, rows, lora):
+    with counted(context.lm, _model(trainer)):
+        trained = _train(trainer, context, rows, lora)
+    if not trained:
         return BasePrompt(context.task)
     with context.clock.phase("save"):
         return Trained(context.task, trained_tensors(_model(trainer), lora), lora)

@@ -1,4 +1,4 @@
-"""How often the tests and intervals of `harness.analysis.stats` err, measured on made-up users.
+"""How often the tests and intervals of `harness.analysis` err, measured on made-up users.
 
 A user has one to five queries, whose scores share the user's own level; under the null, two methods differ by noise
 only, some of it shared by all of a user's queries. Run as a script, it prints the figures of docs/statistics.md.
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import stats
+from harness.analysis.panel import Panel
 from harness.tasks.metrics import macro_f1
 
 USERS = 100
@@ -87,7 +88,8 @@ def type_one_error(
     for _ in range(draws):
         sample = draw(rng)
         users = sample.users if clustered else np.arange(len(sample.users))
-        rejected += stats.paired_test(sample.a, sample.b, users, value, permutations).p < 0.05
+        panel = Panel([sample.a, sample.b], users, value)
+        rejected += panel.p_values([(0, 1)], permutations)[0].p < 0.05
     return rejected / draws
 
 

@@ -80,7 +80,7 @@ def test_identical_answers_are_called_identical(tmp_path: Path) -> None:
     run, frame = store(tmp_path, run_spec("instruct,dpo")), samples("lamp2", 0.5)
     for label in ("instruct", "dpo"):
         run.write(record("lamp2", label, frame), frame)
-    assert "No answer of dpo scored otherwise than instruct's." in answer(compare(run))
+    assert "dpo answered exactly as instruct." in answer(compare(run))
 
 
 def test_mishaps_are_named(tmp_path: Path) -> None:

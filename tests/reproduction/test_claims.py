@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import t as student
 
-from harness.reproduction.claims import combined, page_trend, verdict
+from harness.reproduction.claims import combined, decide, page_trend, verdict
 from harness.reproduction.experiments import assemble
+from harness.reproduction.result import ClaimTest
 from harness.reproduction.verdicts import sentence
 from tests.reproduction.made_up import experiment, point
 
@@ -14,22 +16,43 @@ GAINS, SHARES = st.floats(-1, 1), st.floats(0, 1)
 VERDICTS = st.sampled_from(["supported", "not supported", "undecided"])
 
 
-@given(gain=GAINS, p=SHARES, detectable=st.none() | SHARES, reported=st.none() | GAINS)
-def test_only_significance_the_claim_s_way_supports_it(gain, p, detectable, reported):
-    assert (verdict(gain, p, detectable, reported) == "supported") == (p < 0.05 and gain > 0)
+@given(gain=GAINS, p=SHARES, reported=st.none() | SHARES)
+def test_only_significance_the_claim_s_way_supports_it(gain, p, reported):
+    assert (verdict(gain, p, reported) == "supported") == (p < 0.05 and gain > 0)
 
 
-@given(gain=GAINS, p=st.floats(0.05, 1), detectable=st.none() | SHARES, reported=st.none() | GAINS)
-def test_a_null_counts_against_a_claim_only_where_the_reported_difference_would_have_been_found(
-    gain, p, detectable, reported
-):
-    would = detectable is not None and reported is not None and detectable <= reported
-    assert verdict(gain, p, detectable, reported) == ("not supported" if would else "undecided")
+@given(gain=GAINS, p=st.floats(0.05, 1), reported=st.none() | SHARES)
+def test_a_null_counts_against_a_claim_only_where_the_reported_difference_is_ruled_out(gain, p, reported):
+    ruled_out = reported is not None and reported < 0.05
+    assert verdict(gain, p, reported) == ("not supported" if ruled_out else "undecided")
 
 
-@given(gain=st.floats(-1, -1e-9), p=st.floats(0, 0.049), detectable=st.none() | SHARES, reported=st.none() | GAINS)
-def test_significance_the_other_way_counts_against_a_claim(gain, p, detectable, reported):
-    assert verdict(gain, p, detectable, reported) == "not supported"
+@given(gain=st.floats(-1, -1e-9), p=st.floats(0, 0.049), reported=st.none() | SHARES)
+def test_significance_the_other_way_counts_against_a_claim(gain, p, reported):
+    assert verdict(gain, p, reported) == "not supported"
+
+
+def null(gain, reported, error=0.02):
+    return ClaimTest(
+        kind="pair", model="m", task="lamp2", metric="accuracy", a="a", b="b", gain=gain, p=0.5, p_holm=0.5, users=200,
+        standard_error=error, reported_gain=reported,
+    )  # fmt: skip
+
+
+def test_the_reported_gain_is_held_against_student_s_t_over_users_after_holm():
+    tests = [null(0.0, 0.05), null(0.03, 0.05), null(0.0, None), null(0.0, -0.1), null(0.0, 0.3, error=None)]
+    decide(tests)
+    tails = [student.cdf(-2.5, 199), student.cdf(-1.0, 199)]
+    assert [test.p_reported for test in tests] == [pytest.approx(2 * tails[0]), pytest.approx(tails[1]), *[None] * 3]
+    assert [test.verdict for test in tests] == ["not supported", *["undecided"] * 4]
+    assert {test.tests for test in tests} == {5}
+
+
+def test_the_more_differences_a_paper_reports_the_more_it_takes_to_rule_one_out():
+    few, many = [null(0.0, 0.05)], [null(0.0, 0.05), *(null(0.05, 0.05) for _ in range(17))]
+    decide(few)
+    decide(many)
+    assert (few[0].verdict, many[0].verdict) == ("not supported", "undecided")
 
 
 @given(st.lists(VERDICTS))
@@ -70,7 +93,7 @@ def test_lower_is_better_where_the_metric_is_an_error(tmp_path):
     assert all(test.gain > 0 and test.verdict == "supported" for test in rating)
 
 
-def test_a_null_is_held_against_the_reported_difference_only_if_the_sample_would_have_shown_it(tmp_path):
+def test_a_null_is_held_against_the_reported_difference_only_if_the_sample_rules_that_out(tmp_path):
     equal = {"chameleon": 0.6, **dict.fromkeys(EDITS, 0.6)}
     (small,) = judged(tmp_path / "small", "table3", equal, 20, ("lamp2",))
     (large,) = judged(tmp_path / "large", "table3", equal, 2500, ("lamp2",))
@@ -78,7 +101,8 @@ def test_a_null_is_held_against_the_reported_difference_only_if_the_sample_would
     few, many = (next(t for t in claim.tests if (t.metric, t.b) == ("accuracy", EDITS[0])) for claim in (small, large))
     assert (few.verdict, many.verdict) == ("undecided", "not supported")
     assert few.reported_gain == many.reported_gain == pytest.approx(0.396 - 0.356)
-    assert many.minimum_detectable < many.reported_gain < few.minimum_detectable
+    assert many.p_reported < 0.05 < few.p_reported
+    assert "ruled out (p < 0.001 if it were true)" in sentence(large)
 
 
 def test_with_too_few_users_for_any_significance_nothing_is_decided(tmp_path):

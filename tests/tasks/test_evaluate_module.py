@@ -57,6 +57,13 @@ def test_references_are_read_as_gold_files_are(load: Load) -> None:
         load("lamp2").compute(predictions=["comedy"], references=["news"])
 
 
+def test_nothing_to_score_and_what_is_no_text_are_value_errors(load: Load) -> None:
+    with pytest.raises(ValueError, match="nothing to score"):
+        load("lamp3").compute(predictions=[], references=[])
+    with pytest.raises(ValueError, match="don't match the expected format"):
+        load("lamp3").compute(predictions=[4], references=["5"])
+
+
 def test_a_module_without_a_task_names_those_there_are(load: Load) -> None:
     with pytest.raises(ValueError, match="no task 'lamp8'; name one of lamp1, lamp2"):
         load("lamp8")

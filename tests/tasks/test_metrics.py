@@ -172,3 +172,10 @@ def test_names_and_directions() -> None:
         "lamp3": [("mae", False), ("rmse", False)],
         "lamp7": [("rouge1", True), ("rougeL", True)],
     }
+
+
+@pytest.mark.parametrize(("gold", "scored"), [("so tired", True), ("42", True), ("!!", False), ("Добрый день", False)])
+def test_rouge_knows_the_golds_that_it_cannot_score(gold, scored):
+    for name in ("rouge1", "rougeL"):
+        assert rouge(name).can_score(gold) is scored
+        assert (rouge(name).statistics(gold, gold)[0] == 1.0) is scored

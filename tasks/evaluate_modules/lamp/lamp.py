@@ -1,7 +1,7 @@
 """LaMP's metrics as an `evaluate` module: evaluate.load("tasks/evaluate_modules/lamp", "lamp2").
 
 Predictions are raw outputs, references LaMP's golds; both are read as the task of that name reads them, and a reference
-that is none of its answers is a ValueError.
+that is none of its answers is a ValueError, as are empty lists and what is not text.
 """
 
 import datasets
@@ -28,6 +28,8 @@ class Lamp(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
+        if not predictions:
+            raise ValueError("There is nothing to score: predictions and references are empty.")
         task, schema = _TASKS[self.config_name](), SCHEMAS[self.config_name]
         pairs = [
             (task.parse(prediction)[0], schema.answer(reference))

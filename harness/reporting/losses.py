@@ -1,0 +1,86 @@
+"""What a run lost before any method could win: history, questions, examples, users. Said before the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.reporting.formatting import listed, plain
+
+T = TypeVar("T")
+
+
+def losses(comparison: Comparison) -> list[str]:
+    """A paragraph per task that lost anything; none otherwise."""
+    found = []
+    for task in comparison.spec.tasks:
+        rows = [row for row in comparison.pooled if row.task == task and row.metrics]
+        sentences = [*_data(rows), *_prompts(rows), *_fits(rows)]
+        if sentences:
+            found.append(plain(f"{task}: {' '.join(sentences)}"))
+    return found
+
+
+def state(row: Row) -> str:
+    """The status as tables show it: a fit that came to nothing is not plainly complete."""
+    status = row.status.replace("_", " ")
+    return f"{status}, served no user" if row.serves_nobody else status
+
+
+def _data(rows: Sequence[Row]) -> Iterator[str]:
+    for (skipped, found), _ in _alike(rows, lambda row: (row.items_skipped, row.items_found)):
+        if skipped:
+            yield (
+                f"{skipped} of {found} history items in the data could not be used and were skipped "
+                "(`harness data check` names each)."
+            )
+
+
+def _prompts(rows: Sequence[Row]) -> Iterator[str]:
+    for (count, queries), whom in _alike(rows, lambda row: (row.unanswerable, row.queries)):
+        if count:
+            yield (
+                f"{count} of {queries} questions never reached the model{whom}: they are too long for its context even "
+                "without any history, and count as answered with nothing."
+            )
+    for (cut, emptied, queries), whom in _alike(
+        rows, lambda row: (row.prompts_shortened, row.prompts_emptied, row.queries)
+    ):
+        if cut:
+            whole = f"; {emptied} questions were asked without any of it" if emptied else ""
+            yield f"The context had no room for the whole history in {cut} of {queries} prompts{whom}{whole}."
+
+
+def _fits(rows: Sequence[Row]) -> Iterator[str]:
+    for cause, labels in _by_value([row for row in rows if row.serves_nobody], _cause):
+        known = all(row.same_as_instruct for row in rows if row.label in labels)
+        same = f" and answered exactly as {BASELINE}" if known else ""
+        yield f"{listed(labels)} {cause}served no user{same}."
+    for row in rows:
+        if 0 < row.users_served < row.users and row.method != BASELINE:
+            served = f"{row.users_served} of {row.users} users"
+            yield f"{row.label} served {served}; the others got the plain prompt and model."
+
+
+def _cause(row: Row) -> str:
+    if row.samples_used:
+        return ""
+    if row.status == "budget_exhausted":
+        return "had no time for a single step, "
+    if row.examples_too_long:
+        return f"had nothing left to learn from ({row.examples_too_long} examples are too long for the context), "
+    return "found nothing to learn from, "
+
+
+def _alike(rows: Sequence[Row], of: Callable[[Row], T]) -> Iterator[tuple[T, str]]:
+    """Each value once, and whose it is unless it is everybody's."""
+    for value, labels in _by_value(rows, of):
+        yield value, "" if len(labels) == len(rows) else f" under {listed(labels)}"
+
+
+def _by_value(rows: Sequence[Row], of: Callable[[Row], T]) -> list[tuple[T, list[str]]]:
+    found: dict[T, list[str]] = {}
+    for row in rows:
+        found.setdefault(of(row), []).append(row.label)
+    return list(found.items())
