@@ -285,6 +285,7 @@ class Clock(Protocol):
 
     budget: float  # seconds
     exhausted: bool
+    reason: str  # why, as far as the clock cut work short
 
     def elapsed(self) -> float:
         """Seconds since the fit began."""

@@ -13,6 +13,7 @@ from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
 from harness.api import FitContext, HarnessError, Method, Personalizer, Task
+from harness.methods.fine_tuning.placement import on_one_device
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqSft
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
 from harness.methods.fine_tuning.training_data import Row, joined, room, training_prompt
@@ -93,7 +94,9 @@ class Aloe(Method):
             return Seq2SeqSft(context, self.config, data, lora)
         return SFTTrainer(
             model=model,
-            args=SFTConfig(**self.config.arguments(context), completion_only_loss=True, packing=False),
+            args=on_one_device(
+                SFTConfig(**self.config.arguments(context), completion_only_loss=True, packing=False), model.device
+            ),
             train_dataset=data.map(joined, remove_columns=data.column_names),
             processing_class=context.lm.tokenizer,
             peft_config=None if lora is None else lora.peft(model),

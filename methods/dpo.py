@@ -12,6 +12,7 @@ from trl import DPOConfig, DPOTrainer
 from harness.api import Example, FitContext, Method, Personalizer, Task
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import generate_pairs
+from harness.methods.fine_tuning.placement import on_one_device
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqDpo
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
 from harness.methods.fine_tuning.training_data import Row, training_prompt
@@ -70,7 +71,9 @@ class Dpo(Method):
             return Seq2SeqDpo(context, self.config, data, self.config.lora, self.config.beta)
         return _DpoOnTokenIds(
             model=context.lm.model,
-            args=DPOConfig(**self.config.arguments(context), beta=self.config.beta),
+            args=on_one_device(
+                DPOConfig(**self.config.arguments(context), beta=self.config.beta), context.lm.model.device
+            ),
             train_dataset=data,
             processing_class=context.lm.tokenizer,
             peft_config=self.config.lora.peft(context.lm.model),

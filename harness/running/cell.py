@@ -186,6 +186,7 @@ def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -
     record.fit_seconds = clock.elapsed()
     record.phases = clock.phases
     record.status = "overran" if clock.overran else "budget_exhausted" if clock.exhausted else "complete"
+    record.reason = clock.reason if clock.exhausted else ""
     record.users_fitted = context.report.users_fitted
     record.samples_used = context.report.samples_used
     record.counts = context.report.counts

@@ -32,6 +32,7 @@ class BudgetClock:
     ) -> None:
         self.budget = budget
         self.exhausted = False
+        self.reason = ""
         self.now = now
         self._synchronize = synchronize
         self._booked: dict[str, float] = {}
@@ -107,12 +108,21 @@ class BudgetClock:
         The first step has no prediction: it runs if more than `reserve` is left.
         """
         recent: deque[float] = deque(maxlen=5)
-        for item in items:
+        for done, item in enumerate(items):
             predicted = SAFETY * max(recent) if recent else 0.0
             kept = reserve() if callable(reserve) else reserve
-            if self.remaining() <= predicted + kept:
+            if (left := self.remaining()) <= predicted + kept:
                 self.exhausted = True
+                self.reason = self.reason or _reason(done, len(items), self.current, predicted, kept, left)
                 return
             begun = self.elapsed()
             yield item
             recent.append(self.elapsed() - begun)
+
+
+def _reason(done: int, steps: int, phase: str, predicted: float, kept: float, left: float) -> str:
+    where = f"{phase}: " if phase else ""
+    parts = [f"{where}{done} of {steps} steps done with {left:.2g} s left"]
+    parts += [f"the next needs about {predicted:.2g} s"] * (predicted > 0)
+    parts += [f"what follows needs about {kept:.2g} s"] * (kept > 0)
+    return ", ".join(parts)

@@ -14,6 +14,7 @@ LayerChoice = Literal["ccs_loss", "margin"]
 TIE = 1e-3  # losses, and margins, closer than this say nothing about which layer is better
 _TRIAL_EPOCHS = 5
 _TRIAL_PAIRS = 16
+_TRIAL_GROUPS = 4
 _TRIAL_NUMBERS = 2_000_000  # in the larger trial, at most; models are wide and a trial shall be cheap
 
 
@@ -125,18 +126,22 @@ def held_out_margin(grouped: Grouped, ccs: CcsConfig, seed: int) -> torch.Tensor
 
 def seconds_by_pairs(
     layers: int, size: int, ccs: CcsConfig, device: torch.device, elapsed: Callable[[], float]
-) -> Callable[[float], float]:
-    """How long `find_directions` will take, by the number of pairs (padding included) over all groups.
+) -> Callable[[float, int], float]:
+    """How long `find_directions` will take, by the number of pairs (padding included) and of the groups they are in.
 
-    A line through a few epochs on noise of two sizes, the quicker of two trials of each: what else a machine does only
-    adds. `elapsed` returns seconds. Counts CCS twice, as a tie between layers needs a second fit.
+    A plane through a few epochs on noise: few pairs, many pairs, few pairs in several groups; the quicker of two trials
+    of each, as what else a machine does only adds. `elapsed` returns seconds. Counts CCS twice, as a tie between layers
+    needs a second fit.
     """
-    few = _TRIAL_PAIRS
+    few, groups = _TRIAL_PAIRS, _TRIAL_GROUPS
     many = max(2 * few, min(_TRIAL_PAIRS**2, _TRIAL_NUMBERS // (layers * size)))
     _trial((1, layers, few, size), ccs, device, elapsed)  # the first call allocates and loads
-    low, high = (min(_trial((1, layers, pairs, size), ccs, device, elapsed) for _ in range(2)) for pairs in (few, many))
-    slope = max(0.0, high - low) / (many - few)
-    return lambda pairs: high + slope * max(0.0, pairs - many)
+    low, high, split = (
+        min(_trial(shape, ccs, device, elapsed) for _ in range(2))
+        for shape in ((1, layers, few, size), (1, layers, many, size), (groups, layers, few // groups, size))
+    )
+    by_pair, by_group = max(0.0, high - low) / (many - few), max(0.0, split - low) / (groups - 1)
+    return lambda pairs, groups: low + by_pair * max(0.0, pairs - few) + by_group * max(0, groups - 1)
 
 
 def _trial(

@@ -107,7 +107,8 @@ class Chameleon(Method):
     def _collect(self, context: FitContext, groups: Sequence[Sequence[str]]) -> Collected:
         insights: dict[str, Insights] = {}
         parts: list[Pairs] = []
-        for batch in _batches(context, groups, self.config.batch_size, self._reserve(context, groups, parts)):
+        batch_size, reserve = self._affordable(context, groups, parts)
+        for batch in _batches(context, groups, batch_size, reserve):
             with context.clock.phase("insights"):
                 add_insights(context, batch, insights, self.config.insight_tokens)
             with context.clock.phase("pairs"):
@@ -124,22 +125,26 @@ class Chameleon(Method):
         steered = self._steer(context, collected.pairs, list(fitted.values()))
         return self._personalizer(context, groups, collected, list(fitted), steered)
 
-    def _reserve(
+    def _affordable(
         self, context: FitContext, groups: Sequence[Sequence[str]], parts: Sequence[Pairs]
-    ) -> Callable[[], float]:
-        """Seconds for the directions of the pairs collected in `parts` and of one batch more."""
-        lm, group_of = context.lm, _group_of(groups)
-        with context.clock.phase("calibration"):
-            seconds = seconds_by_pairs(
-                lm.num_layers, lm.hidden_size, self.config.ccs, lm.model.device, context.clock.elapsed
-            )
+    ) -> tuple[int, Callable[[], float]]:
+        """The batch size, less where the directions of one batch would not end in time, and what to keep for them.
+
+        That is seconds for the pairs collected in `parts` and one batch more.
+        """
+        lm, group_of, clock = context.lm, _group_of(groups), context.clock
+        with clock.phase("calibration"):
+            seconds = seconds_by_pairs(lm.num_layers, lm.hidden_size, self.config.ccs, lm.model.device, clock.elapsed)
+        size = self.config.batch_size
+        while size > self.config.min_pairs and clock.remaining() <= seconds(size, min(size, len(groups))):
+            size = max(self.config.min_pairs, size // 2)
 
         def reserve() -> float:
             counts = Counter(group_of[user] for part in parts for user in part.users)
             padding = len(counts) * max(counts.values()) / counts.total() if counts else 1.0
-            return seconds(padding * (counts.total() + self.config.batch_size))
+            return seconds(padding * (counts.total() + size), min(counts.total() + size, len(groups)))
 
-        return reserve
+        return size, reserve
 
     def _steer(
         self, context: FitContext, pairs: Pairs | None, rows: Sequence[Sequence[int]]

@@ -11,6 +11,7 @@ from torch.nn.functional import logsigmoid
 from transformers import DataCollatorForSeq2Seq, Seq2SeqTrainer, Seq2SeqTrainingArguments, set_seed
 
 from harness.api import FitContext
+from harness.methods.fine_tuning.placement import on_one_device
 from harness.methods.fine_tuning.trainer import TrainingConfig
 from harness.methods.fine_tuning.weights import LoraSettings
 
@@ -48,7 +49,7 @@ class Seq2SeqTraining(Seq2SeqTrainer):
         del arguments["max_length"]  # the records were made to fit
         super().__init__(
             model=model if lora is None else get_peft_model(model, lora.peft(model)),
-            args=Seq2SeqTrainingArguments(**arguments, remove_unused_columns=False),
+            args=on_one_device(Seq2SeqTrainingArguments(**arguments, remove_unused_columns=False), model.device),
             data_collator=Collator(context, self.answers),
             train_dataset=data,
             processing_class=context.lm.tokenizer,

@@ -19,9 +19,10 @@ from transformers.trainer_callback import PrinterCallback
 
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
 from harness.methods.fine_tuning.deadline import MARGIN, Deadline, Offers, Stopwatch
+from harness.methods.fine_tuning.out_of_memory import lighten, unless_out_of_memory
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.training_data import Row, record
-from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained_tensors
+from harness.methods.fine_tuning.weights import LoraSettings, Trained, put_back, trained_tensors
 from harness.methods.instruct import BasePrompt
 
 _MEASURED = 3  # micro-batches in a calibration; fewer where an epoch has fewer
@@ -29,7 +30,11 @@ _COPIES = 3  # how often the trained weights are copied after training, disk inc
 
 
 class TrainingConfig(BaseModel):
-    """What trainers share. `training_share` of the budget is kept for training while the training data is generated."""
+    """What trainers share. `training_share` of the budget is kept for training while the training data is generated.
+
+    `gradient_checkpointing` computes activations twice instead of keeping them. What runs out of memory turns to it by
+    itself, after smaller micro-batches.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,6 +49,7 @@ class TrainingConfig(BaseModel):
     scheduler: Literal["cosine", "linear", "constant"] = "cosine"
     generation_batch_size: int = Field(default=16, ge=1)
     training_share: float = Field(default=0.5, gt=0, lt=1)
+    gradient_checkpointing: bool = False
 
     def arguments(self, context: FitContext) -> dict[str, Any]:
         """Keyword arguments for the trainer's own: reproducible, quiet, in the order of the data, nothing written.
@@ -66,7 +72,9 @@ class TrainingConfig(BaseModel):
             "seed": context.seed,
             "use_cpu": device.type == "cpu",
             "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
-            "gradient_checkpointing": False,
+            "activation_checkpointing": self.gradient_checkpointing,
+            # The other kind needs inputs with gradients, which those of an adapted model do not have.
+            "activation_checkpointing_kwargs": {"use_reentrant": False},
             "save_strategy": "no",
             "logging_strategy": "no",
             "report_to": [],
@@ -114,8 +122,22 @@ def _train(trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: Lor
     clock = context.clock
     with clock.phase("calibration"):
         begun = clock.elapsed()
-        trained_tensors(_model(trainer), lora)
+        untrained = trained_tensors(_model(trainer), lora)
         reserve = _COPIES * (clock.elapsed() - begun)
+    while (done := unless_out_of_memory(lambda: _steps(trainer, context, rows, lora, reserve))) is None:
+        lighten(trainer)
+        put_back(_model(trainer), untrained, lora)
+        context.report.counts["out_of_memory"] = context.report.counts.get("out_of_memory", 0) + 1
+    _account(context, trainer.args, rows, done)
+    return done > 0
+
+
+def _steps(
+    trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None, reserve: float
+) -> int:
+    """Optimizer steps done of those that fit."""
+    clock = context.clock
+    with clock.phase("calibration"):
         natural = _natural_steps(trainer)
         seconds = calibrate(trainer, clock, reserve, natural)
         affordable = int((clock.remaining() - reserve) / (max(seconds, 1e-9) * MARGIN))
@@ -125,9 +147,10 @@ def _train(trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: Lor
         with clock.phase("training"):
             offers = Offers(lambda steps: _offer(trainer, context, rows, lora, steps))
             done = _run(trainer, context, schedule.steps, reserve, offers)
-    clock.exhausted = clock.exhausted or done < schedule.natural
-    _account(context, trainer.args, rows, done)
-    return done > 0
+    if done < schedule.natural:
+        clock.exhausted = True
+        clock.reason = clock.reason or f"the clock had room for {done} of {schedule.natural} optimizer steps"
+    return done
 
 
 def calibrate(trainer: Trainer, clock: Clock, reserve: float, natural: int) -> float:
@@ -166,10 +189,15 @@ def _natural_steps(trainer: Trainer) -> int:
 
 def _run(trainer: Trainer, context: FitContext, steps: int, reserve: float, offers: Offers) -> int:
     trainer.args.max_steps = steps
-    trainer.add_callback(Deadline(context.clock, reserve))
-    trainer.add_callback(offers)
+    callbacks = (Deadline(context.clock, reserve), offers)
+    for callback in callbacks:
+        trainer.add_callback(callback)
     set_seed(context.seed)  # calibration has drawn dropout masks
-    result = trainer.train()
+    try:
+        result = trainer.train()
+    finally:
+        for callback in callbacks:
+            trainer.remove_callback(callback)
     context.report.counts["training_loss"] = result.training_loss
     return trainer.state.global_step
 

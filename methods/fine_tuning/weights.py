@@ -37,7 +37,8 @@ class LoraSettings(BaseModel):
 
     def peft(self, model: "PreTrainedModel") -> LoraConfig:
         """The same as peft wants it for this transformers model."""
-        default = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type, "all-linear")
+        own = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type)
+        default = linear_layers(model) if own is None else own
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,
@@ -46,6 +47,15 @@ class LoraSettings(BaseModel):
             target_modules=default if self.target_modules is None else list(self.target_modules),
             task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
         )
+
+
+def linear_layers(model: "PreTrainedModel") -> list[str]:
+    """Names of all linear layers but the vocabulary projection.
+
+    peft's "all-linear" would adapt the fused experts of mixtures as well, which it cannot do with dropout.
+    """
+    head = model.get_output_embeddings()
+    return [name for name, module in model.named_modules() if isinstance(module, nn.Linear) and module is not head]
 
 
 @dataclass
@@ -93,6 +103,16 @@ def trained_tensors(model: nn.Module, lora: LoraSettings | None) -> dict[str, to
     """Copies, on the CPU, of the adapter's weights or of all parameters."""
     tensors = dict(model.named_parameters()) if lora is None else get_peft_model_state_dict(model)
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+
+
+def put_back(model: nn.Module, tensors: dict[str, torch.Tensor], lora: LoraSettings | None) -> None:
+    """Give the model the values that `trained_tensors` copied from it."""
+    if lora is not None:
+        set_peft_model_state_dict(model, tensors)
+        return
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(tensors[name])
 
 
 @contextmanager

@@ -219,7 +219,7 @@ def test_a_short_budget_leaves_fewer_users_but_finished_directions(make_context,
 
 
 def test_the_reserve_for_directions_is_kept(make_context, monkeypatch):
-    monkeypatch.setattr("harness.methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs: 5.0)
+    monkeypatch.setattr("harness.methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs, groups: 5.0)
     time = [0.0]
     clock = BudgetClock(11.5, now=lambda: time[0])
     context = make_context(clock=clock, users=toy_users(6, examples=1))
@@ -230,7 +230,9 @@ def test_the_reserve_for_directions_is_kept(make_context, monkeypatch):
 
 
 def test_the_reserve_grows_with_the_pairs_and_leaves_time_for_those_collected(make_context, monkeypatch):
-    monkeypatch.setattr("harness.methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs: 10.0 * pairs)
+    monkeypatch.setattr(
+        "harness.methods.chameleon.method.seconds_by_pairs", lambda *_: lambda pairs, groups: 10.0 * pairs
+    )
     time = [0.0]
     clock = BudgetClock(45.0, now=lambda: time[0])
     context = make_context(clock=clock, users=toy_users(6, examples=1))

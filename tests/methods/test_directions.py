@@ -201,10 +201,15 @@ def test_given_layers_are_taken():
     assert found.layers == (1, 3)
 
 
-def test_the_time_of_the_directions_is_a_line_through_two_trials():
-    # Five trials of 5 epochs: one to warm up, 16 pairs in 1 + 5 s, 256 pairs in 2 + 10 s; of either, one disturbed.
-    ticks = iter([0, 9, 99, 0, 1, 6, 0, 3, 60, 0, 7, 90, 0, 2, 12])
+def test_the_time_of_the_directions_is_a_plane_through_three_trials():
+    # Seven trials of 5 epochs: one to warm up, 16 pairs in 1 + 5 s, 256 pairs in 2 + 10 s, 16 pairs in 4 groups in
+    # 1 + 20 s; of each, one disturbed.
+    ticks = iter([0, 9, 99, 0, 1, 6, 0, 3, 60, 0, 7, 90, 0, 2, 12, 0, 1, 21, 0, 1, 300])
     seconds = seconds_by_pairs(4, 6, QUICK, torch.device("cpu"), lambda: float(next(ticks)))
-    few, many = 1 + 2 * 400 * 1, 2 + 2 * 400 * 2
-    assert seconds(0) == seconds(256) == many
-    assert seconds(256 + 240) == pytest.approx(2 * many - few)
+    few, many, split = 1 + 2 * 400 * 1, 2 + 2 * 400 * 2, 1 + 2 * 400 * 4
+    assert seconds(0, 1) == seconds(16, 1) == few
+    assert seconds(136, 1) == pytest.approx((few + many) / 2)
+    assert seconds(256, 1) == pytest.approx(many)
+    assert seconds(256 + 240, 1) == pytest.approx(2 * many - few)
+    assert seconds(16, 4) == pytest.approx(split)
+    assert seconds(256, 10) == pytest.approx(many + 9 * (split - few) / 3)
