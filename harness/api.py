@@ -427,12 +427,19 @@ class Method(ABC):
     def __init__(self, config: Any) -> None:
         self.config = config
 
-    def check(self, supervision: int) -> None:
+    def check_supervision(self, supervision: int) -> None:
         """Raise HarnessError where, with so many examples per user, no fit could serve anybody.
 
         Called before anything is loaded. Most methods have nothing to object to.
         """
         return
+
+    def check_model(self, lm: LanguageModel, memory: int) -> list[str]:
+        """Warnings, before any cell, about fitting to `lm` as it was loaded on a device with `memory` bytes.
+
+        Raises HarnessError where the method cannot work with this model.
+        """
+        return []
 
     @abstractmethod
     def fit(self, context: FitContext) -> Personalizer:

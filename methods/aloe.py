@@ -12,7 +12,8 @@ from pydantic import Field, field_validator, model_validator
 from transformers import Trainer
 from trl import SFTConfig, SFTTrainer
 
-from harness.api import FitContext, HarnessError, Method, Personalizer, Task
+from harness.api import FitContext, HarnessError, LanguageModel, Method, Personalizer, Task
+from harness.methods.fine_tuning.memory import refuse_quantized, too_little, training_bytes
 from harness.methods.fine_tuning.placement import on_one_device
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqSft
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
@@ -51,6 +52,14 @@ class Aloe(Method):
     """One global model: whoever the examples came from, everybody is served by the trained weights."""
 
     Config = AloeConfig
+
+    def check_model(self, lm: LanguageModel, memory: int) -> list[str]:
+        if self.config.training == "lora":
+            return too_little(
+                "aloe", training_bytes(lm, self.config.lora), memory, "Lower lora.r or quantize the model."
+            )
+        refuse_quantized("aloe", lm)
+        return too_little("aloe", training_bytes(lm, None), memory, "Train an adapter: --set aloe.training=lora.")
 
     def fit(self, context: FitContext) -> Personalizer:
         rows = self._personal_rows(context)

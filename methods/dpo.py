@@ -9,9 +9,10 @@ from pydantic import Field
 from transformers import Trainer
 from trl import DPOConfig, DPOTrainer
 
-from harness.api import Example, FitContext, Method, Personalizer, Task
+from harness.api import Example, FitContext, LanguageModel, Method, Personalizer, Task
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import generate_pairs
+from harness.methods.fine_tuning.memory import too_little, training_bytes
 from harness.methods.fine_tuning.placement import on_one_device
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqDpo
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
@@ -42,6 +43,9 @@ class Dpo(Method):
     """One global adapter. Pairs whose two sides are the same teach nothing and are left out (counted)."""
 
     Config = DpoConfig
+
+    def check_model(self, lm: LanguageModel, memory: int) -> list[str]:
+        return too_little("dpo", training_bytes(lm, self.config.lora), memory, "Lower lora.r or quantize the model.")
 
     def fit(self, context: FitContext) -> Personalizer:
         insights: dict[str, Insights] = {}

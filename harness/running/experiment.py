@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
+
+import psutil
+import torch
 
 from harness.model.embedding import load_embedder
 from harness.model.lm import HuggingFaceModel, load
@@ -102,7 +106,11 @@ class Experiment:
     def _lm(self) -> HuggingFaceModel:
         self.listener.stage(f"Loading the model {self.spec.model}")
         spec = self.spec
-        return load(model_folder(spec.model), spec.device, spec.dtype, spec.batch_size, spec.quantization)
+        lm = load(model_folder(spec.model), spec.device, spec.dtype, spec.batch_size, spec.quantization)
+        found = (text for cell in self.plan.cells for text in cell.method.check_model(lm, _memory(lm)))
+        for message in dict.fromkeys(found):
+            warnings.warn(message, stacklevel=2)
+        return lm
 
     @cached_property
     def _embed(self) -> Embed:
@@ -142,3 +150,10 @@ class Experiment:
         record, samples = cell.compute(self._lm, self.store, self.listener, self.save_fits)
         self.store.write(record, samples)
         return record
+
+
+def _memory(lm: HuggingFaceModel) -> int:
+    """Bytes of the model's device; of a CPU's memory what is free, the loaded model included."""
+    if lm.model.device.type == "cuda":
+        return torch.cuda.get_device_properties(lm.model.device).total_memory
+    return psutil.virtual_memory().available + lm.model.get_memory_footprint()

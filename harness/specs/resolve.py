@@ -88,7 +88,7 @@ def build_method(method: MethodSpec, spec: RunSpec) -> Method:
         raise HarnessError(f"Cannot build the method '{method.name}'. {explain(error, cls.Config)}") from error
     except (Exception, SystemExit) as error:
         raise HarnessError(f"Cannot build the method '{method.name}': {cause(error)}.") from error
-    made.check(spec.supervision)
+    made.check_supervision(spec.supervision)
     return made
 
 

@@ -78,7 +78,7 @@ class Chameleon(Method):
 
     Config = ChameleonConfig
 
-    def check(self, supervision: int) -> None:
+    def check_supervision(self, supervision: int) -> None:
         _check_pairs(self.config, supervision)
 
     def fit(self, context: FitContext) -> Personalizer:

@@ -45,8 +45,8 @@ def lighten(trainer: Trainer) -> None:
     else:
         raise HarnessError(
             f"Training runs out of memory on {args.device}, one example at a time and with gradient checkpointing. "
-            "Train an adapter (aloe: training=lora) or a smaller one (lora.r), lower max_length or --history, use a smaller "
-            "or quantized model (--quantization nf4), or a device with more memory."
+            "Train an adapter (aloe: training=lora) or a smaller one (lora.r), lower max_length or --history, use a "
+            "smaller or quantized model (--quantization nf4), or a device with more memory."
         )
     trainer.optimizer = trainer.lr_scheduler = None
     trainer.model.zero_grad(set_to_none=True)

@@ -1,0 +1,44 @@
+"""How much memory training takes at least, known before any work."""
+
+from torch import nn
+
+from harness.api import HarnessError, LanguageModel
+from harness.methods.fine_tuning.weights import LoraSettings
+
+_TRAINED = 4 * 4  # bytes of a trained parameter: itself, its gradient and AdamW's two moments, in float32
+
+
+def refuse_quantized(name: str, lm: LanguageModel) -> None:
+    """Raise HarnessError if the weights, all of which the method `name` would train, are quantized."""
+    if getattr(lm.model, "is_quantized", False):
+        raise HarnessError(
+            f"{name}: quantized weights cannot be trained themselves. Train an adapter on them with "
+            f"--set {name}.training=lora, or leave out --quantization."
+        )
+
+
+def training_bytes(lm: LanguageModel, lora: LoraSettings | None) -> int:
+    """Weights, gradients and optimizer states of a fit; activations come on top."""
+    if lora is None:
+        return _TRAINED * lm.model.num_parameters()
+    adapted = lora.peft(lm.model).target_modules or set()
+    ends = tuple(f".{name}" for name in ([adapted] if isinstance(adapted, str) else adapted))
+    weights = [
+        module.weight for name, module in lm.model.named_modules() if f".{name}".endswith(ends) and _has_matrix(module)
+    ]
+    return lm.model.get_memory_footprint() + _TRAINED * sum(lora.r * sum(weight.shape) for weight in weights)
+
+
+def too_little(name: str, needed: int, memory: int, advice: str) -> list[str]:
+    """The warning that the method `name` needs more than there is, if it does."""
+    if needed <= memory:
+        return []
+    return [
+        f"{name} needs at least {needed / 2**30:.3g} GiB for weights, gradients and optimizer states, but the device "
+        f"has {memory / 2**30:.3g} GiB: it will probably run out of memory. {advice}"
+    ]
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    weight = getattr(module, "weight", None)
+    return weight is not None and weight.ndim == 2
