@@ -13,10 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from harness.api import HarnessError, Task
 from harness.plugin_faults import cause, command_fault, method_fault, model_fault, recipe_fault, task_fault
+from harness.specs.yaml_files import read_yaml
 
 _PRESET_KEYS = ("description", "model", "tasks")
 
@@ -85,6 +84,20 @@ class Registry:
         if fault := self._fault(plugin):
             raise HarnessError(f"The {self.kind} '{name}' is registered as {target}, which {fault}.")
         return plugin
+
+    def read_yaml(self, name: str) -> dict[str, Any]:
+        """What `<name>.yaml` holds, beside the module that is registered. Raises HarnessError if it cannot be read."""
+        target = self.target(name)
+        try:
+            return read_yaml(files(target) / f"{name}.yaml", self.kind)
+        except HarnessError as error:
+            raise HarnessError(f"{self.place(name)} cannot be read: {error}") from error
+        except (Exception, SystemExit) as error:  # finding the file runs the packages around it
+            raise HarnessError(f"{self.place(name)} cannot be read: {cause(error)}.") from error
+
+    def place(self, name: str) -> str:
+        """How a message names the file that `read_yaml` reads."""
+        return f"The {self.kind} '{name}', {name}.yaml in {self.target(name)},"
 
 
 def _is_own(point: EntryPoint) -> bool:
@@ -166,14 +179,7 @@ def usable_tasks() -> list[Task]:
 
 def preset(name: str) -> dict[str, Any]:
     """A preset's YAML, found beside the module its entry point names. Raises HarnessError if it is none."""
-    target = PRESETS.target(name)
-    where = f"The preset '{name}', {name}.yaml in {target},"
-    try:
-        loaded = yaml.safe_load((files(target) / f"{name}.yaml").read_text(encoding="utf-8"))
-    except (Exception, SystemExit) as error:
-        raise HarnessError(f"{where} cannot be read: {cause(error)}.") from error
-    if not isinstance(loaded, dict):
-        raise HarnessError(f"{where} holds no keys and values.")
+    loaded, where = PRESETS.read_yaml(name), PRESETS.place(name)
     if missing := [key for key in _PRESET_KEYS if not isinstance(loaded.get(key), str)]:
         raise HarnessError(f"{where} must give a text for each of: {', '.join(missing)}.")
     methods = loaded.get("methods", {})

@@ -7,6 +7,7 @@ import pytest
 from harness import registry
 from harness.api import HarnessError
 from harness.registry import COMMANDS, CONTROLS, METHODS, MODELS, PRESETS, TASKS, make_task, method_class, preset
+from harness.reproduction.experiment_spec import common, experiments
 from harness.specs.resolve import resolve
 from tests.installed import write_package
 
@@ -157,8 +158,8 @@ GOOD = "description: d\nmodel: tiny-llama\ntasks: lamp3\n"
     ("text", "fault"),
     [
         ("model: [", "cannot be read"),
-        ("", "holds no keys and values"),
-        ("- a list", "holds no keys and values"),
+        ("", "holds no keys with values"),
+        ("- a list", "holds no keys with values"),
         ("model: tiny-llama\n", "description, tasks"),
         ("description: d\nmodel: 3\ntasks: [lamp3]\n", "model, tasks"),
         (f"{GOOD}methods: [dpo]\n", "under `methods`"),
@@ -182,6 +183,16 @@ def test_a_preset_without_its_file_or_module_is_named(install):
     with pytest.raises(HarnessError, match="No module named 'nowhere'"):
         preset("lost")
     assert "tiny" in PRESETS
+
+
+@pytest.mark.parametrize("text", ["title: [", "- a list", "title: t\nclaim: x\n"])
+def test_a_broken_experiment_is_left_out_of_all_and_named_when_asked_for(install, text):
+    install({"harness.experiments": {"a_first": "presets_of_others"}}, {"presets_of_others/a_first.yaml": text})
+    with pytest.raises(HarnessError, match=r"The experiment 'a_first', a_first\.yaml in presets_of_others,"):
+        experiments("a_first")
+    with pytest.warns(UserWarning, match="a_first"):
+        assert [experiment.name for experiment in experiments("all")][:3] == ["table1", "table2", "table3"]
+    assert common().names
 
 
 def test_a_model_and_a_command_must_be_what_they_are_registered_as(install):
