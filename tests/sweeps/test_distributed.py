@@ -32,11 +32,10 @@ class Counting(Quiet):
             self.computed.append(record.spec.label)
 
 
-def kill_the_first_worker_that_begins(out, killed):
+def kill_the_first_worker_that_begins(out, killed, over):
     import psutil
 
-    deadline = time.monotonic() + 600
-    while time.monotonic() < deadline and not list(out.glob("workers/*/cells/*/*/*/attempts")):
+    while not over.is_set() and not list(out.glob("workers/*/cells/*/*/*/attempts")):
         time.sleep(0.005)
     for process in psutil.Process().children(recursive=True):
         if process.is_running() and "ray::compute" in " ".join(process.cmdline()):
@@ -48,11 +47,14 @@ def kill_the_first_worker_that_begins(out, killed):
 def test_workers_leave_the_cells_that_the_points_need_even_if_one_dies(tmp_path):
     pytest.importorskip("ray")
     points = expand(SweepSpec(name="lengths", parameters=POINTS))
-    told, killed = [], []
-    killer = threading.Thread(target=kill_the_first_worker_that_begins, args=(tmp_path, killed), daemon=True)
+    told, killed, over = [], [], threading.Event()
+    killer = threading.Thread(target=kill_the_first_worker_that_begins, args=(tmp_path, killed, over))
     killer.start()
-    computed = compute_cells(points, tmp_path, lambda done, total, text: told.append((done, total, text)))
-    killer.join()
+    try:
+        computed = compute_cells(points, tmp_path, lambda done, total, text: told.append((done, total, text)))
+    finally:
+        over.set()
+        killer.join()
     assert killed
     assert [(done, total) for done, total, _ in told] == [(1, 3), (2, 3), (3, 3)]
     results = gather_points(points, computed, tmp_path, Quiet())
