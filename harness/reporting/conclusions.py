@@ -151,8 +151,9 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
         return []
     sentences = []
     exact = [test.a for test in nulls if test.same_answers]
-    if exact:
-        sentences.append(f"{listed(exact)} answered exactly as {BASELINE}.")
+    idle = {row.label for row in comparison.pooled if row.task == task and row.serves_nobody}
+    if told := [label for label in exact if label not in idle]:  # of the idle it was said before the results
+        sentences.append(f"{listed(told)} answered exactly as {BASELINE}.")
     same = [test.a for test in nulls if test.identical and test.a not in exact]
     if same:
         sentences.append(f"No answer of {listed(same)} scored otherwise than {BASELINE}'s.")
@@ -208,8 +209,10 @@ def _mishaps(comparison: Comparison) -> list[str]:
             found.append(f"{where} overran its budget of {seconds(row.budget_seconds)} by {over} and does not rank.")
         elif row.reason:
             found.append(f"{where}: {row.reason.rstrip('.')}.")
-        if (row.parse_failures or 0) > _UNREADABLE:
-            found.append(f"{where}: {share(row.parse_failures)} of the answers could not be read as an answer.")
+        asked_in_vain = row.unanswerable / max(1, row.queries)  # these count as parse failures, but nothing was read
+        unread = (row.parse_failures or 0) - asked_in_vain
+        if unread > _UNREADABLE:
+            found.append(f"{where}: {share(unread)} of the answers could not be read as an answer.")
     stopped = [row for row in comparison.pooled if row.status == "budget_exhausted"]
     if stopped:
         names = listed([f"{row.label} on {row.task}" for row in stopped])

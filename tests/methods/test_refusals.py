@@ -17,5 +17,5 @@ def test_groups_that_may_have_enough_are_taken(given):
     assert resolve("chameleon", budget=1.0, **given)
 
 
-def test_a_variant_may_ask_for_fewer_pairs():
-    assert resolve("instruct,chameleon:group_size=1:min_pairs=1", budget=1.0)
+def test_a_run_may_ask_for_fewer_pairs():
+    assert resolve("chameleon", overrides={"chameleon": {"min_pairs": 1}}, budget=1.0, group_size=1)

@@ -63,6 +63,16 @@ def test_a_fit_that_came_to_nothing_is_not_plainly_complete(tmp_path, change, wo
     assert quality.rows[0][-1] == "complete"
 
 
+def test_questions_that_were_never_asked_are_not_called_unreadable(tmp_path):
+    lost = {"unanswerable": 40, "parse_failures": 0.55}
+    assert not any(
+        "could not be read" in line for line in answer_in_words(run(tmp_path / "a", instruct=lost, dpo=lost))
+    )
+    some = {"unanswerable": 40, "parse_failures": 0.75}
+    said = " ".join(answer_in_words(run(tmp_path / "b", instruct=some, dpo=some)))
+    assert "instruct on lamp2: 25% of the answers could not be read" in said
+
+
 def test_users_whom_a_fit_does_not_serve_are_counted(tmp_path):
     assert (
         "dpo served 3 of 40 users; the others got the plain prompt"
