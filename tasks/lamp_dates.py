@@ -40,7 +40,8 @@ def _number(value: float) -> str:
 def _text(text: str) -> str:
     if found := _DAY.fullmatch(text):
         parts = [int(part) for part in found.groups() if part]
-        datetime(*[*parts, 1, 1][:3])  # raises for a 13th month
+        year, month, day = [*parts, 1, 1][:3]
+        datetime(year, month, day)  # raises for a 13th month
         return "-".join(f"{part:0{4 if place == 0 else 2}}" for place, part in enumerate(parts))
     if text.isdecimal() and len(text) > 8:
         return _number(int(text[:20]))

@@ -8,7 +8,8 @@ import os
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticSerializationError
 
 from harness.api import HarnessError, Regime
 
@@ -87,6 +88,15 @@ class RunSpec(_Frozen):
         if len({str(value) for value in values}) < len(values):
             raise ValueError(f"named twice: {', '.join(str(value) for value in values)}")
         return values
+
+    @model_validator(mode="after")
+    def _can_be_written(self) -> RunSpec:
+        """A shell hands over bytes that are no UTF-8 as text that no file can hold."""
+        try:
+            self.model_dump_json()
+        except PydanticSerializationError as error:
+            raise ValueError("a setting holds text that is no valid Unicode, or a value that JSON has not") from error
+        return self
 
 
 class CellSpec(_Frozen):

@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.api import HarnessError
-from harness.specs.run_spec import CellSpec, format_value, parse_budget, parse_methods, parse_overrides, parse_value
+from harness.specs.resolve import resolve
+from harness.specs.run_spec import (
+    CellSpec,
+    format_value,
+    parse_budget,
+    parse_methods,
+    parse_overrides,
+    parse_seeds,
+    parse_value,
+)
 
 CELL = {
     "task": "lamp3",
@@ -107,3 +116,32 @@ def test_fields_that_came_later_change_the_digest_only_where_they_are_set(field)
 def test_an_unknown_field_is_an_error():
     with pytest.raises(ValueError, match="typo"):
         CellSpec(**CELL, typo=1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": "tiny\udcff"},
+        {"methods": "instruct,chameleon:edit=\udcff"},
+        {"overrides": {"instruct": {"x\udcff": 1}}},
+    ],
+)
+def test_text_that_no_file_can_hold_is_refused(settings):
+    with pytest.raises(HarnessError, match=r"[Uu]nicode|edit"):
+        resolve(**{"methods": "instruct", "tasks": "lamp3", "budget": 1.0, **settings})
+
+
+@pytest.mark.parametrize("text", ["1.5", "-1", "4294967296", "1e3", "", "9" * 5000, [0.5], [True], [None], {}])
+def test_what_is_no_seed_is_refused(text):
+    with pytest.raises(HarnessError, match="Cannot read the seeds"):
+        parse_seeds(text)
+
+
+def test_a_budget_without_an_end_is_refused():
+    with pytest.raises(HarnessError, match="no end"):
+        parse_budget("9" * 400)
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000])
+def test_a_value_that_json_cannot_read_is_text(text):
+    assert parse_value(text) == text
