@@ -7,6 +7,7 @@ fewer pairs than dimensions these succeed too. The margin on pairs held out does
 an exact permutation test.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
@@ -91,18 +92,24 @@ def diagnose(
         "theta_n_agreement": fmean(mean(cosine_similarity(theta_n, other, dim=-1).abs()) for other in others),
         "theta_cosine": mean(cosine_similarity(theta_p, theta_n, dim=-1).abs()),
     }
-    by_chance = {"ccs_loss": loss > lowest_by_chance(random, available) - TIE, "margin": p > _ALPHA}
-    all_tie = found.layer_ties == available
-    return Diagnosis(_TITLE, values, _EXPLANATION, _caution(choice, all_tie, by_chance[choice]) if choice else "")
+    reasons = {
+        "the same representations paired at random reach as low a loss": choice == "ccs_loss"
+        and loss > lowest_by_chance(random, available) - TIE,
+        "pairs held out are told apart no better than with personal and neutral swapped": p > _ALPHA,
+        "all layers tie": found.layer_ties == available,
+    }
+    caution = _caution(choice, [reason for reason, holds in reasons.items() if holds]) if choice else ""
+    return Diagnosis(_TITLE, values, _EXPLANATION, caution)
 
 
 def lowest_by_chance(losses: Sequence[float], layers: int) -> float:
     """The loss that the lowest of `layers` layers of random pairs undercuts once in 20 times, from draws of one layer.
 
-    A one-sided prediction bound for normal losses, Bonferroni over the layers.
+    A one-sided prediction bound for losses that are normal in their logarithm, Bonferroni over the layers.
     """
-    spread = stdev(losses) * (1 + 1 / len(losses)) ** 0.5
-    return fmean(losses) + float(student_t.ppf(_ALPHA / layers, len(losses) - 1)) * spread
+    logs = [math.log(max(loss, 1e-12)) for loss in losses]
+    spread = stdev(logs) * (1 + 1 / len(logs)) ** 0.5
+    return math.exp(fmean(logs) + float(student_t.ppf(_ALPHA / layers, len(logs) - 1)) * spread)
 
 
 def swapped(grouped: Grouped, generator: torch.Generator) -> torch.Tensor:
@@ -162,12 +169,6 @@ def _layers(found: Directions) -> str:
     )
 
 
-def _caution(choice: LayerChoice, all_tie: bool, by_chance: bool) -> str:
-    if choice == "ccs_loss":
-        name, tied = "CCS loss", "all layers tie, so that the larger held-out margin decided"
-        chance = "the same representations paired at random reach as low a loss"
-    else:
-        name, tied = "held-out margin", "all layers tie, so that the lower CCS loss decided"
-        chance = "the margin is no larger than with personal and neutral swapped at random"
-    reasons = [reason for reason, holds in ((chance, by_chance), (tied, all_tie)) if holds]
+def _caution(choice: LayerChoice, reasons: Sequence[str]) -> str:
+    name = "CCS loss" if choice == "ccs_loss" else "held-out margin"
     return f"the choice of layers by {name} is no better than chance, as {' and '.join(reasons)}" if reasons else ""

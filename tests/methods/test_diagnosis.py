@@ -6,7 +6,7 @@ import torch
 
 from harness.conformance.toys import toy_users
 from harness.methods.chameleon.ccs import CcsConfig, fit_ccs
-from harness.methods.chameleon.diagnosis import diagnose, margins, paired_at_random, swapped
+from harness.methods.chameleon.diagnosis import diagnose, lowest_by_chance, margins, paired_at_random, swapped
 from harness.methods.chameleon.directions import Directions, Grouped, find_directions, halves
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.controls import MeanDifference, MeanDifferenceConfig
@@ -184,15 +184,36 @@ def test_with_fewer_pairs_than_dimensions_the_choice_by_loss_is_chance_whatever_
     _, diagnosis = evidence(one_group(*planted(12, 3, 96, gap=gap)))
     assert diagnosis.values["layers_tied"] == "3 of 3"
     assert diagnosis.values["ccs_loss"] < 2e-3
-    assert diagnosis.caution == (
-        "the choice of layers by CCS loss is no better than chance, as the same representations paired at random reach "
-        "as low a loss and all layers tie, so that the larger held-out margin decided"
+    assert diagnosis.caution.startswith("the choice of layers by CCS loss is no better than chance, as ")
+    assert "the same representations paired at random reach as low a loss" in diagnosis.caution
+    assert diagnosis.caution.endswith("all layers tie")
+
+
+def test_a_low_loss_that_does_not_tell_personal_from_neutral_is_chance():
+    personal, neutral = planted(200, 3, 6, gap=3.0)
+    coins = torch.arange(200) // 2 % 2 == 0  # half of the pairs the other way round
+    mixed = [torch.where(coins[:, None, None], one, other) for one, other in ((personal, neutral), (neutral, personal))]
+    _, diagnosis = evidence(one_group(*mixed))
+    assert diagnosis.values["ccs_loss"] < 0.1
+    assert diagnosis.values["layers_tied"] == "0 of 3"
+    assert diagnosis.values["margin_p"] > 0.05
+    assert diagnosis.caution.endswith(
+        "as pairs held out are told apart no better than with personal and neutral swapped"
     )
+
+
+def test_losses_of_another_order_of_magnitude_are_not_by_chance():
+    draws = [0.045, 0.06, 0.07, 0.085, 0.069]
+    assert 0.0048 < lowest_by_chance(draws, 4) < 0.03
+    assert lowest_by_chance(draws, 30) < lowest_by_chance(draws, 4) < lowest_by_chance(draws, 1) < min(draws)
 
 
 def test_a_choice_by_margin_is_chance_where_swapped_pairs_have_as_large_a_margin():
     _, noise = evidence(one_group(*planted(30, 3, 6, gap=0.0)), choice="margin")
-    assert "no larger than with personal and neutral swapped" in noise.caution
+    assert noise.caution == (
+        "the choice of layers by held-out margin is no better than chance, as pairs held out are told apart no better "
+        "than with personal and neutral swapped"
+    )
     _, signal = evidence(one_group(*planted(30, 3, 6, gap=3.0)), choice="margin")
     assert signal.caution == ""
 
