@@ -128,7 +128,9 @@ def check_tokens(
         "prompt's surroundings": max(prompt_ids, default=0),
         "vocabulary": max((token for token in tokenizer.get_vocab().values() if token not in added), default=0),
     }
-    rows = model.get_input_embeddings().weight.shape[0]
+    weight = model.get_input_embeddings().weight
+    assert isinstance(weight, torch.Tensor)
+    rows = weight.shape[0]
     outside = {what: token for what, token in named.items() if token is not None and token >= rows}
     for what, token in outside.items():
         raise HarnessError(

@@ -48,11 +48,11 @@ def generate_pairs(context: FitContext, examples: Sequence[Example], insights: d
     Counts `identical_outputs`, `examples_too_long` to be asked, and `overlong_pairs` that would not fit the context
     together with their prompts.
     """
-    asked = [prompts for example in examples if (prompts := _agents(context, example, insights)) is not None]
+    asked = [agents for example in examples if (agents := _agents(context, example, insights)) is not None]
     prompts = [personal for _, personal, _ in asked] + [neutral for _, _, neutral in asked]
     outputs = context.lm.generate(prompts, context.task.max_new_tokens, one_line=True)
     rows = zip(asked, outputs[: len(asked)], outputs[len(asked) :], strict=True)
-    made = [OutputPair(*agents, personal, neutral) for agents, personal, neutral in rows]
+    made = [OutputPair(*row, personal, neutral) for row, personal, neutral in rows]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
     kept = [pair for pair in different if _fits(context, pair)]
     counts = context.report.counts

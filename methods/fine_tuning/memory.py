@@ -21,7 +21,7 @@ def training_bytes(lm: LanguageModel, lora: LoraSettings | None) -> int:
     """Weights, gradients and optimizer states of a fit; activations come on top."""
     if lora is None:
         return _TRAINED * lm.model.num_parameters()
-    adapted = lora.peft(lm.model).target_modules or set()
+    adapted: str | set[str] | list[str] = lora.peft(lm.model).target_modules or set()
     ends = tuple(f".{name}" for name in ([adapted] if isinstance(adapted, str) else adapted))
     weights = [
         module.weight for name, module in lm.model.named_modules() if f".{name}".endswith(ends) and _has_matrix(module)

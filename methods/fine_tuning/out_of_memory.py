@@ -49,6 +49,7 @@ def lighten(trainer: Trainer) -> None:
             "smaller or quantized model (--quantization nf4), or a device with more memory."
         )
     trainer.optimizer = trainer.lr_scheduler = None
+    assert trainer.model is not None
     trainer.model.zero_grad(set_to_none=True)
 
 

@@ -38,7 +38,7 @@ class LoraSettings(BaseModel):
     def peft(self, model: "PreTrainedModel") -> LoraConfig:
         """The same as peft wants it for this transformers model."""
         own = TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.get(model.config.model_type)
-        default = linear_layers(model) if own is None else own
+        default = linear_layers(model) if own is None else own if isinstance(own, str) else list(own)
         return LoraConfig(
             r=self.r,
             lora_alpha=self.alpha,
