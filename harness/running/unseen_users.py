@@ -111,7 +111,7 @@ def _twins(evaluated: Histories, fitted: Histories, key: Key, least: int) -> lis
     """
     owners = _owners(evaluated, key, _OWNERS + (evaluated is fitted))
     sizes = {user: len(set(map(key, items))) for user, items in evaluated.items()}
-    twins = []
+    twins: list[Twin] = []
     for user, items in fitted.items():
         mine = set(map(key, items))
         common = Counter(owner for one in mine for owner in owners.get(one, ()))

@@ -147,4 +147,4 @@ def _joined(key: str, names: object) -> str:
     listed = names if isinstance(names, list | tuple) else [names]
     if not all(isinstance(name, str) for name in listed):
         raise HarnessError(f"`{key}` takes names; this is {str(names)[:80]}.")
-    return ",".join(listed)
+    return ",".join(map(str, listed))
