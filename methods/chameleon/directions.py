@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import torch
@@ -129,33 +130,45 @@ def seconds_by_pairs(
 ) -> Callable[[float, int], float]:
     """How long `find_directions` will take, by the number of pairs (padding included) and of the groups they are in.
 
-    A plane through a few epochs on noise: few pairs, many pairs, few pairs in several groups; the quicker of two trials
-    of each, as what else a machine does only adds. `elapsed` returns seconds. Counts CCS twice, as a tie between layers
-    needs a second fit.
+    A plane through a few epochs on noise: few pairs, many pairs, few pairs in several groups; of everything timed, the
+    quicker of two times, as what else a machine does only adds. `elapsed` returns seconds. Counts CCS twice, as a tie
+    between layers needs a second fit.
     """
     few, groups = _TRIAL_PAIRS, _TRIAL_GROUPS
     many = max(2 * few, min(_TRIAL_PAIRS**2, _TRIAL_NUMBERS // (layers * size)))
-    _trial((1, layers, few, size), ccs, device, elapsed)  # the first call allocates and loads
+    _timed((1, layers, few, size), ccs, device, elapsed)  # the first call allocates and loads
     low, high, split = (
-        min(_trial(shape, ccs, device, elapsed) for _ in range(2))
+        _predicted(shape, ccs, device, elapsed)
         for shape in ((1, layers, few, size), (1, layers, many, size), (groups, layers, few // groups, size))
     )
     by_pair, by_group = max(0.0, high - low) / (many - few), max(0.0, split - low) / (groups - 1)
     return lambda pairs, groups: low + by_pair * max(0.0, pairs - few) + by_group * max(0, groups - 1)
 
 
-def _trial(
+def _predicted(
     shape: tuple[int, int, int, int], ccs: CcsConfig, device: torch.device, elapsed: Callable[[], float]
 ) -> float:
+    trials = [_timed(shape, ccs, device, elapsed) for _ in range(2)]
+    decomposition, once, longer = map(min, zip(*trials, strict=True))
+    per_epoch = max(0.0, longer - once) / _TRIAL_EPOCHS  # what a fit costs beside its epochs is paid once
+    return decomposition + 2 * (once + per_epoch * (ccs.epochs - 1))
+
+
+def _timed(
+    shape: tuple[int, int, int, int], ccs: CcsConfig, device: torch.device, elapsed: Callable[[], float]
+) -> tuple[float, float, float]:
+    """Seconds of the decomposition, and of CCS for one epoch and for `_TRIAL_EPOCHS` more."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(2, *shape, generator=generator).to(device)
     mask = torch.ones(shape[0], shape[2], dtype=torch.bool, device=device)
-    begun = elapsed()
+    edges = [elapsed()]
     float(top_direction(noise).sum())
-    decomposed = elapsed()
-    float(fit_ccs(noise, mask, ccs.model_copy(update={"epochs": _TRIAL_EPOCHS}), seed=0).loss.sum())
-    per_epoch = (elapsed() - decomposed) / _TRIAL_EPOCHS
-    return decomposed - begun + 2 * per_epoch * ccs.epochs
+    edges.append(elapsed())
+    for epochs in (1, 1 + _TRIAL_EPOCHS):
+        float(fit_ccs(noise, mask, ccs.model_copy(update={"epochs": epochs}), seed=0).loss.sum())
+        edges.append(elapsed())
+    decomposition, once, longer = (end - start for start, end in pairwise(edges))
+    return decomposition, once, longer
 
 
 def _choose(

@@ -1,5 +1,7 @@
 """The maths of Chameleon against plain NumPy, and against data whose direction was planted."""
 
+from itertools import accumulate
+
 import numpy as np
 import pytest
 import torch
@@ -202,11 +204,16 @@ def test_given_layers_are_taken():
 
 
 def test_the_time_of_the_directions_is_a_plane_through_three_trials():
-    # Seven trials of 5 epochs: one to warm up, 16 pairs in 1 + 5 s, 256 pairs in 2 + 10 s, 16 pairs in 4 groups in
-    # 1 + 20 s; of each, one disturbed.
-    ticks = iter([0, 9, 99, 0, 1, 6, 0, 3, 60, 0, 7, 90, 0, 2, 12, 0, 1, 21, 0, 1, 300])
+    # Seven trials, each of a decomposition, 1 epoch and 6 epochs: one to warm up, 16 pairs in 1 + 3 + 8 s, 256 pairs in
+    # 2 + 4 + 14 s, 16 pairs in 4 groups in 1 + 5 + 25 s; of everything timed, once disturbed.
+    warm_up, few_pairs, many_pairs, in_groups = (9, 9, 99), (1, 3, 8), (2, 4, 14), (1, 5, 25)
+    disturbed = [(1, 30, 8), (2, 3, 80), (2, 4, 99), (7, 9, 14), (4, 5, 26), (1, 6, 25)]
+    trials = [warm_up, *disturbed]
+    ticks = iter([tick for trial in trials for tick in (0, *accumulate(trial))])
     seconds = seconds_by_pairs(4, 6, QUICK, torch.device("cpu"), lambda: float(next(ticks)))
-    few, many, split = 1 + 2 * 400 * 1, 2 + 2 * 400 * 2, 1 + 2 * 400 * 4
+    few, many, split = (
+        one + 2 * (once + 399 * (longer - once) / 5) for one, once, longer in (few_pairs, many_pairs, in_groups)
+    )
     assert seconds(0, 1) == seconds(16, 1) == few
     assert seconds(136, 1) == pytest.approx((few + many) / 2)
     assert seconds(256, 1) == pytest.approx(many)
