@@ -124,7 +124,6 @@ def check_tokens(
     named = {
         "padding": tokenizer.pad_token_id,
         "end of sequence": tokenizer.eos_token_id,
-        "unknown token": tokenizer.unk_token_id,
         "prompt's surroundings": max(prompt_ids, default=0),
         "vocabulary": max((token for token in tokenizer.get_vocab().values() if token not in added), default=0),
     }
