@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import typer
 
 from harness.api import HarnessError
+from harness.commands.options import path_argument, path_option
 
 
 def export(
-    folder: Annotated[Path, typer.Argument(metavar="RUN", help="The --out of a comparison run with --save-fits.")],
+    folder: Annotated[Path, path_argument("The --out of a comparison run with --save-fits.")],
     method: Annotated[str, typer.Option(help="As tables name it: chameleon, or chameleon:edit=personalized.")],
-    out: Annotated[Path, typer.Option(help="Folder for the adapters; it must not exist, or be empty.")],
+    out: Annotated[Path, path_option("Folder for the adapters; it must not exist, or be empty.")],
     user: Annotated[list[str] | None, typer.Option(help="A user's id, repeatable.")] = None,
     all_users: Annotated[bool, typer.Option("--all", help="Every user that the run evaluated.")] = False,
     task: Annotated[str | None, typer.Option(help="Where the method has cells of several tasks.")] = None,

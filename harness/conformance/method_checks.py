@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 AMPLE = 1e9  # seconds
 NONE = 1e-6
-CROWD = 20  # users whose examples make more than one batch
+CROWD = 12  # users whose examples make more than one batch
 CANARY = "Zanzibar"
 
 

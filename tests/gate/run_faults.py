@@ -105,8 +105,8 @@ def _(patch):
 def _(patch):
     real = HuggingFaceModel.generate
 
-    def generate(self, prompts, *arguments):
-        outputs = real(self, prompts, *arguments)
+    def generate(self, prompts, *arguments, **settings):
+        outputs = real(self, prompts, *arguments, **settings)
         longest_first = sorted(range(len(prompts)), key=lambda index: -self.count_tokens(prompts[index]))
         return [outputs[index] for index in longest_first]
 

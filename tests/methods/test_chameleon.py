@@ -31,7 +31,7 @@ class Recorder:
         self.answer = answer
         self.asked, self.represented = [], []
 
-    def generate(self, prompts, max_new_tokens, edits=None):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
         self.asked += prompts
         return [self.answer(prompt) for prompt in prompts]
 
@@ -142,7 +142,7 @@ def test_individual_users_choose_their_own_layers(make_context, monkeypatch, siz
     find = method.find_directions
     monkeypatch.setattr(method, "find_directions", lambda *args, **kw: asked.append(kw) or find(*args, **kw))
     fit(make_context(), group_size=size, min_pairs=1)
-    assert asked == [{"layers_per_group": own_layers}]
+    assert [given["layers_per_group"] for given in asked] == [own_layers]
 
 
 def test_nothing_left_means_the_base_prompt(make_context):
@@ -164,7 +164,7 @@ class Everything:
     def __getattr__(self, name):
         return getattr(self.lm, name)
 
-    def generate(self, prompts, max_new_tokens, edits=None):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
         return [self.answer] * len(prompts)
 
 
@@ -196,7 +196,7 @@ class Ticking(Everything):
     def __init__(self, lm, time):
         self.lm, self.time = lm, time
 
-    def generate(self, prompts, max_new_tokens, edits=None):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
         self.time[0] += 1
         return self.lm.generate(prompts, max_new_tokens, edits)
 

@@ -92,7 +92,7 @@ def test_shuffled_history_fits_on_others_histories_and_shows_the_own(make_contex
     context = make_context()
     asked = []
     generate = context.lm.generate
-    context.lm.generate = lambda prompts, *rest: asked.extend(prompts) or generate(prompts, *rest)
+    context.lm.generate = lambda prompts, *rest, **kw: asked.extend(prompts) or generate(prompts, *rest, **kw)
     fitted = ShuffledHistory(ChameleonConfig(ccs=CCS)).fit(context)
     query = toy_queries(context.users)[0]
     assert "user 0" in fitted.prompt(query, context.users[0].history)
@@ -107,7 +107,7 @@ def test_shuffled_history_paraphrases_under_the_others_history(make_context):
     context = make_context(task=ToyFreeText())
     asked = []
     generate = context.lm.generate
-    context.lm.generate = lambda prompts, *rest: asked.extend(prompts) or generate(prompts, *rest)
+    context.lm.generate = lambda prompts, *rest, **kw: asked.extend(prompts) or generate(prompts, *rest, **kw)
     ShuffledHistory(ChameleonConfig(ccs=CCS)).fit(context)
     heads = {prompt.split("New:")[1].split(".")[0]: prompt.split("New:")[0] for prompt in asked if "New:" in prompt}
     for number, user in enumerate(context.users):
