@@ -116,7 +116,7 @@ class Cell:
         set_seed(self.spec.seed)
         clock = BudgetClock(self.spec.budget, self.now, synchronize=_synchronizer(str(lm.model.device)))
         context = Context(lm, self.prepared.task, users, self.spec.regime, clock, self.spec.seed, scratch, self.embed)
-        if passed_over := sum(pool.passed_over[user.id] for user in users):
+        if passed_over := sum(pool.passed_over.get(user.id, 0) for user in users):
             context.report.counts["examples_too_long"] = passed_over
         marks = tuple(share * self.spec.budget for share in self.spec.marks)
         context.checkpoints = Checkpoints(marks, folder / "checkpoints", clock)
