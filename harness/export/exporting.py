@@ -19,14 +19,14 @@ INDEX = "adapters.json"
 def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -> CellRecord:
     """The one cell of that method. Raises HarnessError if there is none or a choice is left."""
     store.read_run()
-    cells = [record.spec for record in store.records()]
+    records = store.records()
     wanted = [
         record
-        for record in store.records()
+        for record in records
         if record.spec.label == method and task in (None, record.spec.task) and seed in (None, record.spec.seed)
     ]
     if not wanted:
-        known = ", ".join(dict.fromkeys(spec.label for spec in cells)) or "none"
+        known = ", ".join(dict.fromkeys(record.spec.label for record in records)) or "none"
         raise HarnessError(f"{store.root} holds no finished cell of '{method}' as asked. Methods there: {known}.")
     if len(wanted) > 1:
         found = ", ".join(f"{record.spec.task} seed {record.spec.seed}" for record in wanted)
