@@ -33,6 +33,10 @@ class HarnessError(Exception):
     """A fault the user can mend: the message says what was wrong, where, and what to do. The CLI exits with 2."""
 
 
+class OutOfTime(Exception):
+    """A model call passed its deadline and was given up: nothing of it is kept. Whoever sets a deadline catches it."""
+
+
 # --------------------------------------------------------------------------------------------------------------- data
 
 
@@ -233,11 +237,13 @@ class LanguageModel(Protocol):
         edits: Edits | None = None,
         on_batch: Callable[[int], None] | None = None,
         one_line: bool = False,
+        time_left: Callable[[], float] | None = None,
     ) -> list[str]:
         """Greedy continuations, in the order of `prompts`. Raises ValueError for one over `room(max_new_tokens)`.
 
         `on_batch` is told how many prompts are done so far. `one_line`: each stops after the first line that says
-        anything, the only one that tasks read.
+        anything, the only one that tasks read. Raises OutOfTime once `time_left()`, asked after every token, is 0:
+        a fit passes `clock.remaining`.
         """
         ...
 

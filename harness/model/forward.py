@@ -4,14 +4,15 @@ Sequences are padded on the left and masked, so that every row ends at the same 
 what shares its batch. The decoder of an encoder-decoder is padded on the right, where causal attention does not look.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from transformers import StoppingCriteria
 
-from harness.api import Position
+from harness.api import OutOfTime, Position
 from harness.model.architectures import mlp_modules, without_adapter
 from harness.model.editing import recorded
 from harness.model.first_line import FirstLine
@@ -33,9 +34,18 @@ def inference(model: torch.nn.Module) -> Iterator[None]:
 
 
 def continuations(
-    model: Any, prompts: Ids, max_new_tokens: int, pad: int, ends: list[int], line: FirstLine | None = None
+    model: Any,
+    prompts: Ids,
+    max_new_tokens: int,
+    pad: int,
+    ends: list[int],
+    line: FirstLine | None = None,
+    time_left: Callable[[], float] | None = None,
 ) -> list[list[int]]:
-    """Greedy new tokens of each prompt, to the first that is in `ends` or, with `line`, completes the first line."""
+    """Greedy new tokens of each prompt, to the first that is in `ends` or, with `line`, completes the first line.
+
+    Raises OutOfTime once `time_left()`, asked after every token, is 0.
+    """
     inputs = _left_padded(model, prompts, pad)
     start = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
     rows = model.generate(
@@ -45,10 +55,23 @@ def continuations(
         num_beams=1,
         pad_token_id=pad,
         eos_token_id=ends,
-        stopping_criteria=[] if line is None else [line.criterion(start)],
+        stopping_criteria=[
+            *([] if line is None else [line.criterion(start)]),
+            *([] if time_left is None else [_Deadline(time_left)]),
+        ],
     )
     found = [_until(row[start:], ends) for row in rows.tolist()]
     return found if line is None else [line.cut(ids) for ids in found]
+
+
+class _Deadline(StoppingCriteria):
+    def __init__(self, time_left: Callable[[], float]) -> None:
+        self._time_left = time_left
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
+        if self._time_left() <= 0:
+            raise OutOfTime
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def representations(model: Any, prompts: Ids, answers: Ids, position: Position, pad: int) -> Tensor:

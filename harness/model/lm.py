@@ -112,12 +112,14 @@ class HuggingFaceModel:
         edits: Edits | None = None,
         on_batch: Callable[[int], None] | None = None,
         one_line: bool = False,
+        time_left: Callable[[], float] | None = None,
     ) -> list[str]:
         """Greedy continuations, in the order of `prompts`, without the space between prompt and answer.
 
         `one_line` stops each at the end of the first line that says anything. `on_batch` is told the number of prompts
         done so far. `tokens_in` and `tokens_out` count real tokens, an end of sequence included. Raises ValueError for
-        a prompt of more than `room(max_new_tokens)` tokens, and for edits made for another number of prompts.
+        a prompt of more than `room(max_new_tokens)` tokens, for edits made for another number of prompts, and OutOfTime
+        once `time_left()`, asked after every token, is 0.
         """
         sources = [self.prompt_ids(prompt) for prompt in prompts]
         self._check(sources, self.room(max_new_tokens), edits)
@@ -127,7 +129,7 @@ class HuggingFaceModel:
         def run(batch: list[int]) -> None:
             with edited(mlp_modules(self.model), edits, batch):
                 found = continuations(
-                    self.model, [sources[i] for i in batch], max_new_tokens, self._pad, self._ends, line
+                    self.model, [sources[i] for i in batch], max_new_tokens, self._pad, self._ends, line, time_left
                 )
             for index, ids in zip(batch, found, strict=True):
                 outputs[index] = self._encoder.decode(ids) if line is None else line.text(ids)
