@@ -6,7 +6,7 @@ from harness.registry import CONTROLS, METHODS, PRESETS, preset
 from harness.specs.resolve import build_method, resolve
 
 
-@pytest.mark.parametrize("name", ["tiny", "paper-mistral", "paper-flan-t5"])
+@pytest.mark.parametrize("name", ["tiny", "small", "paper-mistral", "paper-flan-t5"])
 def test_every_setting_is_known(name):
     assert name in PRESETS
     sections = preset(name)["methods"]

@@ -1,0 +1,39 @@
+"""The search behind the preset `small`: equal effort for every method, on users that no comparison evaluates."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from benchmarks.hold_out import hold_out
+from harness.sweeps.sweep_spec import expand, read_sweep
+from harness.tasks.lamp import Lamp7
+
+SEARCH = Path(__file__).parents[2] / "docs" / "sweeps" / "small-search.yaml"
+STEM = "Paraphrase the following tweet without any explanation before or after it: "
+
+
+def test_every_method_is_searched_as_hard() -> None:
+    methods = [method for point in expand(read_sweep(SEARCH)) for method in point.spec.methods]
+    tried = Counter(method.name for method in methods if method.settings)
+    assert tried == {"llm_rec": 4, "aloe": 4, "dpo": 4, "chameleon": 4}
+    assert len({method.label for method in methods if method.settings}) == 16
+
+
+def test_users_put_aside_for_tuning_are_no_longer_evaluated(tmp_path: Path) -> None:
+    place = tmp_path / "data" / "LaMP_7"
+    place.mkdir(parents=True)
+    profile = [{"id": "0", "text": "a tweet of mine"}]
+    questions = [
+        {"id": f"{user}-{n}", "user_id": user, "input": f"{STEM}tweet {n}", "profile": profile}
+        for user in range(8)
+        for n in range(2)
+    ]
+    golds = [{"id": question["id"], "output": "a tweet"} for question in questions]
+    (place / "dev_questions.json").write_text(json.dumps(questions))
+    (place / "dev_outputs.json").write_text(json.dumps({"task": "LaMP_7", "golds": golds}))
+    assert hold_out(tmp_path / "data", tmp_path / "divided") == {"lamp7": (6, 2)}
+    tune, dev = (Lamp7().load(str(tmp_path / "divided"), split) for split in ("tune", "dev"))
+    assert {query.user for query in tune.queries} == {"6", "7"}
+    assert {query.user for query in dev.queries} == {str(user) for user in range(6)}
+    assert len(tune.golds) == 4
+    assert len(dev.golds) == 12
