@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import Edits, HarnessError, Position
 from harness.model.architectures import mlp_modules
+from harness.model.copying import copied, has_room_for
 from harness.model.editing import edited
 from harness.model.encoding import Encoder
 from harness.model.first_line import FirstLine
@@ -67,22 +68,39 @@ class HuggingFaceModel:
         self.tokenizer = tokenizer
         self.reload = reload
         self.batch_size = batch_size
+        self.place = model.device
         self.num_layers = len(mlp_modules(model))
         self.hidden_size: int = model.config.get_text_config().hidden_size
         self.is_encoder_decoder: bool = model.config.is_encoder_decoder
         self.max_length = _max_length(name, model, tokenizer)
         self.tokens_in = 0
         self.tokens_out = 0
+        self._kept = False
         self._encoder = Encoder(tokenizer, self.is_encoder_decoder, self._ends)
         self._first_line = FirstLine(tokenizer, self._encoder.decode)
 
-    def pristine(self) -> HuggingFaceModel:
-        """The same model and tokenizer, read from disk again: nothing that training left on this object is on it.
+    def keep(self) -> None:
+        """Make `pristine` copy this object's model from here on, which nobody may change or use any more.
 
-        Both are in memory as long as both are referenced. Where only one fits: keep `again = lm.reload`, let go of
-        `lm`, then call `again(batch_size=...)`.
+        The model moves into the CPU's memory, where it costs a CPU run one model more than is at work, and another
+        device nothing. A quantized model stays as it is and is read from disk each time: its layers are packed for
+        their device.
         """
-        return self.reload(batch_size=self.batch_size)
+        if getattr(self.model, "hf_quantizer", None) is None:
+            self.model.cpu()
+            self._kept = True
+
+    def pristine(self) -> HuggingFaceModel:
+        """The same model and tokenizer on `place`: nothing that training left on this object is on it.
+
+        Its weights are read from disk again unless `keep` was called and, where the place is the CPU, its memory has
+        room for twice the copy. Both are in memory as long as both are referenced. Where only one fits: keep
+        `again = lm.reload`, let go of `lm`, then call `again(batch_size=...)`.
+        """
+        if not self._kept or (self.place.type == "cpu" and not has_room_for(self.model)):
+            return self.reload(batch_size=self.batch_size)
+        model, tokenizer = copied(self.model, self.place), load_tokenizer(self.name)
+        return HuggingFaceModel(self.name, model, tokenizer, self.reload, self.batch_size)
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the prompt as `generate` would send it, template included."""

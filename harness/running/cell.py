@@ -67,7 +67,7 @@ class Cell:
         """
         record = self._empty_record(store.begin(self.spec))
         samples = None
-        device = str(source.model.device)
+        device = str(source.place)
         with tempfile.TemporaryDirectory(prefix="harness-") as folder, PeakMemory(device) as memory:
             try:
                 saved, checkpoints = self._fit(source.pristine(), Path(folder), record, listener)

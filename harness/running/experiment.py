@@ -128,8 +128,8 @@ class Experiment:
             self.listener.stage(f"Selecting histories of {task.name}")
             self._prepared[task.name] = prepare(task, self.spec, lm, embed, self.plan.data[task.name])
             self.listener.prepared(self._prepared[task.name])
-        if missing and self._lm.model.device.type == "cuda" and self.spec.quantization is None:
-            self._lm.model.cpu()  # from here on only its tokenizer is used: cells load their own copies
+        if missing:
+            self._lm.keep()  # from here on only its tokenizer is used: cells get their own copies
 
     def _record(self, cell: PlannedCell) -> CellRecord:
         waiting = f"Waiting for another run, which computes {cell.spec.label} on {cell.spec.task}"

@@ -57,9 +57,18 @@ class FitPool:
     data: TaskData
     select: Selector
     passed_over: dict[str, int] = field(default_factory=dict)  # by user, examples too long for the context
+    _drawn: tuple[int, list[User]] | None = None
 
     def users(self, seed: int) -> list[User]:
-        """The users in seeded order, each with its first `spec.supervision` examples in seeded order."""
+        """The users in seeded order, each with its first `spec.supervision` examples in seeded order.
+
+        The methods of one seed come one after the other, so what was drawn last is kept for them.
+        """
+        if self._drawn is None or self._drawn[0] != seed:
+            self._drawn = seed, self._draw(seed)
+        return list(self._drawn[1])
+
+    def _draw(self, seed: int) -> list[User]:
         ids = sorted(self.select.whole)
         random.Random(f"users {seed}").shuffle(ids)
         drawn = ids if self.spec.regime == "seen" else ids[: self.spec.fit_users]
