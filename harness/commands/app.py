@@ -15,6 +15,7 @@ from harness.commands import (
     check,
     compare,
     data,
+    doctor,
     export,
     inspect,
     methods,
@@ -59,6 +60,7 @@ app.command()(report.report)
 app.command()(inspect.inspect)
 app.command()(export.export)
 app.command()(check.check)
+app.command()(doctor.doctor)
 app.command()(reproduce.reproduce)
 app.command()(methods.methods)
 app.command()(presets.presets)

@@ -38,12 +38,13 @@ def check(
     """
     if methods is not None and not update:
         raise HarnessError("--methods begins a new baseline, which takes --update.")
-    from harness.commands.terminal import announce, console, quieten_libraries
+    from harness.commands.terminal import announce, console, quieten_libraries, warn_if_crowded
 
     announce()
     quieten_libraries()
     from harness.gate import gating
 
+    warn_if_crowded()
     if not update:
         sys.exit(gating.check(baseline, console))
     sys.exit(gating.update(baseline, gating.plan(methods, tasks, preset_name, model, data, users), console))

@@ -115,7 +115,7 @@ def compare(
 
 def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bool, dry_run: bool) -> int:
     """Run under a live view and print what came out; 1 if a method failed, else 0."""
-    from harness.commands.terminal import console, quieten_libraries
+    from harness.commands.terminal import console, quieten_libraries, warn_if_crowded
 
     cells = len(spec.tasks) * len(spec.methods) * len(spec.seeds)
     console.print(
@@ -140,6 +140,7 @@ def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bo
     folder = require_folder(folder)
     if (folder / "run.json").exists() and not fresh:
         console.print(f"Going on in {folder}: what is finished there is not computed again.", soft_wrap=True)
+    warn_if_crowded()
     with Display(console) as display:
         comparison = run(spec, folder, save_fits, fresh, display)
     print_report(comparison, console)

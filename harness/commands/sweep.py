@@ -28,7 +28,7 @@ def sweep(
     What points share is computed once, and finished cells are never computed again: repeat the command after Ctrl-C.
     Exit status 1 if a method failed at some point, 2 if the file cannot run as given.
     """
-    from harness.commands.terminal import announce, console, quieten_libraries
+    from harness.commands.terminal import announce, console, quieten_libraries, warn_if_crowded
 
     announce()
     quieten_libraries()
@@ -45,4 +45,5 @@ def sweep(
         raise HarnessError(f"Unknown executor '{executor}'. Give --executor local or ray.")
     print_plan(read, points, folder, console)
     if not dry_run:
+        warn_if_crowded()
         sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, executor == "ray"))

@@ -42,3 +42,11 @@ def quieten_libraries() -> None:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     datasets.disable_progress_bars()
+
+
+def warn_if_crowded() -> None:
+    """Say before the work if torch's threads do not fit beside what else the machine does."""
+    from harness.results.crowding import crowding_here
+
+    if found := crowding_here():
+        console.print(f"Warning: {found}", style="yellow", soft_wrap=True)

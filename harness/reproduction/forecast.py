@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.reproduction.experiment_spec import ExperimentSpec
-from harness.results.store import CellRecord
+from harness.results.store import CellRecord, RunRecord
+from harness.specs.run_spec import RunSpec
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.sweep_spec import Point
 
@@ -39,7 +40,26 @@ def plans(chosen: Sequence[tuple[ExperimentSpec, Sequence[Point]]]) -> list[Plan
 
 def seconds_per_cell(out: Path) -> float | None:
     """Mean seconds of the cells that OUT already holds; None if it holds none."""
+    spent = [record.fit_seconds + record.eval_seconds for record in _finished(out)]
+    return sum(spent) / len(spent) if spent else None
+
+
+def answering_seconds(spec: RunSpec, runs: Path = Path("runs")) -> float | None:
+    """Seconds that evaluating a run's cells would take, as fast as the last run of its model in `runs` answered.
+
+    None without such a run, and where all users of the data are asked for: how many those are, only the data says.
+    """
+    for file in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if RunRecord.model_validate_json(file.read_text(encoding="utf-8")).spec.model != spec.model:
+            continue
+        records = _finished(file.parent)
+        if spec.users is not None and (users := sum(record.users for record in records)):
+            cells = len(spec.methods) * len(spec.tasks) * len(spec.seeds)
+            return cells * spec.users * sum(record.eval_seconds for record in records) / users
+    return None
+
+
+def _finished(out: Path) -> list[CellRecord]:
     paths = sorted((out / "cells").glob("*/*/*/cell.json"))
     records = [CellRecord.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
-    spent = [record.fit_seconds + record.eval_seconds for record in records if record.status != "failed"]
-    return sum(spent) / len(spent) if spent else None
+    return [record for record in records if record.status != "failed"]

@@ -38,4 +38,3 @@ def test_another_cell_reads_no_weights_and_selects_no_history(calls, tmp_path):
         selected.append(calls["select"])
     assert calls["load_model"] == 2
     assert selected[1] == 2 * selected[0] > 0
-

@@ -1,0 +1,47 @@
+"""`harness doctor`: what it shows, and its estimate of a comparison."""
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.commands import terminal
+from harness.commands.app import app
+from harness.results import crowding
+from tests import fabricate
+
+ASKED = ["doctor", "--methods", "instruct,constant", "--tasks", "lamp3", "--users", "20", "--budget", "60s"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(terminal.console, "_width", 150)
+    return tmp_path
+
+
+def test_it_shows_the_machine_the_packages_and_the_models_and_writes_nothing(folder):
+    result = CliRunner().invoke(app, ASKED)
+    assert result.exit_code == 0, result.output
+    for shown in ("load average", "torch threads", "transformers", "tiny-llama", "2 cells: at most 2 min of fitting"):
+        assert shown in result.output
+    assert "a first run of tiny-llama" in result.output
+    assert list(folder.iterdir()) == []
+
+
+def test_answering_is_estimated_from_the_last_run_of_the_model(folder):
+    store = fabricate.store(folder / "runs" / "first", fabricate.run_spec("instruct"))
+    frame = fabricate.samples("lamp2", 0.5)
+    store.write(
+        fabricate.record("lamp2", "instruct", frame).model_copy(update={"users": 40, "eval_seconds": 80}), frame
+    )
+    result = CliRunner().invoke(app, ASKED)
+    assert "at most 2 min of fitting, and about 1 min 20 s of answering" in result.output
+
+
+def test_a_command_warns_before_the_work_where_threads_do_not_fit(monkeypatch):
+    monkeypatch.setattr(crowding, "load_average", lambda: 1000.0)
+    for threads, warned in ((1, False), (2, True)):
+        monkeypatch.setattr(crowding.torch, "get_num_threads", lambda threads=threads: threads)
+        monkeypatch.setattr(crowding.torch.cuda, "is_available", lambda: False)
+        with terminal.console.capture() as captured:
+            terminal.warn_if_crowded()
+        assert ("OMP_NUM_THREADS=1" in captured.get()) == warned
