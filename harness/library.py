@@ -39,7 +39,7 @@ def compare(
     """Fit and evaluate `methods` on `tasks` (default: the preset's) under one budget per cell, and compare them.
 
     `budget` is text such as "20m", or seconds. `settings` are further fields of `harness.specs.run_spec.RunSpec`:
-    model, data, split, users, limit, regime, eval_history, group_size, history, device, dtype, batch_size, ... `out`
+    model, data, split, users, limit, regime, eval_history, group_size, history, likelihood, device, dtype, ... `out`
     defaults to a dated folder under runs/; finished cells in it are not computed again. Raises HarnessError for what
     the caller can mend; a method that fails does not raise, it is a row with status "failed".
     """

@@ -65,6 +65,7 @@ class Result(_Strict):
     reason: str
     seeds: list[int]
     scores: dict[str, Score]
+    likelihood: dict[str, Score] = Field(default_factory=dict)  # of gold answers; no official metrics
     parse_failures: float | None
     regret_rate: float | None
     worst_decile: float | None
@@ -131,6 +132,7 @@ class Record(_Strict):
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     setting: Setting
     higher_is_better: dict[str, dict[str, bool]]  # task -> metric -> direction; a task's first metric is its main one
+    likelihood_higher_is_better: dict[str, dict[str, bool]] = Field(default_factory=dict)  # by task and measure
     results: list[Result] = Field(min_length=1)
     rankings: list[Ranking]
     notes: list[str]
@@ -143,6 +145,7 @@ class Record(_Strict):
             raise ValueError("a method has two results on one task")
         for result in self.results:
             unknown = set(result.scores) - set(self.higher_is_better.get(result.task, {}))
+            unknown |= set(result.likelihood) - set(self.likelihood_higher_is_better.get(result.task, {}))
             if unknown:
                 raise ValueError(f"{result.label} on {result.task}: no direction for {', '.join(sorted(unknown))}")
         for ranking in self.rankings:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from harness.api import HarnessError
 from harness.leaderboards.json_files import check, read_model, write_whole
 from harness.leaderboards.record_schema import Kind, Record, Result
-from harness.leaderboards.run_folder import Cell, Row, Run, RunSpec
+from harness.leaderboards.run_folder import Cell, PairTest, Row, Run, RunSpec, VsInstruct
 
 BASELINE = "instruct"
 SAMPLES = 3  # answers kept per method and task
@@ -31,6 +31,7 @@ def record(folder: Path, samples: int = SAMPLES) -> Record:
         "id": _identifier(spec, run),
         "setting": _setting(spec, run.file.spec),
         "higher_is_better": comparison.higher_is_better,
+        "likelihood_higher_is_better": comparison.likelihood_higher_is_better,
         "results": [_result(run, row, samples) for row in comparison.pooled],
         "rankings": [ranking.model_dump() for ranking in comparison.rankings],
         "notes": comparison.notes,
@@ -108,12 +109,13 @@ def _setting(spec: RunSpec, everything: dict[str, Any]) -> Values:
 def _result(run: Run, row: Row, samples: int) -> Values:
     cells = [cell for cell, _ in run.of(row)]
     spec = cells[0].spec
-    shared = row.model_dump(include=set(Result.model_fields) & set(Row.model_fields))
+    shared = row.model_dump(include=(set(Result.model_fields) & set(Row.model_fields)) - {"likelihood"})
     return dict(
         **shared,
         kind=_kind(row.method),
         config=spec.config,
         scores={metric: _score(run, row, metric) for metric in row.metrics},
+        likelihood={measure: _likelihood(run, row, measure) for measure in row.likelihood},
         tokens=row.tokens_in + row.tokens_out,
         stored_bytes=_stored(cells),
         task_version=spec.task_version,
@@ -124,18 +126,28 @@ def _result(run: Run, row: Row, samples: int) -> Values:
 
 
 def _score(run: Run, row: Row, metric: str) -> Values:
-    low, high = row.interval.get(metric, (None, None))
-    return {"value": row.metrics[metric], "low": low, "high": high, "vs_instruct": _test(run, row, metric)}
+    tests, against = run.comparison.comparisons, row.vs_instruct.get(metric)
+    return _scored(row.metrics[metric], row.interval.get(metric), _test(tests, row, metric, against))
 
 
-def _test(run: Run, row: Row, metric: str) -> Values | None:
-    found = row.vs_instruct.get(metric)
+def _likelihood(run: Run, row: Row, measure: str) -> Values:
+    found = row.likelihood[measure]
+    tests = run.comparison.likelihood_tests
+    return _scored(found.value, found.interval, _test(tests, row, measure, found.vs_instruct))
+
+
+def _scored(value: float, interval: tuple[float, float] | None, test: Values | None) -> Values:
+    low, high = interval or (None, None)
+    return {"value": value, "low": low, "high": high, "vs_instruct": test}
+
+
+def _test(tests: list[PairTest], row: Row, metric: str, found: VsInstruct | None) -> Values | None:
     if found is None:
         return None
     label = f"{row.method}:{row.variant}" if row.variant else row.method
     sizes = [
         test.minimum_detectable
-        for test in run.comparison.comparisons
+        for test in tests
         if (test.task, test.metric, test.a, test.b) == (row.task, metric, label, BASELINE)
     ]
     return {**found.model_dump(), "minimum_detectable": sizes[0] if sizes else None}

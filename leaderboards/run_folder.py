@@ -29,6 +29,14 @@ class VsInstruct(_Loose):
     effect_size: float | None = None
 
 
+class LikelihoodScore(_Loose):
+    """As in comparison.json."""
+
+    value: float
+    interval: tuple[float, float] | None
+    vs_instruct: VsInstruct | None
+
+
 class Row(_Loose):
     """A row of comparison.json."""
 
@@ -42,6 +50,7 @@ class Row(_Loose):
     metrics: dict[str, float]
     interval: dict[str, tuple[float, float]]
     vs_instruct: dict[str, VsInstruct]
+    likelihood: dict[str, LikelihoodScore] = {}
     parse_failures: float | None
     regret_rate: float | None
     worst_decile: float | None
@@ -96,6 +105,8 @@ class Comparison(_Loose):
     pooled: list[Row] = Field(min_length=1)
     comparisons: list[PairTest]
     rankings: list[LooseRanking]
+    likelihood_higher_is_better: dict[str, dict[str, bool]] = {}
+    likelihood_tests: list[PairTest] = []
     notes: list[str]
 
 

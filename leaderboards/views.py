@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.leaderboards.record_schema import Record, Result, Score
 
 ALPHA = 0.05
-_SHOWN = ("methods", "tasks", "model", "regime", "budget", "seeds")
+_SHOWN = ("likelihood", "methods", "tasks", "model", "regime", "budget", "seeds")
 _UNRANKED = ("overran", "failed", "interrupted")
 
 
@@ -47,6 +47,7 @@ class Row:
     record: Record
     result: Result
     cells: tuple[Cell, ...]
+    likelihood: tuple[Cell, ...] = ()  # how likely the gold answers are: no metric of the task, and never ranked
 
     @property
     def page(self) -> str:
@@ -63,10 +64,7 @@ def rows(records: Iterable[Record]) -> list[Row]:
     """By task, then run by run in the order of `records`, each run's best first."""
     found = [_row(record, result) for record in records for result in record.results]
     axes = _axes(found)
-    placed = [
-        replace(row, cells=tuple(replace(cell, axis=axes[row.result.task, cell.metric]) for cell in row.cells))
-        for row in found
-    ]
+    placed = [replace(row, cells=_on(axes, row, row.cells), likelihood=_on(axes, row, row.likelihood)) for row in found]
     runs = list(dict.fromkeys(row.record.id for row in placed))
     return sorted(placed, key=lambda row: (row.result.task, runs.index(row.record.id), _quality(row)))
 
@@ -109,14 +107,20 @@ def _row(record: Record, result: Result) -> Row:
         mark = "tied" if ranking and result.label in ranking.tied else mark
         if metric in result.scores:
             cells.append(Cell(metric, higher, result.scores[metric], mark))
-    return Row(record, result, tuple(cells))
+    directions = record.likelihood_higher_is_better.get(result.task, {})
+    likelihood = [Cell(name, directions[name], score) for name, score in result.likelihood.items()]
+    return Row(record, result, tuple(cells), tuple(likelihood))
+
+
+def _on(axes: Mapping[tuple[str, str], tuple[float, float]], row: Row, cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    return tuple(replace(cell, axis=axes[row.result.task, cell.metric]) for cell in cells)
 
 
 def _axes(found: Iterable[Row]) -> dict[tuple[str, str], tuple[float, float]]:
     """The span of all intervals of a task's metric."""
     ends: dict[tuple[str, str], list[float]] = {}
     for row in found:
-        for cell in row.cells:
+        for cell in (*row.cells, *row.likelihood):
             values = (cell.score.value, cell.score.low, cell.score.high)
             ends.setdefault((row.result.task, cell.metric), []).extend(v for v in values if v is not None)
     return {key: (min(values), max(values)) for key, values in ends.items()}

@@ -8,20 +8,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.analysis import stats
-from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row, VsInstruct
+from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row
 from harness.analysis.costs import marginal, storage, with_front
 from harness.analysis.for_whom import distribution, user_scores, with_gains
-from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests
+from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests, versus_instruct
+from harness.analysis.preference_likelihood import GOLD, likelihoods, measured, with_likelihood
 from harness.analysis.scores import Scores, pool, score
 from harness.api import HarnessError, Metric
 from harness.results.store import CellRecord, Status, Store
 from harness.specs.run_spec import RunSpec
 
 _SEVERITY: tuple[Status, ...] = ("complete", "budget_exhausted", "overran", "interrupted", "failed")
-_MEANS = ("fit_seconds", "budget_seconds", "eval_seconds")
+_MEANS = ("fit_seconds", "budget_seconds", "eval_seconds", "likelihood_seconds")
 _ROUNDED_MEANS = (
     *("queries", "users", "users_fitted", "users_served", "samples_used", "tokens_in", "tokens_out"),
-    *("fit_tokens_in", "fit_tokens_out", "fit_bytes"),
+    *("fit_tokens_in", "fit_tokens_out", "fit_bytes", "likelihood_tokens"),
     *("leaks_removed", "prompts_shortened", "prompts_emptied", "unanswerable", "records_skipped"),
     *("items_found", "items_skipped"),
 )
@@ -34,6 +35,7 @@ class Cell:
     record: CellRecord
     scores: Scores | None
     notes: tuple[str, ...] = ()  # on its answers
+    likelihood: Scores | None = None
 
 
 def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
@@ -54,8 +56,9 @@ def compare(spec: RunSpec, cells: Iterable[Cell], metrics: Metrics, notes: Itera
     groups: dict[tuple[str, str], list[Cell]] = {}
     for cell in ordered:
         groups.setdefault(_key(cell.record)[:2], []).append(cell)
-    pooled = _completed([_entry(group, metrics) for group in groups.values()], metrics)
-    tests = run_tests(pooled, metrics)
+    entries = _completed([_entry(group, metrics) for group in groups.values()], metrics)
+    tests = run_tests(entries, metrics)
+    pooled, likelihood_tests = with_likelihood(entries)
     return Comparison(
         spec=spec,
         higher_is_better={task: {m.name: m.higher_is_better for m in metrics[task]} for task in spec.tasks},
@@ -63,7 +66,12 @@ def compare(spec: RunSpec, cells: Iterable[Cell], metrics: Metrics, notes: Itera
         pooled=[_versus(entry.row, tests) for entry in pooled],
         comparisons=tests,
         rankings=rank(pooled, tests, metrics),
-        notes=list(dict.fromkeys([*notes, *_notes(spec, ordered, tests)])),
+        likelihood_higher_is_better={
+            task: {measure.name: measure.higher_is_better for measure in found}
+            for task, found in measured(pooled).items()
+        },
+        likelihood_tests=likelihood_tests,
+        notes=list(dict.fromkeys([*notes, *_notes(spec, ordered, tests), *_unmeasured(ordered, pooled)])),
         users=user_scores(pooled, metrics),
     )
 
@@ -82,6 +90,7 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     try:
         samples = store.samples(record.spec)
         scores = score(samples, metrics[record.spec.task]) if len(samples) else None
+        likelihood = likelihoods(samples)
     except (HarnessError, KeyError, ValueError) as error:
         kind = type(error.__cause__ or error).__name__
         notes.append(
@@ -92,7 +101,8 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     values = scores.values(metrics[record.spec.task]) if scores else {}
     if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
-    return Cell(record, scores, _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task]))
+    notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
+    return Cell(record, scores, notes_on_golds, likelihood)
 
 
 def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -147,7 +157,8 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
         diagnosis=records[0].diagnosis if len(records) == 1 else None,
         **fields,
     )
-    return Entry(row, scores)
+    measured_cells = [cell.likelihood for cell in cells if cell.likelihood is not None]
+    return Entry(row, scores, pool(measured_cells) if measured_cells else None)
 
 
 def _mean(records: Sequence[CellRecord], field: str) -> float:
@@ -181,19 +192,16 @@ def _seed_rows(
         chosen = [cell for cell in cells if cell.record.spec.seed == seed]
         entries = _completed([_entry([cell], metrics) for cell in chosen], metrics)
         own = run_tests(entries, metrics, others=False)
-        for cell, entry in zip(chosen, entries, strict=True):
+        for cell, entry in zip(chosen, with_likelihood(entries, others=False)[0], strict=True):
             rows[_key(cell.record)] = _versus(entry.row.model_copy(update={"seed": seed}), own)
     return [rows[_key(cell.record)] for cell in cells]
 
 
 def _versus(row: Row, tests: Sequence[PairTest]) -> Row:
-    found = {
-        test.metric: VsInstruct(difference=test.difference, p=test.p, p_holm=test.p_holm, effect_size=test.effect_size)
-        for test in tests
-        if test.b == BASELINE and test.task == row.task and test.a == row.label
-    }
     same = [test.same_answers for test in tests if (test.task, test.a, test.b) == (row.task, row.label, BASELINE)]
-    return row.model_copy(update={"vs_instruct": found, "same_as_instruct": all(same) if same else None})
+    return row.model_copy(
+        update={"vs_instruct": versus_instruct(row, tests), "same_as_instruct": all(same) if same else None}
+    )
 
 
 # -------------------------------------------------------------------------------------------------------------- notes
@@ -211,6 +219,25 @@ def _notes(spec: RunSpec, cells: Sequence[Cell], tests: Sequence[PairTest]) -> l
             if absent:
                 notes.append(f"{label} on {task} has no record yet for seed {', '.join(absent)}.")
     return notes + _differing(cells, tests)
+
+
+def _unmeasured(cells: Sequence[Cell], entries: Sequence[Entry]) -> list[str]:
+    """Whose gold answers have no likelihood though it was to be measured."""
+    asked = {_key(cell.record)[:2] for cell in cells if cell.record.spec.likelihood}
+    notes = []
+    for row in [entry.row for entry in entries if (entry.row.task, entry.row.label) in asked and entry.row.metrics]:
+        found = row.likelihood[GOLD].queries if row.likelihood else 0
+        if not found:
+            notes.append(
+                f"{row.label} on {row.task} has no likelihood of gold answers: it answers without the model, or none "
+                "of them fits the context after its prompt."
+            )
+        elif found < row.queries:
+            notes.append(
+                f"{row.queries - found} of {row.queries} gold answers to {row.label} on {row.task} have no likelihood: "
+                "they do not fit the context after its prompt."
+            )
+    return notes
 
 
 def _differing(cells: Sequence[Cell], tests: Sequence[PairTest]) -> list[str]:

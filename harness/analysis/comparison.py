@@ -28,6 +28,15 @@ class VsInstruct(BaseModel):
     effect_size: float | None = None
 
 
+class LikelihoodScore(BaseModel):
+    """A row's mean over the queries that have a likelihood. Holm in `vs_instruct` is over tests of likelihoods only."""
+
+    value: float
+    interval: tuple[float, float] | None  # 95%, over users; None for a single user
+    queries: int
+    vs_instruct: VsInstruct | None
+
+
 class HistoryBin(BaseModel):
     """The users with `low` to `high` history items (None: no end): the task's first metric over all their answers."""
 
@@ -75,6 +84,7 @@ class Row(BaseModel):
     metrics: dict[str, float] = Field(default_factory=dict)
     interval: dict[str, tuple[float, float]] = Field(default_factory=dict)  # 95%, over users; none for a single user
     vs_instruct: dict[str, VsInstruct] = Field(default_factory=dict)
+    likelihood: dict[str, LikelihoodScore] = Field(default_factory=dict)  # no official metrics, and nothing ranks by it
     parse_failures: float | None = None
     per_user_mean: float | None = None  # of the task's first metric, as are all to `by_history`
     per_user_quartiles: Quartiles | None = None
@@ -91,10 +101,12 @@ class Row(BaseModel):
     fit_seconds: float = 0.0
     budget_seconds: float = 0.0
     eval_seconds: float = 0.0
-    tokens_in: int = 0  # fit and evaluation
+    likelihood_seconds: float = 0.0
+    tokens_in: int = 0  # fit and answers
     tokens_out: int = 0
     fit_tokens_in: int = 0
     fit_tokens_out: int = 0
+    likelihood_tokens: int = 0
     fit_bytes: int = 0  # what the fit stores
     bytes_per_user: float | None = None  # fit_bytes by users served
     serves_newcomers: bool | None = None  # whether users that the fit has never seen get more than the base prompt
@@ -178,6 +190,8 @@ class Comparison(BaseModel):
     pooled: list[Row]
     comparisons: list[PairTest]
     rankings: list[Ranking]
+    likelihood_higher_is_better: dict[str, dict[str, bool]] = Field(default_factory=dict)  # by task and measure
+    likelihood_tests: list[PairTest] = Field(default_factory=list)  # families of their own: see docs/statistics.md
     notes: list[str]  # what a reader must know
     users: list[UserScore] = Field(default_factory=list, exclude=True, repr=False)  # `users.csv`, too long for JSON
 
@@ -199,7 +213,8 @@ class Comparison(BaseModel):
 
 
 def _flat(row: Row, rankings: Mapping[tuple[str, str], Ranking]) -> dict[str, Any]:
-    nested = {"metrics", "interval", "vs_instruct", "seeds", "by_history", "per_user_quartiles", "gain_quartiles"}
+    nested = {"metrics", "interval", "vs_instruct", "likelihood", "seeds", "by_history"}
+    nested |= {"per_user_quartiles", "gain_quartiles"}
     flat: dict[str, Any] = row.model_dump(exclude={*nested, "diagnosis"})
     if row.diagnosis:
         found = {**row.diagnosis.values, "caution": row.diagnosis.caution}
@@ -210,12 +225,20 @@ def _flat(row: Row, rankings: Mapping[tuple[str, str], Ranking]) -> dict[str, An
     for name, value in row.metrics.items():
         flat[name] = value
         flat[f"{name}_standing"] = standing(row, rankings.get((row.task, name)))
-        if name in row.interval:
-            flat[f"{name}_low"], flat[f"{name}_high"] = row.interval[name]
-        if name in row.vs_instruct:
-            test = row.vs_instruct[name]
-            flat |= {f"{name}_vs_instruct": test.difference, f"{name}_p": test.p, f"{name}_p_holm": test.p_holm}
-            flat[f"{name}_effect_size"] = test.effect_size
+        flat |= _flat_score(name, row.interval.get(name), row.vs_instruct.get(name))
+    for name, score in row.likelihood.items():
+        flat |= {name: score.value, f"{name}_queries": score.queries}
+        flat |= _flat_score(name, score.interval, score.vs_instruct)
+    return flat
+
+
+def _flat_score(name: str, interval: tuple[float, float] | None, test: VsInstruct | None) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    if interval is not None:
+        flat[f"{name}_low"], flat[f"{name}_high"] = interval
+    if test is not None:
+        flat |= {f"{name}_vs_instruct": test.difference, f"{name}_p": test.p, f"{name}_p_holm": test.p_holm}
+        flat[f"{name}_effect_size"] = test.effect_size
     return flat
 
 

@@ -11,21 +11,23 @@ from itertools import combinations
 import numpy as np
 
 from harness.analysis import stats
-from harness.analysis.comparison import ALPHA, BASELINE, PairTest, Ranking, Row
+from harness.analysis.comparison import ALPHA, BASELINE, PairTest, Ranking, Row, VsInstruct
 from harness.analysis.panel import Panel, minimum_detectable, permutations_for
-from harness.analysis.scores import Scores, align, take
+from harness.analysis.scores import Measure, Scores, align, take
 from harness.analysis.stats import TOLERANCE
 from harness.api import Metric
 
 Metrics = Mapping[str, Sequence[Metric]]
+Measures = Mapping[str, Sequence[Measure]]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A row, and the scores it was made from; None where there are no answers."""
+    """A row, and the scores it was made from; None where there are no answers, or no likelihoods of gold answers."""
 
     row: Row
     scores: Scores | None
+    likelihood: Scores | None = None
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Paired:
     same_answers: bool
 
 
-def run_tests(entries: Sequence[Entry], metrics: Metrics, others: bool = True) -> list[PairTest]:
+def run_tests(entries: Sequence[Entry], metrics: Measures, others: bool = True) -> list[PairTest]:
     """Every method against instruct and, with `others`, every pair of the others: the best is not known beforehand."""
     against, among = [], []
     for a, b in combinations([entry for entry in entries if entry.scores is not None], 2):
@@ -55,6 +57,15 @@ def run_tests(entries: Sequence[Entry], metrics: Metrics, others: bool = True) -
         elif others:
             among.append((a, b))
     return [*_family(against, metrics), *_family(among, metrics)]
+
+
+def versus_instruct(row: Row, tests: Sequence[PairTest]) -> dict[str, VsInstruct]:
+    """What `tests` say of a row against instruct, by metric."""
+    return {
+        test.metric: VsInstruct(difference=test.difference, p=test.p, p_holm=test.p_holm, effect_size=test.effect_size)
+        for test in tests
+        if test.b == BASELINE and test.task == row.task and test.a == row.label
+    }
 
 
 def rank(entries: Sequence[Entry], tests: Sequence[PairTest], metrics: Metrics) -> list[Ranking]:
@@ -86,7 +97,7 @@ def _best(rows: Sequence[Row], metric: Metric) -> str:
     return min(equal, key=lambda label: (label != BASELINE, label))
 
 
-def _family(pairs: Sequence[tuple[Entry, Entry]], metrics: Metrics) -> list[PairTest]:
+def _family(pairs: Sequence[tuple[Entry, Entry]], metrics: Measures) -> list[PairTest]:
     """Tests that share one Holm correction."""
     size = sum(len(metrics[a.row.task]) for a, _ in pairs)
     numbered: dict[tuple[str, bytes], list[int]] = {}  # the pairs of a task that have the same queries in common
@@ -104,7 +115,7 @@ def _family(pairs: Sequence[tuple[Entry, Entry]], metrics: Metrics) -> list[Pair
     return [found[key].model_copy(update={"p_holm": p}) for key, p in zip(order, adjusted, strict=True)]
 
 
-def _tests(pairs: Sequence[tuple[Entry, Entry]], metric: Metric, size: int) -> list[PairTest]:
+def _tests(pairs: Sequence[tuple[Entry, Entry]], metric: Measure, size: int) -> list[PairTest]:
     """Tests, before Holm, of pairs that all have the same queries in common."""
     entries = list({entry.row.label: entry for pair in pairs for entry in pair}.values())
     common = reduce(np.intersect1d, [_answers(entry).queries for entry in pairs[0]])
@@ -125,13 +136,13 @@ def _tests(pairs: Sequence[tuple[Entry, Entry]], metric: Metric, size: int) -> l
     ]
 
 
-def paired(a: Scores, b: Scores, metric: Metric, size: int) -> Paired | None:
+def paired(a: Scores, b: Scores, metric: Measure, size: int) -> Paired | None:
     """a against b on the queries that both answered, one of `size` tests that share Holm; None if they share none."""
     scores = align(a, b)
     return _compared(scores, [(0, 1)], metric, size)[0] if len(scores[0].queries) else None
 
 
-def _compared(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric: Metric, size: int) -> list[Paired]:
+def _compared(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric: Measure, size: int) -> list[Paired]:
     """Pairs among answers to the same queries."""
     statistics = [one.statistics[metric.name] for one in scores]
     panel = Panel(statistics, scores[0].users, metric.value)

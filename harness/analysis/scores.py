@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,25 @@ from harness.api import Metric
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class Measure(Protocol):
+    """What intervals and tests need to know of a metric; its statistics stand in `Scores`."""
+
+    @property
+    def name(self) -> str:
+        """The key of its statistics."""
+        ...
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Its direction."""
+        ...
+
+    @property
+    def value(self) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+        """Means of statistics [..., S] to values [...]."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,9 @@ def compare(
     marks: Annotated[
         str | None, typer.Option(help="Evaluate checkpoints of each fit at these shares of the budget: 0.25,0.5,0.75.")
     ] = None,
+    no_likelihood: Annotated[
+        bool, typer.Option("--no-likelihood", help="Do not measure how likely the gold answers are.")
+    ] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, repeatable.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16.")] = None,
@@ -105,6 +108,7 @@ def compare(
         keep_leaks=keep_leaks,
         seeds=None if seeds is None else parse_seeds(seeds),
         marks=_marks(marks),
+        likelihood=False if no_likelihood else None,
         device=device,
         dtype=dtype,
         quantization=quantization,

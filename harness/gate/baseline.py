@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationError, field_validator, model_validator
 
 from harness.api import HarnessError
 from harness.registry import MODELS
@@ -55,6 +55,7 @@ class Outcome(_Strict):
     reason: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
     counters: dict[str, float] = Field(default_factory=dict)
+    likelihood: dict[str, float] = Field(default_factory=dict)
     answers: list[Answer] = Field(default_factory=list)
 
     @property
@@ -74,13 +75,19 @@ class Run(_Strict):
     allowance: float = Field(default=2.0, ge=1)
     spec: RunSpec
 
+    @field_validator("spec", mode="before")
+    @classmethod
+    def _earlier(cls, value: Any) -> Any:
+        """A baseline that does not name likelihoods has none to compare."""
+        return {"likelihood": False, **value} if isinstance(value, dict) else value
+
 
 class Tolerance(_Strict):
     """How far a repetition may stray where processors round differently.
 
     `answers`: share of a cell's answers that may change, by method name, 0 for methods not named. `numbers`: relative
-    difference allowed to counters that are no whole numbers, such as a training loss. Where answers change within the
-    tolerance, the cell's metrics follow them and are not compared.
+    difference allowed to counters that are no whole numbers, such as a training loss, and to likelihoods. Where answers
+    change within the tolerance, the cell's metrics and likelihoods follow them and are not compared.
     """
 
     answers: dict[str, float] = Field(default_factory=dict)

@@ -98,11 +98,12 @@ def _difference(
     answers = list(_answers(expected.answers, got.answers))
     total = max(len(expected.answers), len(got.answers))
     tolerated = 0 < len(answers) <= allowed * total and _tolerable(answers)
-    follow = {*expected.metrics, *FOLLOWING} if tolerated else set()
+    follow = {*expected.metrics, *expected.likelihood, *FOLLOWING} if tolerated else set()
     values = [
         *_status(expected, got),
         *_values(expected.metrics, got.metrics, EXACT, EXACT),
         *_values(expected.counters, got.counters, numbers, 0.0),
+        *_values(expected.likelihood, got.likelihood, numbers, numbers),
     ]
     values = [value for value in values if value.name not in follow]
     return Difference(key, values, answers, total, tolerated and not values) if values or answers else None

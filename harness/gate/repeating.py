@@ -65,7 +65,7 @@ def outcome(run: Run, record: CellRecord, store: Store) -> Outcome:
         kept = record.fit_seconds <= run.allowance * record.budget_seconds
         known.status, known.reason = ("kept the budget", "") if kept else ("broke the budget", _seconds(record))
         return known
-    known.metrics = record.metrics
+    known.metrics, known.likelihood = record.metrics, record.likelihood
     known.counters = {name: float(getattr(record, name)) for name in COUNTERS} | record.counts
     known.answers = list(_answers(store, record))
     return known

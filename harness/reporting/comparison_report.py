@@ -30,6 +30,11 @@ _LEGEND = (
     "whom it has never seen, otherwise what it cost per user fitted. History items are counted before any selection; "
     "below their scores stands the difference from {baseline}. Overrun fits do not rank."
 )
+_LIKELIHOOD = (
+    "Preference likelihood: the mean log p of the users' gold answers per token, the end of the answer included, under "
+    "the prompt, edits and weights that answered; of a closed set also how right the label with the highest log p is. "
+    "It is no official metric, it ranks nothing, and its tests share a Holm correction of their own."
+)
 _GAP = 2  # columns of the screen between two columns of a table
 
 
@@ -58,7 +63,8 @@ def print_report(comparison: Comparison, console: Console) -> None:
 def legend(comparison: Comparison) -> str:
     """How to read the tables, diagnoses included; says so if the model is a test instrument."""
     explained = [plain(row.diagnosis.explanation) for row in comparison.rows if row.diagnosis]
-    text = " ".join(dict.fromkeys([_LEGEND.format(baseline=BASELINE), *filter(None, explained)]))
+    likelihood = [_LIKELIHOOD] if comparison.likelihood_higher_is_better else []
+    text = " ".join(dict.fromkeys([_LEGEND.format(baseline=BASELINE), *likelihood, *filter(None, explained)]))
     model = comparison.spec.model
     return f"{text} Made with {model}, a test instrument." if model in INSTRUMENTS else text
 

@@ -34,10 +34,10 @@ class Table:
 
 
 def tables(comparison: Comparison, task: str) -> list[Table]:
-    """Of one task: scores, for whom, costs, with several seeds each seed's scores, and what the fits rest on."""
+    """Of one task: scores, likelihoods, for whom, costs, each of several seeds, and what the fits rest on."""
     found = [_quality(comparison, task), *_users(comparison, task), _cost(comparison, task)]
     seeds = [_seeds(comparison, task)] if len({row.seed for row in comparison.rows}) > 1 else []
-    return [*found, *seeds, *_diagnoses(comparison, task)]
+    return [found[0], *_likelihood(comparison, task), *found[1:], *seeds, *_diagnoses(comparison, task)]
 
 
 def _quality(comparison: Comparison, task: str) -> Table:
@@ -60,6 +60,35 @@ def _quality(comparison: Comparison, task: str) -> Table:
         worst = "–" if row.worst_decile is None else number(row.worst_decile)
         table.rows.append([*cells, regret, worst, share(row.parse_failures), state(row)])
     return table
+
+
+_MEASURES = {
+    "gold_nats": "gold nats/token",
+    "label_accuracy": "label accuracy",
+    "label_mae": "label MAE",
+}
+
+
+def _likelihood(comparison: Comparison, task: str) -> list[Table]:
+    """How likely each method makes the gold answers; none where it was not measured. Nothing is marked as the best."""
+    measures = comparison.likelihood_higher_is_better.get(task)
+    if not measures:
+        return []
+    tests = {(t.metric, t.a): t for t in comparison.likelihood_tests if t.task == task and t.b == BASELINE}
+    columns = ["method"]
+    for name, higher in measures.items():
+        columns += [f"{_MEASURES[name]} {'↑' if higher else '↓'}", f"vs {BASELINE}"]
+    table = Table(f"{task}: preference likelihood", [*columns, "queries", "measuring"], [], set())
+    for row in (row for row in comparison.pooled if row.task == task and row.metrics):
+        cells = [plain(row.label)]
+        for name in measures:
+            score = row.likelihood.get(name)
+            cells.append("–" if score is None else f"{number(score.value)}{_bounds(score.interval)}")
+            cells.append(_versus(tests.get((name, row.label))))
+        found = next(iter(row.likelihood.values()), None)
+        measured = ["0", "–"] if found is None else [str(found.queries), seconds(row.likelihood_seconds)]
+        table.rows.append([*cells, *measured])
+    return [table]
 
 
 def _rankings(comparison: Comparison, task: str) -> dict[str, Ranking]:

@@ -53,6 +53,7 @@ def _task(comparison: Comparison, task: str) -> str:
         _harmful(tests, higher[main.metric]),
         *(_other_metric(main, other) for other in rankings[1:]),
         *_blindness(comparison, task, tests),
+        _likelihood(comparison, task),
     ]
     return plain(" ".join(sentence for sentence in sentences if sentence))
 
@@ -176,6 +177,22 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
             f"No method of this run moved {comparison.spec.model} on {task}, so the null may be the instrument's."
         )
     return sentences
+
+
+def _likelihood(comparison: Comparison, task: str) -> str:
+    """Under whom the gold answers are likelier than under instruct, and under whom less likely."""
+    tests = [t for t in comparison.likelihood_tests if (t.task, t.metric, t.b) == (task, "gold_nats", BASELINE)]
+    if not tests:
+        return ""
+    told = [test for test in tests if test.p_holm < ALPHA]
+    groups = {"more": [t for t in told if t.difference > 0], "less": [t for t in told if t.difference < 0]}
+    found = [
+        f"{word} likely under {listed([f'{t.a} (by {rounded(abs(t.difference))})' for t in group])}"
+        for word, group in groups.items()
+        if group
+    ]
+    said = ", ".join(found) or f"under no method told apart from {BASELINE}"
+    return f"By preference likelihood, in nats per token, the gold answers are {said}."
 
 
 def _cautions(comparison: Comparison) -> list[str]:

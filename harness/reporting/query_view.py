@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError
-from harness.reporting.formatting import plain, rounded
+from harness.reporting.formatting import DASH, plain, rounded
 from harness.results.store import Store
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Answer:
     gold: str
     parsed: bool
     scores: dict[str, float] = field(default_factory=dict)
+    likely_label: str = ""  # of a closed set, where it was measured
 
 
 def inspect_query(store: Store, query: str) -> list[Answer]:
@@ -66,6 +67,8 @@ def print_inspection(answers: list[Answer], console: Console) -> None:
 def _answer(task: str, method: str, seed: int, row: pd.Series[Any]) -> Answer:
     scores = {str(name): float(x) for name, x in row.items() if name not in _KNOWN and isinstance(x, (int, float))}
     texts = {name: str(row.get(name, "")) for name in ("prompt", "output", "prediction", "gold")}
+    label = row.get("likely_label")
+    texts["likely_label"] = label if isinstance(label, str) else ""
     return Answer(task, method, seed, str(row["user_id"]), parsed=bool(row["parsed"]), scores=scores, **texts)
 
 
@@ -79,14 +82,15 @@ def _print_task(answers: list[Answer], console: Console) -> None:
     console.print(Text(_visible(f"{first.task}, user {plain(first.user)}, gold answer: {first.gold}"), style="bold"))
     prompts = list(dict.fromkeys(answer.prompt for answer in answers if answer.prompt))
     scores = list(answers[0].scores)
-    table = Table(
-        "method", "seed", "prompt", "output", "prediction", "parsed", *(escape(plain(name)) for name in scores)
-    )
+    labels = ["likely label"] if any(answer.likely_label for answer in answers) else []
+    heads = ["method", "seed", "prompt", "output", "prediction", "parsed", *labels]
+    table = Table(*heads, *(escape(plain(name)) for name in scores))
     for answer in answers:
         number = str(prompts.index(answer.prompt) + 1) if answer.prompt else "–"
         cells = [answer.method, str(answer.seed), number, answer.output, answer.prediction]
         cells += [
             "yes" if answer.parsed else "no",
+            *([answer.likely_label or DASH] if labels else []),
             *(rounded(answer.scores.get(name), 3) for name in scores),
         ]
         table.add_row(*(Text(_visible(cell)) for cell in cells))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.analysis.comparison import Comparison
+from harness.analysis.comparison import Comparison, Row
 from harness.reporting.anytime_plots import read_fits
 from harness.reporting.wandb_session import Mode, log_run
 from harness.results.store import Store
@@ -40,13 +40,13 @@ def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
     if checkpoints := _checkpoints(comparison, out):
         charts["anytime"] = _table(pd.DataFrame(checkpoints))
     for task, metrics in comparison.higher_is_better.items():
-        for metric in metrics:
+        for metric in (*metrics, *comparison.likelihood_higher_is_better.get(task, ())):
             charts |= _bars(wandb, comparison, task, metric)
     for path in sorted((out / "plots").glob("*.png")):
         charts[f"plots/{path.stem}"] = wandb.Image(str(path))
     run.log(charts)
     for row in comparison.pooled:
-        numbers = {**row.metrics, "fit_seconds": row.fit_seconds, "regret_rate": row.regret_rate}
+        numbers = {**_values(row), "fit_seconds": row.fit_seconds, "regret_rate": row.regret_rate}
         run.summary.update({f"{row.task}/{row.label}/{name}": x for name, x in numbers.items() if x is not None})
     data = _data_artifacts(out)
     artifact = wandb.Artifact(
@@ -93,8 +93,14 @@ def _data_artifacts(out: Path) -> list[wandb.Artifact]:
     return artifacts
 
 
+def _values(row: Row) -> dict[str, float]:
+    """Official metrics, then likelihoods."""
+    return {**row.metrics, **{name: score.value for name, score in row.likelihood.items()}}
+
+
 def _bars(module: Any, comparison: Comparison, task: str, metric: str) -> dict[str, Any]:
-    bars = [[row.label, row.metrics[metric]] for row in comparison.pooled if row.task == task and row.metrics]
+    rows = [row for row in comparison.pooled if row.task == task]
+    bars = [[row.label, values[metric]] for row in rows if metric in (values := _values(row))]
     if not bars:
         return {}
     table = module.Table(columns=["method", metric], data=bars)

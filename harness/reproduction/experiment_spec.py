@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
 
@@ -110,7 +111,9 @@ class ExperimentSpec(_Strict):
             raise HarnessError(f"The preset '{preset}' needs LaMP's data: give its folder with --data.")
         if models:
             parameters = {"model": Parameter(values=list(models)), **parameters}
-        return expand(SweepSpec(name=self.name, parameters=parameters))
+        points = expand(SweepSpec(name=self.name, parameters=parameters))
+        # The paper has no likelihoods: its layouts and claims would not show them.
+        return [replace(point, spec=point.spec.model_copy(update={"likelihood": False})) for point in points]
 
 
 class Common(_Strict):

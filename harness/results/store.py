@@ -39,6 +39,8 @@ class CellRecord(BaseModel):
     status: Status
     reason: str = ""
     metrics: dict[str, float] = Field(default_factory=dict)
+    likelihood: dict[str, float] = Field(default_factory=dict)  # means over `likelihood_queries`; no official metrics
+    likelihood_queries: int = 0
     parse_failures: float = 0.0  # share of queries
     queries: int = 0
     users: int = 0
@@ -59,12 +61,14 @@ class CellRecord(BaseModel):
     budget_seconds: float = 0.0
     fit_seconds: float = 0.0
     eval_seconds: float = 0.0
+    likelihood_seconds: float = 0.0  # after the evaluation and no part of it
     diagnosis_seconds: float = 0.0  # after the fit, on no clock
     phases: dict[str, float] = Field(default_factory=dict)  # "untracked" included; adds up to fit_seconds
     tokens_in: int = 0
     tokens_out: int = 0
     fit_tokens_in: int = 0
     fit_tokens_out: int = 0
+    likelihood_tokens: int = 0  # not among `tokens_in`
     fit_bytes: int = 0  # what the fit stores
     peak_memory_bytes: int = 0
     attempts: int = 1
@@ -246,7 +250,9 @@ class Store:
     def samples(self, spec: CellSpec) -> pd.DataFrame:
         """One row per query: user_id, query_id, prompt_sha256, output, prediction, gold, parsed, then the scores.
 
-        `history_items` comes last: how many items the data has of the query's user, before leaks go and any selection.
+        After these what `harness.running.gold_likelihood` measures: `gold_nats`, and `likely_label`, `label_accuracy`,
+        `label_mae` where answers are labels; not a number, or null, for a query without. `history_items` comes last:
+        how many items the data has of the query's user, before leaks go and any selection.
         Raises HarnessError for a file that is absent or damaged.
         """
         import pandas as pd

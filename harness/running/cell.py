@@ -27,6 +27,7 @@ from harness.running.checkpoints import Anytime, Checkpoints, Point, write
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
 from harness.running.evaluation import Evaluation, evaluate
+from harness.running.gold_likelihood import Likelihood
 from harness.running.preparation import Embed, Prepared
 from harness.specs.run_spec import CellSpec
 
@@ -134,7 +135,7 @@ class Cell:
 
     def _evaluate(self, lm: HuggingFaceModel, saved: Path, record: CellRecord, listener: CellListener) -> pd.DataFrame:
         clock = BudgetClock(float("inf"), synchronize=_synchronizer(str(lm.model.device)))
-        result = self._answer(lm, saved, listener)
+        result = self._answer(lm, saved, listener, self.spec.likelihood)
         clock.stop()
         record.eval_seconds = clock.elapsed()
         record.metrics = result.metrics
@@ -148,6 +149,8 @@ class Cell:
         record.serves_newcomers = result.serves_newcomers
         record.tokens_in = record.fit_tokens_in + lm.tokens_in
         record.tokens_out = record.fit_tokens_out + lm.tokens_out
+        if result.likelihood is not None:
+            _account_for_likelihood(record, result.likelihood)
         items = {user: len(history) for user, history in self.prepared.data.histories.items()}
         return result.samples.assign(history_items=result.samples["user_id"].map(items).astype("int64"))
 
@@ -168,7 +171,9 @@ class Cell:
         )
         return Anytime(points=[*points, whole], missing=checkpoints.missing())
 
-    def _answer(self, lm: HuggingFaceModel, saved: Path, listener: CellListener) -> Evaluation:
+    def _answer(
+        self, lm: HuggingFaceModel, saved: Path, listener: CellListener, likelihood: bool = False
+    ) -> Evaluation:
         listener.evaluating(self.spec, len(self.prepared.queries))
         prepared = self.prepared
         return evaluate(
@@ -179,6 +184,7 @@ class Cell:
             prepared.histories,
             prepared.data.golds,
             listener.answered,
+            likelihood,
         )
 
 
@@ -191,6 +197,14 @@ def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -
     record.samples_used = context.report.samples_used
     record.counts = context.report.counts
     record.fit_tokens_in, record.fit_tokens_out = context.lm.tokens_in, context.lm.tokens_out
+
+
+def _account_for_likelihood(record: CellRecord, found: Likelihood) -> None:
+    """Apart from what answering cost, which is the same whether likelihoods are measured or not."""
+    record.likelihood, record.likelihood_queries = found.means, found.queries
+    record.likelihood_seconds, record.likelihood_tokens = found.seconds, found.tokens
+    record.eval_seconds -= found.seconds
+    record.tokens_in -= found.tokens
 
 
 def _diagnose(record: CellRecord, report: FitReport) -> None:

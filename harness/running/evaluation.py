@@ -20,6 +20,7 @@ from lm_eval.api.task import ConfigurableTask
 
 from harness.api import HistoryItem, LanguageModel, Metric, Personalizer, Query, Task
 from harness.running.context import FittedPrompt, fit_prompt
+from harness.running.gold_likelihood import Likelihood, measure
 
 _NEWCOMER = Query(id="newcomer", user="\0newcomer", text="")  # the user of no data
 
@@ -36,6 +37,7 @@ class Evaluation:
     unanswerable: int
     users_served: int
     serves_newcomers: bool  # whether users that the fit has never seen get more than the base prompt
+    likelihood: Likelihood | None = None  # of the gold answers; its columns are among those of `samples`
 
 
 @dataclass(frozen=True)
@@ -53,10 +55,11 @@ def evaluate(
     histories: dict[str, tuple[HistoryItem, ...]],
     golds: dict[str, str],
     on_answers: Callable[[int], None] | None = None,
+    likelihood: bool = False,
 ) -> Evaluation:
     """Answer `queries` and score the answers. The personalizer sees queries and histories, never `golds`.
 
-    `on_answers` is told how many queries are answered so far.
+    `on_answers` is told how many queries are answered so far. `likelihood`: measure the gold answers' once all are.
     """
     prompts = {query.id: _prompt(lm, task, personalizer, query, histories[query.user]) for query in queries}
     adapter = _PersonalizedLM(lm, task, personalizer, {query.id: query for query in queries}, prompts, on_answers)
@@ -67,10 +70,13 @@ def evaluate(
             bootstrap_iters=0,
             log_samples=True,
         )
+        asked = personalizer if adapter.generated else None
+        measured = measure(lm, task, asked, queries, prompts, golds) if likelihood else None
     logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
+    samples = pd.DataFrame([_row(task, sample, golds) for sample in logged])
     return Evaluation(
         metrics={metric.name: float(results["results"][task.name][f"{metric.name},none"]) for metric in task.metrics},
-        samples=pd.DataFrame([_row(task, sample, golds) for sample in logged]),
+        samples=samples if measured is None else pd.concat([samples, measured.samples], axis=1),
         prompts_shortened=sum(prompt.dropped > 0 for prompt in prompts.values()),
         additions_left_out=sum(prompt.bare for prompt in prompts.values()),
         prompts_emptied=sum(
@@ -79,6 +85,7 @@ def evaluate(
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
         serves_newcomers=personalizer.serves(_NEWCOMER),
+        likelihood=measured,
     )
 
 
@@ -111,10 +118,12 @@ class _PersonalizedLM(LM):
         self._queries = queries
         self._prompts = prompts
         self._on_answers = on_answers
+        self.generated = False  # by the model; a control may have its answers from elsewhere
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         asked = [self._queries[request.doc["query_id"]] for request in requests]
         answers = self._personalizer.answers(asked)
+        self.generated = answers is None
         return self._generate(asked) if answers is None else answers
 
     def _generate(self, asked: list[Query]) -> list[str]:

@@ -61,6 +61,7 @@ class RunSpec(_Frozen):
     keep_leaks: bool = False
     seeds: tuple[int, ...] = (0,)
     marks: tuple[float, ...] = ()  # shares of the budget at which checkpoints of a fit are evaluated as well
+    likelihood: bool = True  # measure the gold answers' likelihood as well
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)
     embedder: str = "model"
     device: str = "auto"
@@ -130,6 +131,7 @@ class CellSpec(_Frozen):
     keep_leaks: bool
     embedder: str
     marks: tuple[float, ...] = ()
+    likelihood: bool = False  # earlier records have none
     batch_size: int | None = None
     task_source: str = ""
     engine_source: str = ""

@@ -14,7 +14,7 @@
 
   // Rows without a value stay last; scores of different tasks do not compare, so they are sorted task by task.
   function compare(a, b, head) {
-    const byTask = ["score", "second", "difference"].includes(sort.key) ? a.dataset.task.localeCompare(b.dataset.task) : 0;
+    const byTask = ["score", "second", "nats", "difference"].includes(sort.key) ? a.dataset.task.localeCompare(b.dataset.task) : 0;
     if (byTask) return byTask;
     const [x, y] = [value(a, head), value(b, head)];
     if (typeof x === "string") return (sort.descending ? -1 : 1) * x.localeCompare(y);
