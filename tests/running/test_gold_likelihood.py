@@ -146,7 +146,9 @@ def test_of_equally_likely_labels_the_first_of_the_task_is_the_likeliest(llama):
 
     llama.model.lm_head.weight.data.zero_()  # every token is as likely as any other
     samples = run(llama, Base(Ratings()), Ratings(), dict.fromkeys(GOLDS, "3")).samples
-    assert list(samples["gold_nats"]) == pytest.approx([-math.log(llama.model.config.vocab_size)] * len(QUERIES))
+    assert list(samples["gold_nats"]) == pytest.approx(
+        [-math.log(llama.model.config.vocab_size)] * len(QUERIES), abs=1e-4
+    )
     assert list(samples["likely_label"]) == ["4"] * len(QUERIES)
     assert list(samples["label_mae"]) == [1.0] * len(QUERIES)
 

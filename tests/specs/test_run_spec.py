@@ -109,7 +109,13 @@ def test_the_digest_is_stable_and_depends_on_every_field():
 def test_fields_that_came_later_change_the_digest_only_where_they_are_set(field):
     default = CellSpec.model_fields[field].get_default(call_default_factory=True)
     assert CellSpec(**CELL, **{field: default}).digest == CellSpec(**CELL).digest
-    value = {"marks": (0.5,), "batch_size": 8, "config_files": {"a": "1"}, "libraries": {"torch": "2"}}.get(field, "x")
+    value = {
+        "marks": (0.5,),
+        "likelihood": True,
+        "batch_size": 8,
+        "config_files": {"a": "1"},
+        "libraries": {"torch": "2"},
+    }.get(field, "x")
     assert CellSpec(**CELL, **{field: value}).digest != CellSpec(**CELL).digest
 
 
