@@ -54,7 +54,7 @@ class Adapter(Base):
         torch.manual_seed(0)
         bare = lm.model
         config = LoraConfig(r=2, target_modules=["gate_proj", "wi_0"], init_lora_weights=False)
-        lm.model = get_peft_model(bare, config)
+        lm.model = get_peft_model(bare, config).eval()
         try:
             yield
         finally:
