@@ -24,7 +24,7 @@ SummaryStrategy = Literal["basic", "recommendation", "engagement"]
 Regime = Literal["seen", "unseen"]
 Position = Literal["last", "answer_start"]
 
-Reserve = float | Callable[[], float]  # seconds kept for later stages; asked before every step where it changes
+Reserve = float | Callable[[int], float]  # seconds kept for later stages: always, or after so many items more
 
 T = TypeVar("T")
 
@@ -243,7 +243,7 @@ class LanguageModel(Protocol):
 
         `on_batch` is told how many prompts are done so far. `one_line`: each stops after the first line that says
         anything, the only one that tasks read. Raises OutOfTime once `time_left()`, asked after every token, is 0:
-        a fit passes `clock.remaining`.
+        a fit passes `clock.time_left`.
         """
         ...
 
@@ -309,6 +309,24 @@ class Clock(Protocol):
         """Yield items while the predicted next step, plus `reserve` for later stages, still fits."""
         ...
 
+    def batches(
+        self, items: Sequence[T], most: int, work: Callable[[T], float], reserve: Reserve = 0.0
+    ) -> Iterator[list[T]]:
+        """Yield items in order, one first, then up to twice as many each time, `most` at most, as the clock has room.
+
+        `work(item)`, such as the tokens of its prompt, is what a prediction goes by. The last step may be cut: what is
+        done with a batch belongs inside `cut_off`, its model calls get `time_left`.
+        """
+        ...
+
+    def time_left(self) -> float:
+        """Seconds left before what `steps` and `batches` keep for later stages, 0 at least: the deadline of a step."""
+        ...
+
+    def cut_off(self) -> AbstractContextManager[None]:
+        """Ends where OutOfTime is raised inside: the step is given up, `exhausted` and `reason` are set."""
+        ...
+
 
 # ------------------------------------------------------------------------------------------------------------- method
 
@@ -354,7 +372,10 @@ class FitContext(Protocol):
     scratch: Path  # an empty folder that is deleted after the fit
 
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
-        """Batches of complete examples (query filled in), in seeded order, as long as the clock has room."""
+        """Batches of complete examples (query filled in), in seeded order, as long as the clock has room.
+
+        The first is of one example; they grow up to `batch_size` as in `Clock.batches`.
+        """
         ...
 
     def shorten(

@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import FitContext, HistoryItem, Method, Personalizer, Query, Task, User
-from harness.methods.chameleon.directions import Directions, Grouped
+from harness.methods.chameleon.directions import Directions, Source, group_slices
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
 
@@ -90,16 +90,16 @@ class RandomDirection(Chameleon):
 
     Config = RandomDirectionConfig
 
-    def _banks(self, context: FitContext, grouped: Grouped, found: Directions) -> Banks:
-        fitted = super()._banks(context, grouped, found)
-        pairs = grouped.pairs[:, :, list(found.layers)].cpu()
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
+        fitted = super()._banks(context, source, found).dense()
+        edited = source.part(slice(None), found.layers)
+        pairs, mask = edited.pairs.cpu(), edited.mask.cpu()
         generator = torch.Generator().manual_seed(context.seed)
         drawn = replace(
             fitted,
             personal=None if fitted.personal is None else self._draw(pairs, generator),
             neutral=None if fitted.neutral is None else self._draw(pairs, generator),
         )
-        mask = grouped.mask.cpu()
         target = mean_change(pairs, mask, fitted, torch.ones(pairs.shape[1:3]))
         return replace(drawn, strength=_solve(lambda strength: mean_change(pairs, mask, drawn, strength), target))
 
@@ -132,10 +132,10 @@ class MeanDifference(Chameleon):
 
     Config = MeanDifferenceConfig
 
-    def _banks(self, context: FitContext, grouped: Grouped, found: Directions) -> Banks:
-        pairs = grouped.pairs[:, :, list(found.layers)].cpu()
-        count = grouped.mask.cpu().sum(dim=1)[:, None, None]
-        personal, neutral = (pairs.sum(dim=-2) / count).unbind()
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
+        slices = group_slices(source, len(found.layers))
+        sums = [source.part(groups, found.layers).pairs.sum(dim=-2).cpu() for groups in slices]
+        personal, neutral = (torch.cat(sums, dim=1) / source.counts.cpu()[:, None, None]).unbind()
         offset = self.config.strength * (personal - neutral) * found.edited[..., None]
         return Banks(found.layers, offset=offset)
 

@@ -57,7 +57,7 @@ class Notes(Personalizer):
 
 
 class LlmRec(Method):
-    """Writes one note per user, a batch of users at a time, as long as the clock has room.
+    """Writes one note per user, a batch of users at a time that begins with one, as long as the clock has room.
 
     In the regime `unseen` no note is written: the users it could describe are not those who ask.
     """
@@ -67,14 +67,17 @@ class LlmRec(Method):
     def fit(self, context: FitContext) -> Personalizer:
         notes: dict[str, str] = {}
         users = [user for user in context.users if user.history and context.regime == "seen"]
-        size = self.config.batch_size
+
+        def tokens(user: User) -> float:
+            return context.lm.count_tokens(context.task.prompts.base("", user.history))
 
         def personalizer() -> Personalizer:
             return Notes(context.task, notes, self.config.placement)
 
         with context.clock.phase("notes"):
-            for batch in context.clock.steps([users[start : start + size] for start in range(0, len(users), size)]):
-                notes |= self._write(context, batch)
+            for batch in context.clock.batches(users, self.config.batch_size, tokens):
+                with context.clock.cut_off():
+                    notes |= self._write(context, batch)
                 context.checkpoint(_items(users, notes), personalizer)
         context.report.users_fitted = len(notes)
         context.report.samples_used = _items(users, notes)
@@ -86,7 +89,7 @@ class LlmRec(Method):
         for strategy in _STRATEGIES[self.config.strategy]:
             requests = [_request(context, strategy, user, self.config.max_new_tokens) for user in users]
             asked = [request for request in requests if request is not None]
-            outputs = context.lm.generate(asked, self.config.max_new_tokens)
+            outputs = context.lm.generate(asked, self.config.max_new_tokens, time_left=context.clock.time_left)
             answered = (part for part, request in zip(parts, requests, strict=True) if request is not None)
             for part, output in zip(answered, outputs, strict=True):
                 part.extend(output.split())

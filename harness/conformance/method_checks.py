@@ -32,9 +32,17 @@ class WatchedClock(BudgetClock):
     longest = 0.0
 
     def steps(self, items: Sequence[T], reserve: Reserve = 0.0) -> Iterator[T]:
-        for item in super().steps(items, reserve):
+        return self._watched(super().steps(items, reserve))
+
+    def batches(
+        self, items: Sequence[T], most: int, work: Callable[[T], float], reserve: Reserve = 0.0
+    ) -> Iterator[list[T]]:
+        return self._watched(super().batches(items, most, work, reserve))
+
+    def _watched(self, steps: Iterator[T]) -> Iterator[T]:
+        for step in steps:
             begun = self.elapsed()
-            yield item
+            yield step
             self.longest = max(self.longest, self.elapsed() - begun)
 
 
@@ -216,7 +224,7 @@ def check_clock(bench: Bench) -> None:
         personalizer, _, clock = bench.fit(given, budget)
         spent = clock.elapsed()
         assert spent - budget <= max(tolerance(budget), clock.longest), (
-            f"a budget of {budget:g} s was overrun: the fit took {spent:g} s, and no step of clock.steps that long"
+            f"a budget of {budget:g} s was overrun: the fit took {spent:g} s, and no step of the clock that long"
         )
         assert len(bench.ask(personalizer, users[:2])) == 2
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from harness.api import Reserve, T
+from harness.api import OutOfTime, Reserve, T
+from harness.running.pace import Pace
 
-SAFETY = 1.2  # a predicted step is the slowest of the recent ones, times this
 TOLERANCE = (0.02, 1.0)  # over the budget by more than the larger of 2% and 1 s is an overrun
 
 
@@ -37,6 +36,7 @@ class BudgetClock:
         self._synchronize = synchronize
         self._booked: dict[str, float] = {}
         self._open: list[str] = []
+        self._kept = 0.0  # seconds that the step under way leaves to later stages
         self._lost = 0.0  # seconds paused so far
         self._stopped: float | None = None
         self._start = self._edge = now()
@@ -48,6 +48,10 @@ class BudgetClock:
     def remaining(self) -> float:
         """Seconds left, 0 at least."""
         return max(0.0, self.budget - self.elapsed())
+
+    def time_left(self) -> float:
+        """Seconds left before what the step under way leaves to later stages, 0 at least."""
+        return max(0.0, self.remaining() - self._kept)
 
     def stop(self) -> None:
         """End the fit: later calls of `elapsed` return the same number."""
@@ -107,22 +111,75 @@ class BudgetClock:
 
         The first step has no prediction: it runs if more than `reserve` is left.
         """
-        recent: deque[float] = deque(maxlen=5)
-        for done, item in enumerate(items):
-            predicted = SAFETY * max(recent) if recent else 0.0
-            kept = reserve() if callable(reserve) else reserve
-            if (left := self.remaining()) <= predicted + kept:
-                self.exhausted = True
-                self.reason = self.reason or _reason(done, len(items), self.current, predicted, kept, left)
-                return
-            begun = self.elapsed()
+        for [item] in self._grown(items, 1, lambda _: 1.0, reserve, "steps"):
             yield item
-            recent.append(self.elapsed() - begun)
+
+    def batches(
+        self, items: Sequence[T], most: int, work: Callable[[T], float], reserve: Reserve = 0.0
+    ) -> Iterator[list[T]]:
+        """Yield items in order, in the largest batches that are predicted to leave `reserve`; else set `exhausted`.
+
+        The first is of one item, the next of two at most, and so on up to `most`. `Pace` predicts, from `work(item)`.
+        Where no batch fits with the margin, one item is tried if it fits without: `cut_off` ends what is late.
+        """
+        return self._grown(items, most, work, reserve, "items", daring=True)
+
+    def _grown(
+        self,
+        items: Sequence[T],
+        most: int,
+        work: Callable[[T], float],
+        reserve: Reserve,
+        unit: str,
+        daring: bool = False,
+    ) -> Iterator[list[T]]:
+        pace, done, size = Pace(), 0, 1
+        while done < len(items):
+            amounts = list(map(work, items[done : done + size]))
+            count = self._affordable(pace, amounts, reserve, daring)
+            if not count:
+                progress = f"{done} of {len(items)} {unit} done with {self.remaining():.2g} s left"
+                self._exhaust(progress + _next(pace.with_margin(amounts[0])) + _later(_kept(reserve, 1)))
+                return
+            self._kept = _kept(reserve, 0)
+            begun = self.elapsed()
+            try:
+                yield list(items[done : done + count])
+            finally:
+                self._kept = 0.0
+            pace.add(sum(amounts[:count]), self.elapsed() - begun)
+            done += count
+            size = min(most, 2 * count)
+
+    def _affordable(self, pace: Pace, amounts: Sequence[float], reserve: Reserve, daring: bool) -> int:
+        """How many of the next items to take on: 0 for none."""
+        left = self.remaining()
+        for count in range(len(amounts), 0, -1):
+            if left > pace.with_margin(sum(amounts[:count])) + _kept(reserve, count):
+                return count
+        return int(daring and left > pace.plain(amounts[0]) + _kept(reserve, 1))
+
+    @contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Ends where OutOfTime is raised inside; sets `exhausted`, and a `reason` where there is none."""
+        try:
+            yield
+        except OutOfTime as late:
+            self._exhaust(f"a step was given up with {self.remaining():.2g} s left" + _later(self._kept))
+            late.__traceback__ = None  # it holds the tensors of what was given up
+
+    def _exhaust(self, reason: str) -> None:
+        self.exhausted = True
+        self.reason = self.reason or f"{self.current}: {reason}".removeprefix(": ")
 
 
-def _reason(done: int, steps: int, phase: str, predicted: float, kept: float, left: float) -> str:
-    where = f"{phase}: " if phase else ""
-    parts = [f"{where}{done} of {steps} steps done with {left:.2g} s left"]
-    parts += [f"the next needs about {predicted:.2g} s"] * (predicted > 0)
-    parts += [f"what follows needs about {kept:.2g} s"] * (kept > 0)
-    return ", ".join(parts)
+def _kept(reserve: Reserve, more: int) -> float:
+    return reserve(more) if callable(reserve) else reserve
+
+
+def _next(predicted: float) -> str:
+    return f", the next needs about {predicted:.2g} s" if predicted > 0 else ""
+
+
+def _later(kept: float) -> str:
+    return f", what follows needs about {kept:.2g} s" if kept > 0 else ""

@@ -36,14 +36,18 @@ class Context:
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Complete examples in batches: every user's first, then every user's second, ... while the clock has room.
 
-        An example without an input gets the base model's neutral paraphrase of its answer (the phase "paraphrase"), or
-        is left out (counted) where its answer is too long to ask for one.
+        The clock predicts a batch by the tokens of its base prompts. An example without an input gets the base model's
+        neutral paraphrase of its answer (the phase "paraphrase"), or is left out (counted) where its answer is too long
+        to ask for one.
         """
         rounds = zip_longest(*(user.examples for user in self.users))
         flat = [example for group in rounds for example in group if example is not None]
-        batches = [flat[start : start + batch_size] for start in range(0, len(flat), batch_size)]
-        for batch in self.clock.steps(batches, reserve):
-            yield self._complete(batch)
+        for batch in self.clock.batches(flat, batch_size, self._tokens, reserve):
+            complete: list[Example] = []
+            with self.clock.cut_off():
+                complete = self._complete(batch)
+            if complete:
+                yield complete
 
     def shorten(
         self,
@@ -67,6 +71,10 @@ class Context:
         if self.checkpoints is not None:
             self.checkpoints.offer(samples, make)
 
+    def _tokens(self, example: Example) -> float:
+        text = example.answer if example.query is None else example.query
+        return self.lm.count_tokens(self.task.prompts.base(text, example.history))
+
     def _complete(self, batch: list[Example]) -> list[Example]:
         open_examples = [example for example in batch if example.query is None]
         if not open_examples:
@@ -74,7 +82,9 @@ class Context:
         with self.clock.phase("paraphrase"):
             prompts = [self._paraphrase_prompt(example) for example in open_examples]
             asked = [prompt for prompt in prompts if prompt is not None]
-            outputs = iter(self.lm.generate(asked, self.task.max_new_tokens, one_line=True))
+            outputs = iter(
+                self.lm.generate(asked, self.task.max_new_tokens, one_line=True, time_left=self.clock.time_left)
+            )
         if left_out := len(prompts) - len(asked):
             self.report.counts["examples_too_long"] = self.report.counts.get("examples_too_long", 0) + left_out
         queries = iter(None if prompt is None else self.task.parse(next(outputs))[0] for prompt in prompts)

@@ -2,16 +2,20 @@
 
 Notation: `pairs` is [2, G, L, K, d], personalized then neutral representations of K pairs for each of G groups and L
 layers; `mask` is [G, K], true where a group has a pair. Each group, layer and restart is a problem of its own: AdamW
-works element by element, so solving them in one tensor changes nothing but the time.
+works element by element, so solving many in one tensor changes nothing but the time. As many are solved together as
+the caches of a processor hold; of a group too large for that, rows are normalized anew in every epoch, and not copied.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+_AT_ONCE = {"cpu": 2**19}  # numbers of one chunk: representations, weights, gradients and AdamW's two moments
+_AT_ONCE_ELSEWHERE = 2**26
+_FEWEST_ROWS = 128  # pairs of a block, however wide the model
 _CONSTANT = 1e-5  # of a dimension's mean or of the layer's deviation: what float32 leaves of a constant is smaller
 
 
@@ -52,11 +56,13 @@ class Probe:
 
     def gaps(self, pairs: torch.Tensor) -> torch.Tensor:
         """g(P) - g(N) of each pair, [G, L, K], in [-1, 1]."""
-        scaled = (pairs - self.mean[..., None, :]) / self.scale[..., None, :]
-        personal, neutral = torch.sigmoid(
-            torch.einsum("sglkd,gld->sglk", scaled, self.weight) + self.bias[..., None]
-        ).unbind()
-        return personal - neutral
+        blocks = []
+        for block in pairs.split(_rows(pairs), dim=3):
+            scaled = (block - self.mean[..., None, :]) / self.scale[..., None, :]
+            logits = torch.einsum("sglkd,gld->sglk", scaled, self.weight) + self.bias[..., None]
+            personal, neutral = torch.sigmoid(logits).unbind()
+            blocks.append(personal - neutral)
+        return torch.cat(blocks, dim=-1)
 
     def margin(self, pairs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """|mean of g(P) - g(N)| over masked pairs, in [0, 1], [G, L]; 0 for a group without pairs. CCS has no sign."""
@@ -76,48 +82,134 @@ def fit_ccs(pairs: torch.Tensor, mask: torch.Tensor, config: CcsConfig, seed: in
     All groups and layers of one seed start from the same draws, so that no group's result depends on which others are
     present. `seed` may be one for each group.
     """
-    mean, scale = _moments(pairs, mask, config.normalization)
-    scaled = (pairs - mean[..., None, :]) / scale[..., None, :]
-    groups, layers, size = pairs.shape[1], pairs.shape[2], pairs.shape[-1]
+    groups, layers, count, size = pairs.shape[1:]
     seeds = [seed] * groups if isinstance(seed, int) else seed
-    start = torch.stack([_start(config.restarts, size, own) for own in seeds]).to(pairs)
-    weight = start[:, None].expand(-1, layers, -1, -1).clone().requires_grad_()
-    bias = torch.zeros(groups, layers, config.restarts, device=pairs.device, requires_grad=True)
-    optimizer = torch.optim.AdamW([weight, bias], lr=config.learning_rate, weight_decay=config.weight_decay)
-    with torch.enable_grad():
+    weight, bias = pairs.new_empty(groups, layers, size), pairs.new_empty(groups, layers)
+    loss, mean = torch.empty_like(bias), pairs.new_empty(2, groups, layers, size)
+    scale = torch.empty_like(mean)
+    together = problems_at_once(count, size, config.restarts, pairs.device.type)
+    for numbers in torch.arange(groups * layers, device=pairs.device).split(together):
+        group, layer = numbers // layers, numbers % layers
+        drawn = {own: _start(config.restarts, size, own) for own in {seeds[number] for number in group.tolist()}}
+        start = torch.stack([drawn[seeds[number]] for number in group.tolist()]).to(pairs)
+        solved = _Problems(pairs, mask, group, layer, config.normalization).solve(start, config)
+        weight[group, layer], bias[group, layer], loss[group, layer] = solved.weight, solved.bias, solved.loss
+        mean[:, group, layer], scale[:, group, layer] = solved.mean, solved.scale
+    return Probe(weight, bias, loss, mean, scale)
+
+
+def problems_at_once(pairs: int, size: int, restarts: int, device: str) -> int:
+    """How many groups and layers of so many pairs are solved in one chunk."""
+    numbers = 2 * pairs * size + 5 * restarts * size
+    return max(1, _AT_ONCE.get(device, _AT_ONCE_ELSEWHERE) // numbers)
+
+
+@dataclass(frozen=True)
+class _Solution:
+    """As `Probe`, with one axis of P problems in place of groups and layers."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    loss: torch.Tensor
+    mean: torch.Tensor
+    scale: torch.Tensor
+
+
+class _Problems:
+    """P problems of CCS: (group, layer) [P] each, of `pairs` [2, G, L, K, d]."""
+
+    def __init__(
+        self, pairs: torch.Tensor, mask: torch.Tensor, group: torch.Tensor, layer: torch.Tensor, normalization: str
+    ) -> None:
+        self.pairs, self.group, self.layer = pairs, group, layer
+        self.mask = mask[group].to(pairs)
+        self.count = self.mask.sum(dim=1).clamp(min=1)
+        self.mean, self.scale = self._moments(normalization)
+        blocks = -(-pairs.shape[3] // _rows(pairs))
+        self.kept = list(self._normalized()) if blocks == 1 else None
+
+    def solve(self, weight: torch.Tensor, config: CcsConfig) -> _Solution:
+        """Minimize from the starts `weight` [P, R, d] and keep the best restart."""
+        bias = weight.new_zeros(weight.shape[:2])
+        optimizer = torch.optim.AdamW(
+            [weight, bias], lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
         for _ in range(config.epochs):
-            optimizer.zero_grad()
-            _losses(scaled, mask, weight, bias).sum().backward()
+            weight.grad, bias.grad = self._gradients(weight, bias)
             optimizer.step()
-    with torch.no_grad():
-        loss, best = _losses(scaled, mask, weight, bias).min(dim=-1)
-    chosen = weight.detach().take_along_dim(best[..., None, None], dim=2)[:, :, 0]
-    return Probe(chosen, bias.detach().take_along_dim(best[..., None], dim=2)[..., 0], loss, mean, scale)
+        loss, best = self._losses(weight, bias).min(dim=-1)
+        chosen = weight.take_along_dim(best[:, None, None], dim=1)[:, 0]
+        return _Solution(chosen, bias.take_along_dim(best[:, None], dim=1)[:, 0], loss, self.mean, self.scale)
+
+    def _gradients(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the mean of (p + n - 1)^2 + min(p, n), where p and n are sigmoids; equal ones share that of the minimum.
+
+        By hand: autograd would keep every block of a group until the last.
+        """
+        by_weight, by_bias = torch.zeros_like(weight), torch.zeros_like(bias)
+        for x, mask in self._blocks():
+            g = torch.baddbmm(bias[:, None], x, weight.mT).sigmoid_()  # [P, 2 * rows, R]
+            personal, neutral = g.chunk(2, dim=1)
+            consistency = (personal + neutral).sub_(1).mul_(2)
+            smaller = torch.sign(neutral - personal).mul_(0.5).add_(0.5)
+            share = (mask / self.count[:, None])[..., None]
+            outer = torch.cat([consistency + smaller, consistency + 1 - smaller], dim=1)
+            outer.mul_(share.repeat(1, 2, 1)).mul_(g).mul_(1 - g)
+            by_weight.baddbmm_(outer.mT, x)
+            by_bias += outer.sum(dim=1)
+        return by_weight, by_bias
+
+    def _losses(self, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        """L_CCS of each problem and restart, [P, R]."""
+        total = torch.zeros_like(bias)
+        for x, mask in self._blocks():
+            personal, neutral = torch.baddbmm(bias[:, None], x, weight.mT).sigmoid_().mT.chunk(2, dim=-1)
+            mean = ccs_loss(personal, neutral, mask[:, None])
+            total += mean * mask.sum(dim=1).clamp(min=1)[:, None] / self.count[:, None]
+        return total
+
+    def _blocks(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return iter(self.kept) if self.kept is not None else self._normalized()
+
+    def _normalized(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Normalized rows, [P, 2 * rows, d], personalized ones first, and their mask [P, rows]."""
+        for raw, mask in self._raw():
+            x = (raw - self.mean[:, :, None]) / self.scale[:, :, None]
+            yield x.transpose(0, 1).flatten(1, 2), mask
+
+    def _raw(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        rows = _rows(self.pairs)
+        for start in range(0, self.pairs.shape[3], rows):
+            stop = start + rows
+            yield self.pairs[:, :, :, start:stop][:, self.group, self.layer], self.mask[:, start:stop]
+
+    def _moments(self, normalization: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and scale, [2, P, d]."""
+        sides = 1 if normalization == "separate" else 2
+
+        def over_pairs(blocks: Iterator[torch.Tensor]) -> torch.Tensor:
+            total = sum(blocks, start=self.pairs.new_zeros(2, len(self.group), self.pairs.shape[-1]))
+            total = total if sides == 1 else total.sum(dim=0, keepdim=True).expand(2, -1, -1)
+            return total / (sides * self.count[:, None])
+
+        mean = over_pairs((raw * mask[..., None]).sum(dim=2) for raw, mask in self._raw())
+        squares = (((raw - mean[:, :, None]) ** 2 * mask[..., None]).sum(dim=2) for raw, mask in self._raw())
+        variance = over_pairs(squares)
+        typical = variance.mean(dim=-1, keepdim=True).sqrt()
+        varies = variance.sqrt() > _CONSTANT * torch.maximum(mean.abs(), typical)
+        if normalization == "none":
+            mean, variance = torch.zeros_like(mean), torch.ones_like(variance)
+        return mean, variance.sqrt().masked_fill(~varies, torch.inf)
+
+
+def _rows(pairs: torch.Tensor) -> int:
+    """Pairs of a block: all that fit into a chunk."""
+    numbers = _AT_ONCE.get(pairs.device.type, _AT_ONCE_ELSEWHERE)
+    return max(_FEWEST_ROWS, numbers // (2 * pairs.shape[-1]))
 
 
 def _start(restarts: int, size: int, seed: int) -> torch.Tensor:
     return torch.randn(restarts, size, generator=torch.Generator().manual_seed(seed)) / size**0.5
-
-
-def _losses(scaled: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    logits = torch.einsum("sglkd,glrd->sglrk", scaled, weight) + bias[..., None]
-    personal, neutral = torch.sigmoid(logits).unbind()
-    return ccs_loss(personal, neutral, mask[:, None, None])
-
-
-def _moments(pairs: torch.Tensor, mask: torch.Tensor, normalization: str) -> tuple[torch.Tensor, torch.Tensor]:
-    kept = mask[:, None, :, None]
-    axes, sides = ((3,), 1) if normalization == "separate" else ((0, 3), 2)
-    count = kept.sum(dim=-2, keepdim=True)[None] * sides
-    mean = (pairs * kept).sum(dim=axes, keepdim=True) / count.clamp(min=1)
-    variance = (((pairs - mean) ** 2) * kept).sum(dim=axes, keepdim=True) / count.clamp(min=1)
-    typical = variance.mean(dim=-1, keepdim=True).sqrt()
-    varies = variance.sqrt() > _CONSTANT * torch.maximum(mean.abs(), typical)
-    if normalization == "none":
-        mean, variance = torch.zeros_like(mean), torch.ones_like(variance)
-    shape = (2, *pairs.shape[1:3], pairs.shape[-1])
-    scale = variance.sqrt().masked_fill(~varies, torch.inf)
-    return mean.squeeze(3).expand(shape), scale.squeeze(3).expand(shape)
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

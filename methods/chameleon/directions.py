@@ -1,11 +1,16 @@
-"""From pair representations to directions and layers (Sections 3.2 and 3.3, Appendix A.4). Tensors only, no model."""
+"""From pair representations to directions and layers (Sections 3.2 and 3.3, Appendix A.4). Tensors only, no model.
 
-from collections.abc import Callable, Sequence
+Representations are taken a part at a time, some groups at some layers, so that what is in memory has a bound however
+many users, pairs and layers there are.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
+from scipy.sparse.linalg import eigsh
+from torch.nn.functional import normalize
 
 from harness.methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
 
@@ -13,10 +18,21 @@ Identification = Literal["hybrid", "svd", "ccs"]
 LayerChoice = Literal["ccs_loss", "margin"]
 
 TIE = 1e-3  # losses, and margins, closer than this say nothing about which layer is better
-_TRIAL_EPOCHS = 5
-_TRIAL_PAIRS = 16
-_TRIAL_GROUPS = 4
-_TRIAL_NUMBERS = 2_000_000  # in the larger trial, at most; models are wide and a trial shall be cheap
+_PART = 2**27  # numbers of representations in memory at once; a single group at a single layer may have more
+_BLOCK = 2**23  # numbers of a running Gram matrix's block, which is in double precision
+_WIDE = 512  # from this many dimensions on, only the largest of the eigenvectors is computed
+
+
+class Source(Protocol):
+    """Representations of groups of pairs: `counts` [G] says how many each group has."""
+
+    layers: int
+    size: int
+    counts: torch.Tensor
+
+    def part(self, groups: slice, layers: Sequence[int]) -> "Grouped":
+        """Those of some groups at some layers."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,30 +54,110 @@ class Grouped:
             mask[number, : len(rows)] = True
         return Grouped(pairs.transpose(2, 3), mask)
 
+    @property
+    def layers(self) -> int:
+        return self.pairs.shape[2]
+
+    @property
+    def size(self) -> int:
+        return self.pairs.shape[-1]
+
+    @property
+    def counts(self) -> torch.Tensor:
+        """Pairs of each group, [G]."""
+        return self.mask.sum(dim=1)
+
+    def part(self, groups: slice, layers: Sequence[int]) -> "Grouped":
+        """Some groups at some layers."""
+        return Grouped(self.pairs[:, groups][:, :, list(layers)], self.mask[groups])
+
 
 @dataclass(frozen=True)
 class Directions:
-    """`personal` and `neutral` [G, len(layers), d], zero where a group leaves a layer alone; CCS `loss` [G, L].
+    """Directions of each group at the layers it edits, on the CPU: `chosen` [G, l] names these, of `layers`.
 
-    `edited` [G, len(layers)] is true where a group edits a layer. `layer_ties` is how many layers competed for the last
-    place within `TIE`, 0 if there was no contest; the mean over groups that choose by themselves.
+    `of_personal` and `of_neutral` are [G, l, d], CCS `loss` is [G, L]. `layer_ties` is how many layers competed for the
+    last place within `TIE`, 0 if there was no contest; the mean over groups that choose by themselves.
     """
 
-    layers: tuple[int, ...]
-    personal: torch.Tensor
-    neutral: torch.Tensor
+    chosen: torch.Tensor
+    of_personal: torch.Tensor
+    of_neutral: torch.Tensor
     loss: torch.Tensor
-    edited: torch.Tensor
     layer_ties: float
+
+    @staticmethod
+    def join(parts: Sequence["Directions"]) -> "Directions":
+        """Groups one after the other."""
+        rows = torch.tensor([len(part.chosen) for part in parts])
+        ties = sum(len(part.chosen) * part.layer_ties for part in parts) / int(rows.sum())
+        names = ("chosen", "of_personal", "of_neutral", "loss")
+        chosen, personal, neutral, loss = (torch.cat([getattr(part, name) for part in parts]) for name in names)
+        return Directions(chosen, personal, neutral, loss, ties)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """All layers that some group edits, rising."""
+        return tuple(self.chosen.unique().tolist())
+
+    @property
+    def places(self) -> torch.Tensor:
+        """`chosen` [G, l] as positions in `layers`."""
+        return torch.searchsorted(torch.tensor(self.layers), self.chosen)
+
+    @property
+    def edited(self) -> torch.Tensor:
+        """Whether a group edits a layer, [G, len(layers)]."""
+        return torch.zeros(len(self.chosen), len(self.layers), dtype=torch.bool).scatter(1, self.places, True)
+
+    @property
+    def personal(self) -> torch.Tensor:
+        """theta_P [G, len(layers), d], zero where a group leaves a layer alone."""
+        return spread(self.of_personal, self.places, len(self.layers))
+
+    @property
+    def neutral(self) -> torch.Tensor:
+        """theta_N, as `personal`."""
+        return spread(self.of_neutral, self.places, len(self.layers))
+
+
+def spread(directions: torch.Tensor, places: torch.Tensor, width: int) -> torch.Tensor:
+    """[G, width, d], zero but for `directions` [G, l, d] at `places` [G, l]."""
+    spread = directions.new_zeros(len(directions), width, directions.shape[-1])
+    return spread.scatter(1, places[..., None].expand_as(directions), directions)
 
 
 def top_direction(representations: torch.Tensor) -> torch.Tensor:
-    """A.4, equation 3: the top right singular vector [..., d] of the uncentred [..., K, d]. Zero rows are harmless."""
-    return torch.linalg.svd(representations, full_matrices=False).Vh[..., 0, :]
+    """A.4, equation 3: the top right singular vector [..., d] of the uncentred [..., K, d], of norm 1.
+
+    By the Gram matrix in double precision: of pairs, or of dimensions, summed up block by block, where these are fewer.
+    Zero rows are harmless; zeros alone give a zero vector.
+    """
+    count, size = representations.shape[-2:]
+    if count < size:
+        exact = representations.double()
+        vector = (exact.mT @ _top_eigenvector(exact @ exact.mT)[..., None])[..., 0]
+    else:
+        blocks = representations.split(max(1, _BLOCK // size), dim=-2)
+        vector = _top_eigenvector(sum((block := raw.double()).mT @ block for raw in blocks))
+    return normalize(vector, dim=-1).to(representations)
+
+
+def _top_eigenvector(gram: torch.Tensor) -> torch.Tensor:
+    """Of the largest eigenvalue, [..., n], of symmetric [..., n, n]; zeros for zeros."""
+    size, squares = gram.shape[-1], gram.diagonal(dim1=-2, dim2=-1)
+    if size < _WIDE or gram.is_cuda:
+        return torch.linalg.eigh(gram).eigenvectors[..., -1] * (squares.sum(dim=-1, keepdim=True) > 0)
+    vectors = torch.zeros_like(squares).reshape(-1, size)
+    for vector, one in zip(vectors, gram.reshape(-1, size, size), strict=True):
+        start = one[one.diagonal().argmax()]
+        if start.any():
+            vector.copy_(torch.from_numpy(eigsh(one.numpy(), k=1, v0=start.numpy())[1][:, 0]))
+    return vectors.reshape_as(squares)
 
 
 def find_directions(
-    grouped: Grouped,
+    source: Source,
     identification: Identification,
     ccs: CcsConfig,
     seed: int,
@@ -76,13 +172,17 @@ def find_directions(
     `layers_per_group` lets each group choose by its own loss, which keeps individual users independent of each other.
     `layer_choice`: by the lowest loss, ties going to the larger held-out margin, or the other way round.
     """
-    probe = fit_ccs(grouped.pairs, grouped.mask, ccs, seed)
-    chosen, ties = _choose(grouped, probe, ccs, seed, num_layers, layers, layers_per_group, layer_choice)
-    union = tuple(sorted(set().union(*chosen)))
-    both = identify(grouped.pairs[:, :, list(union)], probe.directions()[:, :, list(union)], identification)
-    edited = torch.tensor([[layer in own for layer in union] for own in chosen])
-    personal, neutral = (both.cpu() * edited[..., None]).unbind()
-    return Directions(union, personal, neutral, probe.loss.cpu(), edited, ties)
+    search = _Search(source, identification, ccs, seed, num_layers, layers, layer_choice)
+    if layers_per_group:
+        return Directions.join([search.of_groups(groups) for groups in group_slices(source, source.layers)])
+    return search.of_all()
+
+
+def group_slices(source: Source, layers: int) -> Iterator[slice]:
+    """Groups of which `layers` layers are in memory at once."""
+    per_group = 2 * layers * int(source.counts.max()) * source.size
+    step = max(1, _PART // per_group)
+    return (slice(start, start + step) for start in range(0, len(source.counts), step))
 
 
 def choose_layers(loss: torch.Tensor, margin: torch.Tensor, num_layers: int) -> tuple[int, ...]:
@@ -125,74 +225,83 @@ def held_out_margin(grouped: Grouped, ccs: CcsConfig, seed: int) -> torch.Tensor
     return fit_ccs(grouped.pairs, seen, ccs, seed).margin(grouped.pairs, held_out)
 
 
-def seconds_by_pairs(
-    layers: int, size: int, ccs: CcsConfig, device: torch.device, elapsed: Callable[[], float]
-) -> Callable[[float, int], float]:
-    """How long `find_directions` will take, by the number of pairs (padding included) and of the groups they are in.
+@dataclass(frozen=True)
+class _Search:
+    """What `find_directions` is asked for."""
 
-    A plane through a few epochs on noise: few pairs, many pairs, few pairs in several groups; of everything timed, the
-    quicker of two times, as what else a machine does only adds. `elapsed` returns seconds. Counts CCS twice, as a tie
-    between layers needs a second fit.
-    """
-    few, groups = _TRIAL_PAIRS, _TRIAL_GROUPS
-    many = max(2 * few, min(_TRIAL_PAIRS**2, _TRIAL_NUMBERS // (layers * size)))
-    _timed((1, layers, few, size), ccs, device, elapsed)  # the first call allocates and loads
-    low, high, split = (
-        _predicted(shape, ccs, device, elapsed)
-        for shape in ((1, layers, few, size), (1, layers, many, size), (groups, layers, few // groups, size))
-    )
-    by_pair, by_group = max(0.0, high - low) / (many - few), max(0.0, split - low) / (groups - 1)
-    return lambda pairs, groups: low + by_pair * max(0.0, pairs - few) + by_group * max(0, groups - 1)
+    source: Source
+    identification: Identification
+    ccs: CcsConfig
+    seed: int
+    num_layers: int
+    given: Sequence[int] | None
+    layer_choice: LayerChoice
 
+    def of_groups(self, groups: slice) -> Directions:
+        """Some groups, each of which chooses by itself: independent of all others."""
+        part = self.source.part(groups, range(self.source.layers))
+        probe = self._fit(part)
+        chosen, ties = self._choose(probe.loss, lambda layers: self._margins(part.part(slice(None), layers)))
+        union = sorted(set(chosen.flatten().tolist()))
+        found = identify(part.pairs[:, :, union], probe.directions()[:, :, union], self.identification).cpu()
+        places = torch.searchsorted(torch.tensor(union), chosen)[..., None].expand(-1, -1, found.shape[-1])
+        personal, neutral = (side.gather(1, places) for side in found)
+        return Directions(chosen, personal, neutral, probe.loss.cpu(), ties)
 
-def _predicted(
-    shape: tuple[int, int, int, int], ccs: CcsConfig, device: torch.device, elapsed: Callable[[], float]
-) -> float:
-    trials = [_timed(shape, ccs, device, elapsed) for _ in range(2)]
-    decomposition, once, longer = map(min, zip(*trials, strict=True))
-    per_epoch = max(0.0, longer - once) / _TRIAL_EPOCHS  # what a fit costs beside its epochs is paid once
-    return decomposition + 2 * (once + per_epoch * (ccs.epochs - 1))
+    def of_all(self) -> Directions:
+        """All groups edit the same layers: those with the lowest mean loss."""
+        source, parts = self.source, list(self._parts())
+        loss = torch.empty(len(source.counts), source.layers)
+        for groups, layers in parts:
+            probe = self._fit(source.part(groups, layers))
+            loss[groups, layers.start : layers.stop] = probe.loss.cpu()
+        [chosen], ties = self._choose(loss.mean(dim=0, keepdim=True), self._mean_margins)
+        layers, found = chosen.tolist(), []
+        for groups in group_slices(source, len(layers)):
+            part = source.part(groups, layers)
+            # Where there are more parts than one, their normals are not kept but found again for a few layers.
+            normals = probe.directions()[:, :, layers] if len(parts) == 1 else self._fit(part).directions()
+            both = identify(part.pairs, normals, self.identification).cpu()
+            found.append(Directions(chosen.expand(len(part.mask), -1), *both, loss[groups], ties))
+        return Directions.join(found)
 
+    def _parts(self) -> Iterator[tuple[slice, range]]:
+        source = self.source
+        groups = list(group_slices(source, source.layers))
+        step = source.layers
+        if len(groups) > 1:
+            step = max(1, _PART // (2 * len(source.counts) * int(source.counts.max()) * source.size))
+            groups = list(group_slices(source, step))
+        for start in range(0, source.layers, step):
+            for some in groups:
+                yield some, range(start, min(start + step, source.layers))
 
-def _timed(
-    shape: tuple[int, int, int, int], ccs: CcsConfig, device: torch.device, elapsed: Callable[[], float]
-) -> tuple[float, float, float]:
-    """Seconds of the decomposition, and of CCS for one epoch and for `_TRIAL_EPOCHS` more."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(2, *shape, generator=generator).to(device)
-    mask = torch.ones(shape[0], shape[2], dtype=torch.bool, device=device)
-    edges = [elapsed()]
-    float(top_direction(noise).sum())
-    edges.append(elapsed())
-    for epochs in (1, 1 + _TRIAL_EPOCHS):
-        float(fit_ccs(noise, mask, ccs.model_copy(update={"epochs": epochs}), seed=0).loss.sum())
-        edges.append(elapsed())
-    decomposition, once, longer = (end - start for start, end in pairwise(edges))
-    return decomposition, once, longer
+    def _fit(self, part: Grouped) -> Probe:
+        return fit_ccs(part.pairs, part.mask, self.ccs, self.seed)
 
+    def _margins(self, part: Grouped) -> torch.Tensor:
+        return held_out_margin(part, self.ccs, self.seed).cpu()
 
-def _choose(
-    grouped: Grouped,
-    probe: Probe,
-    ccs: CcsConfig,
-    seed: int,
-    num_layers: int,
-    layers: Sequence[int] | None,
-    layers_per_group: bool,
-    layer_choice: LayerChoice,
-) -> tuple[list[tuple[int, ...]], float]:
-    groups = len(grouped.mask)
-    if layers is not None:
-        return [tuple(layers)] * groups, 0
+    def _mean_margins(self, layers: Sequence[int]) -> torch.Tensor:
+        margins = [
+            torch.cat([self._margins(self.source.part(groups, [layer])) for groups in group_slices(self.source, 1)])
+            for layer in layers
+        ]
+        return torch.cat(margins, dim=1).mean(dim=0, keepdim=True)
 
-    def shared(values: torch.Tensor) -> torch.Tensor:
-        return values if layers_per_group else values.mean(dim=0, keepdim=True)
-
-    losses = shared(probe.loss)
-    by_margin = layer_choice == "margin"
-    tied = by_margin or any(tied_layers(loss, num_layers) for loss in losses)
-    margins = shared(held_out_margin(grouped, ccs, seed)) if tied else torch.zeros_like(losses)
-    first, second = (-margins, -losses) if by_margin else (losses, margins)
-    chosen = [choose_layers(low, high, num_layers) for low, high in zip(first, second, strict=True)]
-    ties = [len(tied_layers(low, num_layers)) for low in first]
-    return (chosen if layers_per_group else chosen * groups), sum(ties) / len(ties)
+    def _choose(
+        self, loss: torch.Tensor, margins_of: Callable[[Sequence[int]], torch.Tensor]
+    ) -> tuple[torch.Tensor, float]:
+        """Layers [n, l] by loss [n, L], rising, and how many tied; `margins_of` some layers gives theirs, held out."""
+        loss, available = loss.cpu(), range(loss.shape[1])
+        if self.given is not None:
+            return torch.tensor(sorted(self.given)).expand(len(loss), -1), 0
+        by_margin = self.layer_choice == "margin"
+        tied = {layer for own in loss for layer in tied_layers(own, self.num_layers)}
+        margins, compared = torch.zeros_like(loss), list(available) if by_margin else sorted(tied)
+        if compared:
+            margins[:, compared] = margins_of(compared)
+        first, second = (-margins, -loss) if by_margin else (loss, margins)
+        chosen = [choose_layers(low, high, self.num_layers) for low, high in zip(first, second, strict=True)]
+        ties = [len(tied_layers(low, self.num_layers)) for low in first]
+        return torch.tensor(chosen), sum(ties) / len(ties)

@@ -31,7 +31,10 @@ def add_insights(
         and (neutral := _request(context, "neutral", user, max_new_tokens)) is not None
     ]
     prompts = [personal for _, personal, _ in requests] + [neutral for _, _, neutral in requests]
-    outputs = [clean_insight(output) for output in context.lm.generate(prompts, max_new_tokens)]
+    outputs = [
+        clean_insight(output)
+        for output in context.lm.generate(prompts, max_new_tokens, time_left=context.clock.time_left)
+    ]
     count = len(requests)
     for (user_id, *_), personal, neutral in zip(requests, outputs[:count], outputs[count:], strict=True):
         insights[user_id] = Insights(personal, neutral)

@@ -1,5 +1,6 @@
 """Chameleon (the paper): insights, self-generated pairs, directions, and edits of MLP outputs while answering."""
 
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,15 +16,18 @@ from harness.methods.chameleon.ccs import CcsConfig
 from harness.methods.chameleon.diagnosis import diagnose
 from harness.methods.chameleon.directions import (
     Directions,
-    Grouped,
     Identification,
     LayerChoice,
+    Source,
     find_directions,
-    seconds_by_pairs,
 )
+from harness.methods.chameleon.directions_time import seconds_by_pairs
 from harness.methods.chameleon.insights import Insights, add_insights
-from harness.methods.chameleon.preference_pairs import Pairs, PairText, generate_pairs, represent_pairs
+from harness.methods.chameleon.preference_pairs import PairText, generate_pairs, represent_pairs
 from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.stored_pairs import StoredGroups, StoredPairs
+
+_DIAGNOSED = 2**28  # numbers of the edited layers' representations: with more, there is no diagnosis
 
 
 class ChameleonConfig(BaseModel):
@@ -31,8 +35,7 @@ class ChameleonConfig(BaseModel):
 
     `group_size`: users whose pairs form one direction; None for all, 1 for individual users. `min_pairs`: a group with
     fewer has no direction, and its users get the base prompt. `layers`: these instead of the `num_layers` with the
-    lowest loss, or with the largest held-out margin (`layer_choice`). `batch_size` is in examples and is the grain at
-    which the clock can stop the fit.
+    lowest loss, or with the largest held-out margin (`layer_choice`). `batch_size` is the most examples at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -67,9 +70,9 @@ class ChameleonConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Collected:
-    """The pairs that the clock allowed (None if there are none) and the insights behind them."""
+    """The pairs that the clock allowed, on disk, and the insights behind them."""
 
-    pairs: Pairs | None
+    pairs: StoredPairs
     insights: dict[str, Insights]
 
 
@@ -89,72 +92,69 @@ class Chameleon(Method):
         with context.clock.phase("directions"):
             steered = self._steer(context, collected.pairs, list(fitted.values()))
         self._account(context, groups, collected, fitted)
-        if steered and collected.pairs:
-            found, rows = steered[1], list(fitted.values())
+        if steered:
+            source, found = _source(context, collected.pairs, list(fitted.values())), steered[1]
             _report_losses(context.report.counts, found)
-            context.report.diagnose = partial(self._diagnose, context, collected.pairs, rows, found)
+            if 2 * len(found.layers) * len(source.counts) * int(source.counts.max()) * source.size <= _DIAGNOSED:
+                context.report.diagnose = partial(self._diagnose, context, source, found)
         return self._personalizer(context, groups, collected, list(fitted), steered)
 
     def load(self, directory: Path, task: Task) -> Personalizer:
         return Steering.load(directory, task)
 
-    def _banks(self, context: FitContext, grouped: Grouped, found: Directions) -> Banks:
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
         """What to do with the directions found; controls put something else in their place."""
-        personal = None if self.config.edit == "neutral" else found.personal
-        neutral = None if self.config.edit == "personalized" else found.neutral
-        return Banks(found.layers, personal, neutral)
+        personal = None if self.config.edit == "neutral" else found.of_personal
+        neutral = None if self.config.edit == "personalized" else found.of_neutral
+        return Banks(found.layers, personal, neutral, places=found.places)
 
     def _collect(self, context: FitContext, groups: Sequence[Sequence[str]]) -> Collected:
         insights: dict[str, Insights] = {}
-        parts: list[Pairs] = []
-        batch_size, reserve = self._affordable(context, groups, parts)
-        for batch in _batches(context, groups, batch_size, reserve):
-            with context.clock.phase("insights"):
-                add_insights(context, batch, insights, self.config.insight_tokens)
-            with context.clock.phase("pairs"):
-                pairs = generate_pairs(context, batch, insights)
-            with context.clock.phase("representations"):
-                if pairs:
-                    parts.append(represent_pairs(context, pairs, self.config.pair_text, self.config.position))
-            collected = sum(len(part.users) for part in parts)
-            context.checkpoint(collected, lambda: self._answer(context, groups, _join(parts, insights)))
-        return _join(parts, insights)
+        stored = StoredPairs(Path(tempfile.mkdtemp(dir=context.scratch)))
+        collected = Collected(stored, insights)
+        for batch in _batches(context, groups, self.config.batch_size, self._reserve(context, groups, stored)):
+            with context.clock.cut_off():
+                with context.clock.phase("insights"):
+                    add_insights(context, batch, insights, self.config.insight_tokens)
+                with context.clock.phase("pairs"):
+                    pairs = generate_pairs(context, batch, insights)
+                with context.clock.phase("representations"):
+                    if pairs:
+                        stored.append(represent_pairs(context, pairs, self.config.pair_text, self.config.position))
+            context.checkpoint(len(stored.users), lambda: self._answer(context, groups, collected))
+        return collected
 
     def _answer(self, context: FitContext, groups: Sequence[Sequence[str]], collected: Collected) -> Personalizer:
         fitted = _fitted_groups(groups, collected.pairs, self.config.min_pairs)
         steered = self._steer(context, collected.pairs, list(fitted.values()))
         return self._personalizer(context, groups, collected, list(fitted), steered)
 
-    def _affordable(
-        self, context: FitContext, groups: Sequence[Sequence[str]], parts: Sequence[Pairs]
-    ) -> tuple[int, Callable[[], float]]:
-        """The batch size, less where the directions of one batch would not end in time, and what to keep for them.
-
-        That is seconds for the pairs collected in `parts` and one batch more.
-        """
+    def _reserve(
+        self, context: FitContext, groups: Sequence[Sequence[str]], stored: StoredPairs
+    ) -> Callable[[int], float]:
+        """Seconds to keep for the directions of the pairs stored so far and so many more."""
         lm, group_of, clock = context.lm, _group_of(groups), context.clock
         with clock.phase("calibration"):
             seconds = seconds_by_pairs(lm.num_layers, lm.hidden_size, self.config.ccs, lm.model.device, clock.elapsed)
-        size = self.config.batch_size
-        while size > self.config.min_pairs and clock.remaining() <= seconds(size, min(size, len(groups))):
-            size = max(self.config.min_pairs, size // 2)
 
-        def reserve() -> float:
-            counts = Counter(group_of[user] for part in parts for user in part.users)
+        counts: Counter[int] = Counter()
+
+        def reserve(more: int) -> float:
+            counts.update(group_of[user] for user in stored.users[counts.total() :])
             padding = len(counts) * max(counts.values()) / counts.total() if counts else 1.0
-            return seconds(padding * (counts.total() + size), min(counts.total() + size, len(groups)))
+            pairs = max(counts.total() + more, self.config.min_pairs)  # fewer have no direction
+            return seconds(padding * pairs, min(pairs, len(groups)))
 
-        return size, reserve
+        return reserve
 
     def _steer(
-        self, context: FitContext, pairs: Pairs | None, rows: Sequence[Sequence[int]]
+        self, context: FitContext, pairs: StoredPairs, rows: Sequence[Sequence[int]]
     ) -> tuple[Banks, Directions] | None:
-        if pairs is None or not rows:
+        if not rows:
             return None
-        device = context.lm.model.device
-        grouped = Grouped.of(pairs.personal.to(device), pairs.neutral.to(device), rows)
+        source = _source(context, pairs, rows)
         found = find_directions(
-            grouped,
+            source,
             self.config.identification,
             self.config.ccs,
             context.seed,
@@ -163,16 +163,14 @@ class Chameleon(Method):
             layers_per_group=self.config.group_size == 1,
             layer_choice=self.config.layer_choice,
         )
-        return self._banks(context, grouped, found), found
+        return self._banks(context, source, found), found
 
-    def _diagnose(
-        self, context: FitContext, pairs: Pairs, rows: Sequence[Sequence[int]], found: Directions
-    ) -> Diagnosis:
-        config, layers, device = self.config, list(found.layers), context.lm.model.device
-        grouped = Grouped.of(pairs.personal[:, layers].to(device), pairs.neutral[:, layers].to(device), rows)
+    def _diagnose(self, context: FitContext, source: Source, found: Directions) -> Diagnosis:
+        config = self.config
         nothing_to_choose = config.layers is not None or config.num_layers == context.lm.num_layers
         choice = None if nothing_to_choose else config.layer_choice
-        return diagnose(grouped, found, config.identification, config.ccs, context.seed, choice)
+        edited = source.part(slice(None), found.layers)
+        return diagnose(edited, found, config.identification, config.ccs, context.seed, choice)
 
     def _account(
         self,
@@ -181,7 +179,7 @@ class Chameleon(Method):
         collected: Collected,
         fitted: dict[int, list[int]],
     ) -> None:
-        users = collected.pairs.users if collected.pairs else ()
+        users = collected.pairs.users
         used = [row for rows in fitted.values() for row in rows]
         context.report.users_fitted = len({users[row] for row in used})
         context.report.samples_used = len(used)
@@ -203,8 +201,8 @@ class Chameleon(Method):
         return Steering(context.task, steered and steered[0], rows, 0 if everybody and fitted else -1, insights)
 
 
-def _join(parts: Sequence[Pairs], insights: dict[str, Insights]) -> Collected:
-    return Collected(Pairs.join(parts) if parts else None, insights)
+def _source(context: FitContext, pairs: StoredPairs, rows: Sequence[Sequence[int]]) -> StoredGroups:
+    return StoredGroups(pairs, rows, context.lm.model.device)
 
 
 def _check_layers(config: ChameleonConfig, available: int) -> None:
@@ -241,7 +239,7 @@ def _group_of(groups: Sequence[Sequence[str]]) -> dict[str, int]:
 
 
 def _batches(
-    context: FitContext, groups: Sequence[Sequence[str]], batch_size: int, reserve: Callable[[], float]
+    context: FitContext, groups: Sequence[Sequence[str]], batch_size: int, reserve: Callable[[int], float]
 ) -> Iterator[list[Example]]:
     """The examples of the groups' members, no further than the last of them."""
     members = {user for group in groups for user in group}
@@ -255,11 +253,11 @@ def _batches(
             return
 
 
-def _fitted_groups(groups: Sequence[Sequence[str]], pairs: Pairs | None, min_pairs: int) -> dict[int, list[int]]:
+def _fitted_groups(groups: Sequence[Sequence[str]], pairs: StoredPairs, min_pairs: int) -> dict[int, list[int]]:
     """The pairs' row numbers of each group that has enough of them, by group number."""
     group_of = _group_of(groups)
     rows: dict[int, list[int]] = {}
-    for row, user in enumerate(pairs.users if pairs else ()):
+    for row, user in enumerate(pairs.users):
         rows.setdefault(group_of[user], []).append(row)
     return {number: own for number, own in sorted(rows.items()) if len(own) >= min_pairs}
 
@@ -268,7 +266,7 @@ def _report_losses(counts: dict[str, float], found: Directions) -> None:
     mean = found.loss.mean(dim=0)
     counts["layer_ties"] = found.layer_ties
     counts["ccs_loss_min"], counts["ccs_loss_max"] = float(mean.min()), float(mean.max())
-    overlap = cosine_similarity(found.personal, found.neutral, dim=-1)[found.edited].abs()
+    overlap = cosine_similarity(found.of_personal, found.of_neutral, dim=-1).abs()
     counts["direction_cosine"] = float(overlap.mean())  # at 1, strengthening and removing come to removing
     counts["ccs_loss_group_sd"] = float(found.loss.std(dim=0, correction=0).mean())
     for place, layer in enumerate(found.layers, start=1):

@@ -50,7 +50,9 @@ def generate_pairs(context: FitContext, examples: Sequence[Example], insights: d
     """
     asked = [agents for example in examples if (agents := _agents(context, example, insights)) is not None]
     prompts = [personal for _, personal, _ in asked] + [neutral for _, _, neutral in asked]
-    outputs = context.lm.generate(prompts, context.task.max_new_tokens, one_line=True)
+    outputs = context.lm.generate(
+        prompts, context.task.max_new_tokens, one_line=True, time_left=context.clock.time_left
+    )
     rows = zip(asked, outputs[: len(asked)], outputs[len(asked) :], strict=True)
     made = [OutputPair(*row, personal, neutral) for row, personal, neutral in rows]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]

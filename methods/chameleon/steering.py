@@ -2,31 +2,58 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from harness.api import Edits, HistoryItem, Personalizer, Query, Task
+from harness.methods.chameleon.bank_file import Bank, write_banks
+from harness.methods.chameleon.directions import spread
 
 _JSON, _TENSORS = "steering.json", "steering.safetensors"
 
 
 @dataclass(frozen=True)
 class Banks:
-    """What `Edits` needs besides rows: banks [G, len(layers), d] or None, `strength` [G, len(layers)] or None."""
+    """What `Edits` needs besides rows: banks [G, len(layers), d] or None, `strength` [G, len(layers)] or None.
+
+    With `places` [G, l], `personal` and `neutral` are [G, l, d] and stand at these of the layers, zeros at the others.
+    """
 
     layers: tuple[int, ...]
     personal: torch.Tensor | None = None
     neutral: torch.Tensor | None = None
     offset: torch.Tensor | None = None
     strength: torch.Tensor | None = None
+    places: torch.Tensor | None = None
 
     def tensors(self) -> dict[str, torch.Tensor]:
-        """The banks that are there, by name."""
+        """The banks that are there, by name, each with all layers."""
+        return {name: self._rows(name, bank, slice(None)) for name, bank in self._given().items()}
+
+    def dense(self) -> "Banks":
+        """The same without `places`."""
+        return replace(self, places=None, **self.tensors())
+
+    def save(self, path: Path) -> None:
+        """Write `tensors()` as safetensors, a few groups at a time."""
+        banks = {}
+        for name, bank in self._given().items():
+            shape = (len(bank), len(self.layers), *bank.shape[2:])
+            banks[name] = Bank(shape, partial(self._rows, name, bank))
+        write_banks(banks, path)
+
+    def _given(self) -> dict[str, torch.Tensor]:
         banks = {"personal": self.personal, "neutral": self.neutral, "offset": self.offset, "strength": self.strength}
         return {name: bank for name, bank in banks.items() if bank is not None}
+
+    def _rows(self, name: str, bank: torch.Tensor, groups: slice) -> torch.Tensor:
+        if self.places is None or name not in ("personal", "neutral"):
+            return bank[groups]
+        return spread(bank[groups], self.places[groups], len(self.layers))
 
 
 @dataclass
@@ -65,11 +92,11 @@ class Steering(Personalizer):
         state = {"layers": layers, "rows": self.rows, "default_row": self.default_row, "insights": self.insights}
         (directory / _JSON).write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
         if self.banks is not None:
-            save_file({name: bank.contiguous() for name, bank in self.banks.tensors().items()}, directory / _TENSORS)
+            self.banks.save(directory / _TENSORS)
 
     @staticmethod
     def load(directory: Path, task: Task) -> "Steering":
-        """Read what `save` wrote."""
+        """Read what `save` wrote; the banks stay on disk, and only the rows that are asked for are read."""
         state = json.loads((directory / _JSON).read_text(encoding="utf-8"))
         layers = state.pop("layers")
         banks = None if layers is None else Banks(tuple(layers), **load_file(directory / _TENSORS))

@@ -31,7 +31,7 @@ class Recorder:
         self.answer = answer
         self.asked, self.represented = [], []
 
-    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         self.asked += prompts
         return [self.answer(prompt) for prompt in prompts]
 
@@ -164,7 +164,7 @@ class Everything:
     def __getattr__(self, name):
         return getattr(self.lm, name)
 
-    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         return [self.answer] * len(prompts)
 
 
@@ -196,7 +196,7 @@ class Ticking(Everything):
     def __init__(self, lm, time):
         self.lm, self.time = lm, time
 
-    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         self.time[0] += 1
         return self.lm.generate(prompts, max_new_tokens, edits)
 
@@ -225,7 +225,7 @@ def test_the_reserve_for_directions_is_kept(make_context, monkeypatch):
     context = make_context(clock=clock, users=toy_users(6, examples=1))
     context.lm = Ticking(context.lm, time)
     fit(context, batch_size=1, min_pairs=1)
-    assert context.report.users_fitted == 1
+    assert context.report.users_fitted == 2
     assert clock.remaining() >= 5
 
 

@@ -129,7 +129,7 @@ def test_mean_difference_is_an_offset(make_context):
 def test_mean_difference_leaves_layers_alone_that_a_group_did_not_choose(make_context):
     users = toy_users(4, examples=4)
     config = {"ccs": CCS, "group_size": 1, "num_layers": 1}
-    found = Chameleon(ChameleonConfig(**config)).fit(make_context(users=users)).banks
+    found = Chameleon(ChameleonConfig(**config)).fit(make_context(users=users)).banks.dense()
     banks = MeanDifference(MeanDifferenceConfig(**config)).fit(make_context(users=users)).banks
     assert torch.equal(banks.offset.any(-1), found.neutral.any(-1))
     assert torch.equal(found.neutral.any(-1).sum(1), torch.ones(4, dtype=torch.long))

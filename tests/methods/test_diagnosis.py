@@ -1,5 +1,7 @@
 """What Chameleon says of its own directions: normalization, constant dimensions, choice of layers, and chance."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -241,9 +243,7 @@ def test_many_problems_at_once_equal_one_after_the_other():
     grouped = one_group(*planted(10, 2, 6, gap=1.0))
     found = find_directions(grouped, "hybrid", QUICK, 0, 2)
     alone = diagnose(grouped, found, "hybrid", QUICK, 0, None).values
-    wide = Directions(
-        found.layers, found.personal, found.neutral, found.loss.repeat(1, 7), found.edited, found.layer_ties
-    )
+    wide = replace(found, loss=found.loss.repeat(1, 7))
     together = diagnose(grouped, wide, "hybrid", QUICK, 0, "ccs_loss").values  # as if chosen from 14 layers
     assert together.keys() == alone.keys()
     for name in set(alone) - {"layers", "layers_tied"}:
@@ -278,7 +278,7 @@ def test_mean_difference_edits_what_was_chosen_though_no_hyperplane_was_found(ma
     monkeypatch.setattr(
         "harness.methods.chameleon.method.find_directions",
         lambda grouped, *rest, **more: Directions(
-            (1,), torch.ones(1, 1, 32), torch.zeros(1, 1, 32), torch.ones(1, 3), torch.tensor([[True]]), 0
+            torch.tensor([[1]]), torch.ones(1, 1, 32), torch.zeros(1, 1, 32), torch.ones(1, 3), 0
         ),
     )
     users = toy_users(4, examples=4)

@@ -1,7 +1,5 @@
 """The maths of Chameleon against plain NumPy, and against data whose direction was planted."""
 
-from itertools import accumulate
-
 import numpy as np
 import pytest
 import torch
@@ -12,10 +10,10 @@ from harness.methods.chameleon.directions import (
     choose_layers,
     find_directions,
     held_out_margin,
-    seconds_by_pairs,
     tied_layers,
     top_direction,
 )
+from harness.methods.chameleon.directions_time import seconds_by_pairs
 
 QUICK = CcsConfig(epochs=400, learning_rate=1e-2, restarts=4)
 
@@ -203,20 +201,15 @@ def test_given_layers_are_taken():
     assert found.layers == (1, 3)
 
 
-def test_the_time_of_the_directions_is_a_plane_through_three_trials():
-    # Seven trials, each of a decomposition, 1 epoch and 6 epochs: one to warm up, 16 pairs in 1 + 3 + 8 s, 256 pairs in
-    # 2 + 4 + 14 s, 16 pairs in 4 groups in 1 + 5 + 25 s; of everything timed, once disturbed.
-    warm_up, few_pairs, many_pairs, in_groups = (9, 9, 99), (1, 3, 8), (2, 4, 14), (1, 5, 25)
-    disturbed = [(1, 30, 8), (2, 3, 80), (2, 4, 99), (7, 9, 14), (4, 5, 26), (1, 6, 25)]
-    trials = [warm_up, *disturbed]
-    ticks = iter([tick for trial in trials for tick in (0, *accumulate(trial))])
+def test_the_time_of_the_directions_is_a_line_through_two_chunks():
+    # Trials of 1 and of 6 epochs on 4 layers: one to warm up, three of 8 pairs in 1 + 6 s, three of 64 in 8 + 13 s, of
+    # everything timed the quickest counts.
+    trials = [(9, 99), (1, 30), (2, 6), (1, 7), (9, 13), (8, 99), (8, 14)]
+    ticks = iter([tick for once, longer in trials for tick in (0, once, 0, longer)])
     seconds = seconds_by_pairs(4, 6, QUICK, torch.device("cpu"), lambda: float(next(ticks)))
-    few, many, split = (
-        one + 2 * (once + 399 * (longer - once) / 5) for one, once, longer in (few_pairs, many_pairs, in_groups)
-    )
-    assert seconds(0, 1) == seconds(16, 1) == few
-    assert seconds(136, 1) == pytest.approx((few + many) / 2)
-    assert seconds(256, 1) == pytest.approx(many)
-    assert seconds(256 + 240, 1) == pytest.approx(2 * many - few)
-    assert seconds(16, 4) == pytest.approx(split)
-    assert seconds(256, 10) == pytest.approx(many + 9 * (split - few) / 3)
+    few, many = (1 + 399 * 5 / 5) / 4, (8 + 399 * 5 / 5) / 4  # of a group and layer
+    twice = 1.1 * 2 * 4
+    assert seconds(8, 1) == pytest.approx(twice * few)
+    assert seconds(64, 1) == pytest.approx(twice * many)
+    assert seconds(800, 100) == pytest.approx(100 * twice * few)
+    assert seconds(64 + 56, 1) == pytest.approx(twice * (2 * many - few))

@@ -16,7 +16,7 @@ class Says:
     def __getattr__(self, name):
         return getattr(self.lm, name)
 
-    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         return [self.answer(prompt) for prompt in prompts]
 
 

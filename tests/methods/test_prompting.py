@@ -18,7 +18,7 @@ class Scribe:
     def __getattr__(self, name):
         return getattr(self.lm, name)
 
-    def generate(self, prompts, max_new_tokens, edits=None, one_line=False):
+    def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         self.asked += prompts
         self.time[0] += len(prompts)
         return [f"\n so\n  {prompt.split('Write a ')[1].split(' ')[0]} " for prompt in prompts]

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.running.clock import SAFETY, BudgetClock
+from harness.running.clock import BudgetClock
+from harness.running.pace import SAFETY
 
 seconds = st.floats(min_value=0.01, max_value=10)
 

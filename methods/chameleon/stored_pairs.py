@@ -1,0 +1,69 @@
+"""Representations of pairs on disk, read a few groups and layers at a time: there may be more than memory holds.
+
+One file per decoder layer, float32, two rows per pair: personalized, then neutral. They hold what the model gave, to
+the bit, and are read with numpy.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.methods.chameleon.directions import Grouped
+from harness.methods.chameleon.preference_pairs import Pairs
+
+_READ_AT_ONCE = 2**24  # numbers; what is mapped counts as memory of the process until it is let go
+
+
+class StoredPairs:
+    """Appends pairs to files in `folder`, an empty one, and gives groups of them back."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.users: list[str] = []  # of each pair
+        self.layers = self.size = 0
+
+    def append(self, pairs: Pairs) -> None:
+        """Write the pairs' representations behind those that are there."""
+        self.layers, self.size = pairs.personal.shape[1:]
+        both = torch.stack([pairs.personal, pairs.neutral], dim=2).numpy()  # [N, L, 2, d]
+        for layer in range(self.layers):
+            with self._path(layer).open("ab") as file:
+                np.ascontiguousarray(both[:, layer], dtype=np.float32).tofile(file)
+        self.users += pairs.users
+
+    def rows(self, layer: int, rows: Sequence[int]) -> torch.Tensor:
+        """Representations [2, len(rows), d] at one layer."""
+        shape = (len(self.users), 2, self.size)
+        mapped = np.memmap(self._path(layer), np.float32, mode="r", shape=shape)
+        return torch.from_numpy(mapped[list(rows)]).transpose(0, 1)
+
+    def rows_at_once(self) -> int:
+        """How many rows may be read without holding much memory."""
+        return max(1, _READ_AT_ONCE // (2 * self.size))
+
+    def _path(self, layer: int) -> Path:
+        return self.folder / f"layer-{layer}.float32"
+
+
+class StoredGroups:
+    """Groups of stored pairs, by their row numbers; `part` reads them as they are asked for, onto `device`."""
+
+    def __init__(self, stored: StoredPairs, rows: Sequence[Sequence[int]], device: torch.device) -> None:
+        self.stored, self.groups, self.device = stored, rows, device
+        self.layers, self.size = stored.layers, stored.size
+        self.counts = torch.tensor([len(own) for own in rows])
+
+    def part(self, groups: slice, layers: Sequence[int]) -> Grouped:
+        """The representations of some groups at some layers, padded to the largest of these groups."""
+        own = self.groups[groups]
+        mask = torch.arange(max(map(len, own))) < self.counts[groups][:, None]
+        group, place = mask.nonzero(as_tuple=True)
+        flat = [row for rows in own for row in rows]
+        pairs = torch.zeros(2, len(own), len(layers), mask.shape[1], self.size, device=self.device)
+        for number, layer in enumerate(layers):
+            for start in range(0, len(flat), step := self.stored.rows_at_once()):
+                some = slice(start, start + step)
+                pairs[:, group[some], number, place[some]] = self.stored.rows(layer, flat[some]).to(self.device)
+        return Grouped(pairs, mask.to(self.device))

@@ -1,0 +1,147 @@
+"""Directions of more pairs than memory holds: the same numbers in parts as in one, and never a large part."""
+
+from math import prod
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from harness.conformance.toys import ToyTask, toy_queries, toy_users
+from harness.methods.chameleon import ccs, directions, stored_pairs
+from harness.methods.chameleon.ccs import CcsConfig, ccs_loss, fit_ccs
+from harness.methods.chameleon.directions import Grouped, find_directions, held_out_margin, top_direction
+from harness.methods.chameleon.method import Chameleon, ChameleonConfig
+from harness.methods.chameleon.preference_pairs import Pairs
+from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.stored_pairs import StoredGroups, StoredPairs
+
+QUICK = CcsConfig(epochs=30, learning_rate=1e-2, restarts=3)
+ROWS = [[0, 5, 9], [1, 2, 3, 4], [6, 7, 8]]
+LAYERS, SIZE = 4, 6
+
+
+@pytest.fixture
+def noise():
+    """Representations [10, 4, 6], twice, apart along one coordinate."""
+    personal, neutral = torch.randn(2, 10, LAYERS, SIZE, generator=torch.Generator().manual_seed(0)) + 1
+    personal[..., 0] += 1.0
+    return personal, neutral
+
+
+@pytest.fixture
+def stored(noise, tmp_path):
+    """The same on disk, written in two appends."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    pairs, users = StoredPairs(folder), [f"user {number}" for number in range(10)]
+    for some in (slice(0, 4), slice(4, 10)):
+        pairs.append(Pairs(tuple(users[some]), noise[0][some], noise[1][some]))
+    assert pairs.users == users
+    return pairs
+
+
+def groups_of(stored):
+    return StoredGroups(stored, ROWS, torch.device("cpu"))
+
+
+def test_what_is_stored_is_read_back_to_the_bit_and_in_the_order_of_the_groups(noise, stored, monkeypatch):
+    whole = Grouped.of(*noise, ROWS)
+    for at_once in (2**24, 2 * SIZE):
+        monkeypatch.setattr(stored_pairs, "_READ_AT_ONCE", at_once)
+        part = groups_of(stored).part(slice(None), range(LAYERS))
+        assert torch.equal(part.pairs, whole.pairs)
+        assert torch.equal(part.mask, whole.mask)
+    few = groups_of(stored).part(slice(2, 3), [3, 1])
+    assert torch.equal(few.pairs, whole.pairs[:, 2:3, [3, 1], :3])
+    assert groups_of(stored).counts.tolist() == whole.counts.tolist()
+
+
+@pytest.mark.parametrize("own_layers", [False, True])
+@pytest.mark.parametrize("choice", ["ccs_loss", "margin"])
+@pytest.mark.parametrize("tie", [1e-3, 1.0])
+def test_directions_found_in_parts_are_those_found_in_one(noise, stored, monkeypatch, own_layers, choice, tie):
+    monkeypatch.setattr(directions, "TIE", tie)
+    settings = ("hybrid", QUICK, 0, 2, None, own_layers, choice)
+    whole = find_directions(Grouped.of(*noise, ROWS), *settings)
+    at_most = 2 * 4 * SIZE * (LAYERS if own_layers else 1)  # of one group, whose layers are at once if it chooses
+    monkeypatch.setattr(directions, "_PART", at_most)
+    read, part = [], StoredGroups.part
+    monkeypatch.setattr(StoredGroups, "part", lambda *given: read.append(found := part(*given)) or found)
+    found = find_directions(groups_of(stored), *settings)
+    assert max(len(one.pairs.flatten()) for one in read) <= 2 * at_most
+    assert found.layers == whole.layers
+    assert torch.equal(found.edited, whole.edited)
+    assert found.layer_ties == whole.layer_ties
+    for name in ("loss", "personal", "neutral"):
+        torch.testing.assert_close(getattr(found, name), getattr(whole, name), rtol=1e-4, atol=1e-4)
+
+
+def test_a_group_larger_than_a_chunk_is_solved_in_blocks_with_the_same_result(noise, monkeypatch):
+    grouped = Grouped.of(*noise, ROWS)
+    probe, margin = fit_ccs(grouped.pairs, grouped.mask, QUICK, 0), held_out_margin(grouped, QUICK, 0)
+    monkeypatch.setattr(ccs, "_FEWEST_ROWS", 1)
+    for at_once in (1, 2 * 3 * SIZE, 500):
+        monkeypatch.setattr(ccs, "_AT_ONCE", {"cpu": at_once})
+        blocks = fit_ccs(grouped.pairs, grouped.mask, QUICK, 0)
+        torch.testing.assert_close(blocks.directions(), probe.directions(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(blocks.loss, probe.loss, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(held_out_margin(grouped, QUICK, 0), margin, rtol=1e-3, atol=1e-5)
+
+
+def test_gradients_by_hand_are_those_of_autograd(noise):
+    """One restart, one group, one layer at a time, with the loss as A.4 has it and torch's plain AdamW."""
+    grouped = Grouped.of(*noise, ROWS)
+    config = CcsConfig(epochs=25, learning_rate=1e-2, restarts=1, normalization="none")
+    probe = fit_ccs(grouped.pairs, grouped.mask, config, seed=4)
+    for group, rows in enumerate(ROWS):
+        for layer in range(LAYERS):
+            weight = torch.randn(1, SIZE, generator=torch.Generator().manual_seed(4)) / SIZE**0.5
+            weight, bias = weight[0].clone().requires_grad_(), torch.zeros((), requires_grad=True)
+            optimizer = torch.optim.AdamW([weight, bias], lr=1e-2, weight_decay=config.weight_decay, fused=False)
+            for _ in range(config.epochs):
+                sides = (torch.sigmoid(side[rows, layer] @ weight + bias) for side in noise)
+                optimizer.zero_grad()
+                ccs_loss(*sides, torch.ones(len(rows), dtype=torch.bool)).backward()
+                optimizer.step()
+            torch.testing.assert_close(probe.weight[group, layer], weight.detach(), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(probe.bias[group, layer], bias.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(40, 5), (5, 40), (3, 2, 7, 6)])
+@pytest.mark.parametrize("wide", [2, 512])
+def test_the_top_direction_by_a_running_gram_matrix_is_that_of_numpys_svd(shape, wide, monkeypatch):
+    monkeypatch.setattr(directions, "_WIDE", wide)
+    monkeypatch.setattr(directions, "_BLOCK", 3 * shape[-1])
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(2)) + 0.5
+    expected = torch.from_numpy(np.linalg.svd(matrices.double().numpy(), full_matrices=False)[2][..., 0, :]).float()
+    found = top_direction(matrices)
+    torch.testing.assert_close((found * expected).sum(dim=-1).abs(), torch.ones(shape[:-2]), rtol=0, atol=1e-6)
+    assert not top_direction(torch.zeros(shape)).any()
+
+
+def test_banks_of_groups_with_layers_of_their_own_are_written_in_pieces_as_they_are_used(monkeypatch, tmp_path):
+    monkeypatch.setattr("harness.methods.chameleon.bank_file._AT_ONCE", 2 * 3 * SIZE)
+    personal, neutral = torch.randn(2, 5, 2, SIZE, generator=torch.Generator().manual_seed(1))
+    places = torch.tensor([[0, 1], [0, 2], [1, 2], [0, 1], [0, 2]])
+    banks = Banks((3, 5, 8), personal, neutral, strength=torch.rand(5, 3), places=places)
+    Steering(ToyTask(), banks, {"user": 3}).save(tmp_path)
+    saved = load_file(tmp_path / "steering.safetensors")
+    assert saved.keys() == {"personal", "neutral", "strength"}
+    for name, bank in banks.tensors().items():
+        assert torch.equal(saved[name], bank)
+    assert torch.equal(saved["neutral"][1, [0, 2]], neutral[1])
+    assert not saved["neutral"][1, 1].any()
+    loaded = Steering.load(tmp_path, ToyTask()).banks
+    assert loaded.layers == (3, 5, 8)
+    assert torch.equal(loaded.personal, banks.dense().personal)
+
+
+def test_a_fit_leaves_its_pairs_in_the_scratch_folder_and_nothing_else(make_context):
+    context = make_context(users=toy_users(4, examples=4))
+    fitted = Chameleon(ChameleonConfig(ccs=QUICK, group_size=1, min_pairs=1, num_layers=1)).fit(context)
+    files = [path for path in context.scratch.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} == {".float32"}
+    pairs = context.report.samples_used
+    assert {path.stat().st_size for path in files} == {4 * prod((pairs, 2, context.lm.hidden_size))}
+    assert fitted.edits(toy_queries(context.users)).personal.shape[1] == len(fitted.banks.layers)
