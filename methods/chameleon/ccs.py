@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-_AT_ONCE = {"cpu": 2**19}  # numbers of one chunk: representations, weights, gradients and AdamW's two moments
+_AT_ONCE = {"cpu": 2**21}  # numbers of one chunk: representations, weights, gradients and AdamW's two moments
 _AT_ONCE_ELSEWHERE = 2**26
 _FEWEST_ROWS = 128  # pairs of a block, however wide the model
 _CONSTANT = 1e-5  # of a dimension's mean or of the layer's deviation: what float32 leaves of a constant is smaller
