@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import numpy as np
 import torch
-from scipy.sparse.linalg import eigsh
+from numpy.typing import NDArray
+from scipy.sparse.linalg import LinearOperator, eigsh
 from torch.nn.functional import normalize
 
 from harness.methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
@@ -20,7 +22,7 @@ LayerChoice = Literal["ccs_loss", "margin"]
 TIE = 1e-3  # losses, and margins, closer than this say nothing about which layer is better
 _PART = 2**27  # numbers of representations in memory at once; a single group at a single layer may have more
 _BLOCK = 2**23  # numbers of a running Gram matrix's block, which is in double precision
-_WIDE = 512  # from this many dimensions on, only the largest of the eigenvectors is computed
+_WIDE = 512  # from so many pairs and dimensions on, a Gram matrix takes longer than Lanczos iteration
 
 
 class Source(Protocol):
@@ -130,10 +132,14 @@ def spread(directions: torch.Tensor, places: torch.Tensor, width: int) -> torch.
 def top_direction(representations: torch.Tensor) -> torch.Tensor:
     """A.4, equation 3: the top right singular vector [..., d] of the uncentred [..., K, d], of norm 1.
 
-    By the Gram matrix in double precision: of pairs, or of dimensions, summed up block by block, where these are fewer.
-    Zero rows are harmless; zeros alone give a zero vector.
+    By the Gram matrix in double precision, of pairs or of dimensions, summed up block by block, where these are few;
+    otherwise by Lanczos iteration, which takes no more memory and reads the representations a few dozen times. Zero
+    rows are harmless; zeros alone give a zero vector.
     """
     count, size = representations.shape[-2:]
+    if min(count, size) >= _WIDE:
+        flat = [_by_lanczos(matrix) for matrix in representations.reshape(-1, count, size)]
+        return torch.stack(flat).reshape(*representations.shape[:-2], size)
     if count < size:
         exact = representations.double()
         vector = (exact.mT @ _top_eigenvector(exact @ exact.mT)[..., None])[..., 0]
@@ -145,15 +151,24 @@ def top_direction(representations: torch.Tensor) -> torch.Tensor:
 
 def _top_eigenvector(gram: torch.Tensor) -> torch.Tensor:
     """Of the largest eigenvalue, [..., n], of symmetric [..., n, n]; zeros for zeros."""
-    size, squares = gram.shape[-1], gram.diagonal(dim1=-2, dim2=-1)
-    if size < _WIDE or gram.is_cuda:
-        return torch.linalg.eigh(gram).eigenvectors[..., -1] * (squares.sum(dim=-1, keepdim=True) > 0)
-    vectors = torch.zeros_like(squares).reshape(-1, size)
-    for vector, one in zip(vectors, gram.reshape(-1, size, size), strict=True):
-        start = one[one.diagonal().argmax()]
-        if start.any():
-            vector.copy_(torch.from_numpy(eigsh(one.numpy(), k=1, v0=start.numpy())[1][:, 0]))
-    return vectors.reshape_as(squares)
+    some = gram.diagonal(dim1=-2, dim2=-1).sum(dim=-1, keepdim=True) > 0
+    return torch.linalg.eigh(gram).eigenvectors[..., -1] * some
+
+
+def _by_lanczos(matrix: torch.Tensor) -> torch.Tensor:
+    """The top right singular vector [d] of [K, d]."""
+    start = matrix[matrix.norm(dim=-1).argmax()]
+    if not start.any():
+        return torch.zeros_like(start)
+
+    def product(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+        given = torch.from_numpy(vector.ravel()).to(matrix)
+        return (matrix.mT @ (matrix @ given)).cpu().numpy()
+
+    size = len(start)
+    operator = LinearOperator((size, size), matvec=product, dtype=np.float32)
+    vector = eigsh(operator, k=1, v0=start.cpu().numpy())[1][:, 0]
+    return normalize(torch.from_numpy(vector).to(matrix), dim=0)
 
 
 def find_directions(
@@ -256,25 +271,27 @@ class _Search:
             probe = self._fit(source.part(groups, layers))
             loss[groups, layers.start : layers.stop] = probe.loss.cpu()
         [chosen], ties = self._choose(loss.mean(dim=0, keepdim=True), self._mean_margins)
-        layers, found = chosen.tolist(), []
-        for groups in group_slices(source, len(layers)):
-            part = source.part(groups, layers)
-            # Where there are more parts than one, their normals are not kept but found again for a few layers.
-            normals = probe.directions()[:, :, layers] if len(parts) == 1 else self._fit(part).directions()
-            both = identify(part.pairs, normals, self.identification).cpu()
-            found.append(Directions(chosen.expand(len(part.mask), -1), *both, loss[groups], ties))
-        return Directions.join(found)
+        # Where there are more parts than one, their normals are not kept but found again for a few layers.
+        normals = probe.directions() if len(parts) == 1 else None
+        both = [
+            torch.cat([self._identified(groups, layer, normals) for groups in group_slices(source, 1)], dim=1)
+            for layer in chosen.tolist()
+        ]
+        return Directions(chosen.expand(len(loss), -1), *torch.cat(both, dim=2), loss, ties)
+
+    def _identified(self, groups: slice, layer: int, normals: torch.Tensor | None) -> torch.Tensor:
+        """theta_P and theta_N [2, g, 1, d] of some groups at one layer."""
+        part = self.source.part(groups, [layer])
+        own = self._fit(part).directions() if normals is None else normals[:, groups, layer : layer + 1]
+        return identify(part.pairs, own, self.identification).cpu()
 
     def _parts(self) -> Iterator[tuple[slice, range]]:
         source = self.source
-        groups = list(group_slices(source, source.layers))
-        step = source.layers
-        if len(groups) > 1:
-            step = max(1, _PART // (2 * len(source.counts) * int(source.counts.max()) * source.size))
-            groups = list(group_slices(source, step))
+        per_layer = 2 * len(source.counts) * int(source.counts.max()) * source.size
+        step = min(source.layers, max(1, _PART // per_layer))
         for start in range(0, source.layers, step):
-            for some in groups:
-                yield some, range(start, min(start + step, source.layers))
+            for groups in group_slices(source, step):
+                yield groups, range(start, min(start + step, source.layers))
 
     def _fit(self, part: Grouped) -> Probe:
         return fit_ccs(part.pairs, part.mask, self.ccs, self.seed)
