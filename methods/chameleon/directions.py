@@ -265,11 +265,11 @@ class _Search:
 
     def of_all(self) -> Directions:
         """All groups edit the same layers: those with the lowest mean loss."""
-        source, parts = self.source, list(self._parts())
+        source, parts = self.source, list(self._parts(range(self.source.layers)))
         loss = torch.empty(len(source.counts), source.layers)
         for groups, layers in parts:
             probe = self._fit(source.part(groups, layers))
-            loss[groups, layers.start : layers.stop] = probe.loss.cpu()
+            loss[groups, layers[0] : layers[-1] + 1] = probe.loss.cpu()
         [chosen], ties = self._choose(loss.mean(dim=0, keepdim=True), self._mean_margins)
         # Where there are more parts than one, their normals are not kept but found again for a few layers.
         normals = probe.directions() if len(parts) == 1 else None
@@ -285,13 +285,15 @@ class _Search:
         own = self._fit(part).directions() if normals is None else normals[:, groups, layer : layer + 1]
         return identify(part.pairs, own, self.identification).cpu()
 
-    def _parts(self) -> Iterator[tuple[slice, range]]:
+    def _parts(self, layers: Sequence[int]) -> Iterator[tuple[slice, Sequence[int]]]:
+        """As many layers at once as fit into memory with all groups; one, and some groups, where not even one does."""
         source = self.source
         per_layer = 2 * len(source.counts) * int(source.counts.max()) * source.size
-        step = min(source.layers, max(1, _PART // per_layer))
-        for start in range(0, source.layers, step):
-            for groups in group_slices(source, step):
-                yield groups, range(start, min(start + step, source.layers))
+        step = max(1, _PART // per_layer)
+        for start in range(0, len(layers), step):
+            some = layers[start : start + step]
+            for groups in group_slices(source, len(some)):
+                yield groups, some
 
     def _fit(self, part: Grouped) -> Probe:
         return fit_ccs(part.pairs, part.mask, self.ccs, self.seed)
@@ -300,11 +302,10 @@ class _Search:
         return held_out_margin(part, self.ccs, self.seed).cpu()
 
     def _mean_margins(self, layers: Sequence[int]) -> torch.Tensor:
-        margins = [
-            torch.cat([self._margins(self.source.part(groups, [layer])) for groups in group_slices(self.source, 1)])
-            for layer in layers
-        ]
-        return torch.cat(margins, dim=1).mean(dim=0, keepdim=True)
+        total = torch.zeros(1, self.source.layers)
+        for groups, some in self._parts(layers):
+            total[0, list(some)] += self._margins(self.source.part(groups, some)).sum(dim=0)
+        return total[:, list(layers)] / len(self.source.counts)
 
     def _choose(
         self, loss: torch.Tensor, margins_of: Callable[[Sequence[int]], torch.Tensor]
