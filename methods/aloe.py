@@ -9,15 +9,14 @@ from typing import Literal
 
 from datasets import Dataset
 from pydantic import Field, field_validator, model_validator
-from transformers import Trainer
-from trl import SFTConfig, SFTTrainer
 
 from harness.api import FitContext, HarnessError, LanguageModel, Method, Personalizer, Task
+from harness.methods.fine_tuning.causal_trainer import Sft
 from harness.methods.fine_tuning.memory import refuse_quantized, too_little, training_bytes
-from harness.methods.fine_tuning.placement import on_one_device
+from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqSft
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
-from harness.methods.fine_tuning.training_data import Row, joined, room, training_prompt
+from harness.methods.fine_tuning.training_data import Row, room, training_prompt
 from harness.methods.fine_tuning.weights import LoraSettings
 
 
@@ -95,21 +94,12 @@ class Aloe(Method):
     def _fits(self, context: FitContext, row: Row) -> bool:
         return context.lm.count_tokens(row.prompt) <= room(context.lm, self.config.max_length, row.answers.values())
 
-    def _trainer(self, context: FitContext, data: Dataset, lora: LoraSettings | None) -> Trainer:
+    def _trainer(self, context: FitContext, data: Dataset, lora: LoraSettings | None) -> MicroBatched:
         model = context.lm.model
         if lora is None:
             model.float()  # steps of 1e-5 round to nothing in half precision
-        if context.lm.is_encoder_decoder:
-            return Seq2SeqSft(context, self.config, data, lora)
-        return SFTTrainer(
-            model=model,
-            args=on_one_device(
-                SFTConfig(**self.config.arguments(context), completion_only_loss=True, packing=False), model.device
-            ),
-            train_dataset=data.map(joined, remove_columns=data.column_names),
-            processing_class=context.lm.tokenizer,
-            peft_config=None if lora is None else lora.peft(model),
-        )
+        kind = Seq2SeqSft if context.lm.is_encoder_decoder else Sft
+        return kind(context, self.config, data, lora)
 
 
 def _read(path: Path) -> list[Row]:

@@ -1,19 +1,18 @@
 """DPO (Rafailov et al. 2024) with LoRA, as in the time-constrained comparison of Section 4.5 and Appendix A.5."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from datasets import Dataset
 from pydantic import Field
-from transformers import Trainer
-from trl import DPOConfig, DPOTrainer
 
-from harness.api import Example, FitContext, LanguageModel, Method, Personalizer, Task
+from harness.api import Example, FitContext, LanguageModel, Method, OutOfTime, Personalizer, Task
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import generate_pairs
+from harness.methods.fine_tuning.causal_trainer import CausalDpo
 from harness.methods.fine_tuning.memory import too_little, training_bytes
-from harness.methods.fine_tuning.placement import on_one_device
+from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqDpo
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
 from harness.methods.fine_tuning.training_data import Row, training_prompt
@@ -52,9 +51,13 @@ class Dpo(Method):
         rows: list[Row] = []
         reserve = self.config.training_share * context.clock.budget
         for batch in context.examples(self.config.generation_batch_size, reserve):
-            with context.clock.phase("pairs"):
-                choices = self._choices(context, batch, insights)
-                rows += [row for choice in choices if (row := self._row(context, *choice)) is not None]
+            try:
+                with context.clock.phase("pairs"):
+                    choices = self._choices(context, batch, insights)
+                    rows += [row for choice in choices if (row := self._row(context, *choice)) is not None]
+            except OutOfTime:
+                context.report.counts["batches_given_up"] = 1
+                break
         return fit_weights(context, rows, self.config.lora, lambda data: self._trainer(context, data))
 
     def load(self, directory: Path, task: Task) -> Personalizer:
@@ -62,7 +65,9 @@ class Dpo(Method):
 
     def _choices(self, context: FitContext, batch: Sequence[Example], insights: dict[str, Insights]) -> list[Choice]:
         if self.config.pairs == "supervised":
-            return _supervised(context, batch)
+            # A batch may take some of what is kept for training, as what it has made is lost if it is given up.
+            kept = self.config.training_share * context.clock.budget / 2
+            return _supervised(context, batch, lambda: context.clock.remaining() - kept)
         add_insights(context, batch, insights, self.config.insight_tokens)
         return [(pair.example, pair.personal, pair.neutral) for pair in generate_pairs(context, batch, insights)]
 
@@ -70,30 +75,16 @@ class Dpo(Method):
         prompt = training_prompt(context, self.config.max_length, example, [chosen, rejected])
         return None if prompt is None else Row(prompt, {"chosen": chosen, "rejected": rejected}, example.user)
 
-    def _trainer(self, context: FitContext, data: Dataset) -> Trainer:
-        if context.lm.is_encoder_decoder:
-            return Seq2SeqDpo(context, self.config, data, self.config.lora, self.config.beta)
-        return _DpoOnTokenIds(
-            model=context.lm.model,
-            args=on_one_device(
-                DPOConfig(**self.config.arguments(context), beta=self.config.beta), context.lm.model.device
-            ),
-            train_dataset=data,
-            processing_class=context.lm.tokenizer,
-            peft_config=self.config.lora.peft(context.lm.model),
-        )
+    def _trainer(self, context: FitContext, data: Dataset) -> MicroBatched:
+        kind = Seq2SeqDpo if context.lm.is_encoder_decoder else CausalDpo
+        return kind(context, self.config, data, self.config.lora, self.config.beta)
 
 
-class _DpoOnTokenIds(DPOTrainer):
-    """trl's trainer for records that hold token ids already; `SFTTrainer` takes such records as it is."""
-
-    def _prepare_dataset(self, dataset: Dataset, *rest: Any) -> Dataset:
-        return dataset
-
-
-def _supervised(context: FitContext, batch: Sequence[Example]) -> list[Choice]:
+def _supervised(context: FitContext, batch: Sequence[Example], time_left: Callable[[], float]) -> list[Choice]:
+    """The user's answer and the model's neutral one. Raises OutOfTime once no time is left."""
     asked = [(example, prompt) for example in batch if (prompt := _neutral(context, example)) is not None]
-    outputs = context.lm.generate([prompt for _, prompt in asked], context.task.max_new_tokens, one_line=True)
+    prompts, length = [prompt for _, prompt in asked], context.task.max_new_tokens
+    outputs = context.lm.generate(prompts, length, one_line=True, time_left=time_left)
     pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
     kept = [pair for pair in pairs if pair[1].strip() != pair[2]]
     counts = context.report.counts

@@ -1,4 +1,4 @@
-"""Training within the clock: measure a step, choose how many fit, train those to the end of the schedule.
+"""Training within the clock: it begins at once, and its own steps tell where its schedule has to end.
 
 trl is imported at module level on purpose: modules of methods are loaded before the clock of a fit starts.
 """
@@ -6,7 +6,6 @@ trl is imported at module level on purpose: modules of methods are loaded before
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,24 +13,28 @@ import datasets
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
-from transformers import Trainer, TrainingArguments, set_seed
+from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
-from harness.methods.fine_tuning.deadline import MARGIN, Deadline, Offers, Stopwatch
-from harness.methods.fine_tuning.out_of_memory import lighten, unless_out_of_memory
+from harness.methods.fine_tuning.micro_batches import MicroBatched
+from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
+from harness.methods.fine_tuning.schedule import Offers, Plan
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.training_data import Row, record
-from harness.methods.fine_tuning.weights import LoraSettings, Trained, put_back, trained_tensors
+from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained, trained_tensors
 from harness.methods.instruct import BasePrompt
 
-_MEASURED = 3  # micro-batches in a calibration; fewer where an epoch has fewer
 _COPIES = 3  # how often the trained weights are copied after training, disk included
+_COPIES_IN_A_STEP = 6  # clipping and AdamW read and write weights, gradients and two moments
+_PASSES = 3  # forward, that a micro-batch costs
 
 
 class TrainingConfig(BaseModel):
     """What trainers share. `training_share` of the budget is kept for training while the training data is generated.
 
+    An optimizer step sees `batch_size` * `accumulation` examples; `batch_size` are the most in a micro-batch.
     `gradient_checkpointing` computes activations twice instead of keeping them. What runs out of memory turns to it by
     itself, after smaller micro-batches.
     """
@@ -61,8 +64,8 @@ class TrainingConfig(BaseModel):
             "output_dir": str(context.scratch),
             "learning_rate": self.learning_rate,
             "num_train_epochs": self.num_epochs,
-            "per_device_train_batch_size": self.batch_size,
-            "gradient_accumulation_steps": self.accumulation,
+            # A whole optimizer step, which the trainer cuts into micro-batches itself.
+            "per_device_train_batch_size": self.batch_size * self.accumulation,
             "max_length": min(self.max_length, context.lm.max_length),
             "max_grad_norm": self.max_grad_norm,
             "warmup_steps": self.warmup_ratio,
@@ -73,8 +76,7 @@ class TrainingConfig(BaseModel):
             "use_cpu": device.type == "cpu",
             "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
             "activation_checkpointing": self.gradient_checkpointing,
-            # The other kind needs inputs with gradients, which those of an adapted model do not have.
-            "activation_checkpointing_kwargs": {"use_reentrant": False},
+            "activation_checkpointing_kwargs": RECOMPUTED,
             "save_strategy": "no",
             "logging_strategy": "no",
             "report_to": [],
@@ -82,16 +84,11 @@ class TrainingConfig(BaseModel):
         }
 
 
-@dataclass(frozen=True)
-class Schedule:
-    """Optimizer steps: `natural` to the end of the last epoch, and those of them that fit."""
-
-    natural: int
-    steps: int
-
-
 def fit_weights(
-    context: FitContext, rows: Sequence[Row], lora: LoraSettings | None, build: Callable[[datasets.Dataset], Trainer]
+    context: FitContext,
+    rows: Sequence[Row],
+    lora: LoraSettings | None,
+    build: Callable[[datasets.Dataset], MicroBatched],
 ) -> Personalizer:
     """Train on the rows what `build` makes of their records; without rows, or time, all get the base prompt.
 
@@ -101,13 +98,16 @@ def fit_weights(
         return BasePrompt(context.task)
     with context.clock.phase("construction"), _quiet():
         trainer = build(datasets.Dataset.from_list([record(context.lm, row) for row in rows]))
-    if (kept := len(_data(trainer))) != len(rows):
+    if (kept := len(trainer.lengths)) != len(rows):
         raise HarnessError(f"trl kept {kept} of {len(rows)} training examples. Please report this.")
     trainer.remove_callback(PrinterCallback)
     with counted(context.lm, _model(trainer)):
-        trained = _train(trainer, context, rows, lora)
-    if not trained:
+        done = _train(trainer, context, rows, lora)
+    if not done:
         return BasePrompt(context.task)
+    assert trainer.optimizer is not None
+    trainer.optimizer.state.clear()  # moments, twice the weights, of which a copy is made now
+    _model(trainer).zero_grad(set_to_none=True)
     with context.clock.phase("save"):
         return Trained(context.task, trained_tensors(_model(trainer), lora), lora)
 
@@ -117,124 +117,82 @@ def load_weights(directory: Path, task: Task) -> Personalizer:
     return Trained.load(directory, task) if Trained.saved_in(directory) else BasePrompt(task)
 
 
-def _train(trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None) -> bool:
-    """Calibrate, train and account; False if not even one optimizer step fits."""
-    clock = context.clock
-    with clock.phase("calibration"):
-        begun = clock.elapsed()
-        untrained = trained_tensors(_model(trainer), lora)
-        reserve = _COPIES * (clock.elapsed() - begun)
-    while (done := unless_out_of_memory(lambda: _steps(trainer, context, rows, lora, reserve))) is None:
-        lighten(trainer)
-        put_back(_model(trainer), untrained, lora)
-        context.report.counts["out_of_memory"] = context.report.counts.get("out_of_memory", 0) + 1
-    _account(context, trainer.args, rows, done)
-    return done > 0
-
-
-def _steps(
-    trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None, reserve: float
-) -> int:
-    """Optimizer steps done of those that fit."""
-    clock = context.clock
-    with clock.phase("calibration"):
-        natural = _natural_steps(trainer)
-        seconds = calibrate(trainer, clock, reserve, natural)
-        affordable = int((clock.remaining() - reserve) / (max(seconds, 1e-9) * MARGIN))
-        schedule = Schedule(natural, max(0, min(natural, affordable)))
-    done = 0
-    if schedule.steps:
-        with clock.phase("training"):
-            offers = Offers(lambda steps: _offer(trainer, context, rows, lora, steps))
-            done = _run(trainer, context, schedule.steps, reserve, offers)
-    if done < schedule.natural:
+def _train(trainer: MicroBatched, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None) -> bool:
+    """Train and account; False if not even one micro-batch fits."""
+    clock, natural = context.clock, _natural_steps(trainer)
+    with clock.phase("training"):
+        pace = _pace(trainer, clock, lora)
+        plan = Plan(trainer, pace, natural)
+        if pace.fits(trainer.size(trainer.pieces(0)[0])):
+            loss = _run(trainer, context, plan, Offers(lambda: _offer(trainer, context, rows, lora)), natural)
+            context.report.counts["training_loss"] = loss
+    steps = trainer.state.global_step
+    if steps < natural or trainer.cut or plan.shortened:
         clock.exhausted = True
-        clock.reason = clock.reason or f"the clock had room for {done} of {schedule.natural} optimizer steps"
-    return done
+        clock.reason = clock.reason or _reason(steps, natural, trainer.cut)
+    _account(context, trainer, rows)
+    return steps > 0
 
 
-def calibrate(trainer: Trainer, clock: Clock, reserve: float, natural: int) -> float:
-    """Seconds of one optimizer step on the trainer's own data, of which `natural` are planned.
-
-    Infinite if the clock allows no measurement. Measures micro-batches, the longest among them, at a learning rate of
-    0, which leaves every weight as it is, bit by bit; a single one if it is clear then that the plan fits.
-    """
-    args, dataset = trainer.args, _data(trainer)
-    rate, size = args.learning_rate, args.per_device_train_batch_size
-    lengths = [_tokens(row) for row in dataset]
-    longest = sorted(range(len(dataset)), key=lambda index: -lengths[index])[:size]
-    first, more = list(range(min(size, len(dataset)))), min(_MEASURED, math.ceil(len(dataset) / size)) - 1
-    batches = [first, longest, *(list(range(len(dataset)))[n * size : (n + 1) * size] for n in range(more))]
-    sizes = [len(batch) * max(lengths[index] for index in batch) for batch in batches]
-    stopwatch = Stopwatch(clock, reserve, sizes, natural * args.gradient_accumulation_steps)
-    if clock.remaining() <= reserve:
-        return math.inf
-    trainer.train_dataset = dataset.select([index for batch in batches for index in batch])
-    args.learning_rate, args.max_steps = 0.0, len(batches)
-    trainer.add_callback(stopwatch)
-    try:
-        trainer.train()
-    finally:
-        trainer.remove_callback(stopwatch)
-        trainer.train_dataset, args.learning_rate = dataset, rate
-        trainer.optimizer = None  # holds the rate of 0, and moments
-    return stopwatch.mean() * args.gradient_accumulation_steps
+def _reason(steps: int, natural: int, cut: int) -> str:
+    if steps < natural:
+        return f"the clock had room for {steps} of {natural} optimizer steps"
+    if cut:
+        return "the clock had no room for all examples of the last optimizer step"
+    return "the end of training was expected sooner, so that the learning rate fell earlier"
 
 
-def _natural_steps(trainer: Trainer) -> int:
+def _pace(trainer: MicroBatched, clock: Clock, lora: LoraSettings | None) -> Pace:
+    """What training will take, from copying its weights once and from one pass forward of its shortest micro-batch."""
+    begun = clock.elapsed()
+    for tensor in trained(_model(trainer), lora).values():
+        tensor.detach().to("cpu", copy=True)
+    copied = clock.elapsed() - begun
+    pace = Pace(clock, _COPIES * copied, _COPIES_IN_A_STEP * copied, trainer.args.device)
+    piece = trainer.pieces(0)[0]
+    if clock.remaining() > pace.reserve:
+        begun = clock.elapsed()
+        trainer.look(piece)
+        pace.expect(trainer.size(piece), _PASSES * (clock.elapsed() - begun))
+    return pace
+
+
+def _natural_steps(trainer: MicroBatched) -> int:
     """Optimizer steps to the end of the last epoch."""
-    batches = math.ceil(len(_data(trainer)) / trainer.args.per_device_train_batch_size)
-    return math.ceil(math.ceil(batches / trainer.args.gradient_accumulation_steps) * trainer.args.num_train_epochs)
+    return math.ceil(trainer.steps_in_an_epoch * trainer.args.num_train_epochs)
 
 
-def _run(trainer: Trainer, context: FitContext, steps: int, reserve: float, offers: Offers) -> int:
-    trainer.args.max_steps = steps
-    callbacks = (Deadline(context.clock, reserve), offers)
-    for callback in callbacks:
+def _run(trainer: MicroBatched, context: FitContext, plan: Plan, offers: Offers, natural: int) -> float:
+    """Train to the end of the plan; the mean loss of its steps."""
+    trainer.args.max_steps = natural
+    for callback in (plan, offers):
         trainer.add_callback(callback)
-    set_seed(context.seed)  # calibration has drawn dropout masks
-    try:
-        result = trainer.train()
-    finally:
-        for callback in callbacks:
-            trainer.remove_callback(callback)
-    context.report.counts["training_loss"] = result.training_loss
-    return trainer.state.global_step
+    set_seed(context.seed)
+    if (result := unless_out_of_memory(trainer.train)) is None:
+        raise nothing_left(trainer.args.device)
+    return result.training_loss
 
 
-def _offer(trainer: Trainer, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None, steps: int) -> None:
+def _offer(trainer: MicroBatched, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None) -> None:
     def make() -> Personalizer:
         return Trained(context.task, trained_tensors(_model(trainer), lora), lora)
 
-    context.checkpoint(_samples(trainer.args, len(rows), steps), make)
+    context.checkpoint(len(trainer.used), make)
 
 
-def _samples(args: TrainingArguments, rows: int, steps: int) -> int:
-    """How many rows so many optimizer steps see, repetitions counted."""
-    width = args.per_device_train_batch_size * args.gradient_accumulation_steps
-    epochs, rest = divmod(steps, math.ceil(rows / width))
-    return epochs * rows + min(rest * width, rows)
+def _account(context: FitContext, trainer: MicroBatched, rows: Sequence[Row]) -> None:
+    report = context.report
+    report.samples_used = len(trainer.used)
+    report.users_fitted = len({rows[place].user for place in trainer.used} - {""})
+    report.counts["optimizer_steps"] = trainer.state.global_step
+    for name, count in (("shortened_accumulations", trainer.cut), ("out_of_memory", trainer.out_of_memory)):
+        if count:
+            report.counts[name] = count
 
 
-def _account(context: FitContext, args: TrainingArguments, rows: Sequence[Row], steps: int) -> None:
-    context.report.samples_used = _samples(args, len(rows), steps)
-    used = rows[: context.report.samples_used]
-    context.report.users_fitted = len({row.user for row in used} - {""})
-    context.report.counts["optimizer_steps"] = steps
-
-
-def _data(trainer: Trainer) -> datasets.Dataset:
-    assert isinstance(trainer.train_dataset, datasets.Dataset)
-    return trainer.train_dataset
-
-
-def _model(trainer: Trainer) -> nn.Module:
+def _model(trainer: MicroBatched) -> nn.Module:
     assert trainer.model is not None
     return trainer.model
-
-
-def _tokens(row: dict[str, Any]) -> int:
-    return sum(len(value) for name, value in row.items() if name.endswith("_ids"))
 
 
 @contextmanager

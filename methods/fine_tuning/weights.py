@@ -99,20 +99,15 @@ class Trained(Personalizer):
         return Trained(task, load_file(directory / _TENSORS), settings)
 
 
+def trained(model: nn.Module, lora: LoraSettings | None) -> dict[str, torch.Tensor]:
+    """The adapter's weights, or all parameters."""
+    return dict(model.named_parameters()) if lora is None else get_peft_model_state_dict(model)
+
+
 def trained_tensors(model: nn.Module, lora: LoraSettings | None) -> dict[str, torch.Tensor]:
     """Copies, on the CPU, of the adapter's weights or of all parameters."""
-    tensors = dict(model.named_parameters()) if lora is None else get_peft_model_state_dict(model)
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
-
-
-def put_back(model: nn.Module, tensors: dict[str, torch.Tensor], lora: LoraSettings | None) -> None:
-    """Give the model the values that `trained_tensors` copied from it."""
-    if lora is not None:
-        set_peft_model_state_dict(model, tensors)
-        return
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(tensors[name])
+    found = trained(model, lora)
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()}
 
 
 @contextmanager

@@ -9,11 +9,11 @@ import torch
 
 import harness.model.editing
 import harness.model.lm
-from harness.methods import aloe, dpo
+from harness.methods import dpo
 from harness.methods.chameleon import directions
 from harness.methods.chameleon.ccs import Probe
 from harness.methods.chameleon.steering import Steering
-from harness.methods.fine_tuning import trainer, weights
+from harness.methods.fine_tuning import causal_trainer, schedule, weights
 from harness.model.lm import HuggingFaceModel
 from tests.gate.planting import Faults
 
@@ -122,8 +122,8 @@ def _(patch):
 
 @FAULTS.add("SFT's loss on the prompt too", "synthetic", "lamp3", "aloe")
 def _(patch):
-    real = aloe.SFTConfig
-    patch.setattr(aloe, "SFTConfig", lambda **arguments: real(**{**arguments, "completion_only_loss": False}))
+    real = causal_trainer.SFTConfig
+    patch.setattr(causal_trainer, "SFTConfig", lambda **arguments: real(**{**arguments, "completion_only_loss": False}))
 
 
 @FAULTS.add("DPO prefers the rejected answer", "synthetic", "lamp3", "dpo")
@@ -132,13 +132,6 @@ def _(patch):
     patch.setattr(dpo, "_supervised", lambda *given: [(example, no, yes) for example, yes, no in real(*given)])
 
 
-@FAULTS.add("trains at calibration's learning rate of 0", "synthetic", "lamp3", "aloe")
+@FAULTS.add("trains at a learning rate of 0", "synthetic", "lamp3", "aloe")
 def _(patch):
-    real = trainer.calibrate
-
-    def calibrate(trainer, *arguments):
-        seconds = real(trainer, *arguments)
-        trainer.args.learning_rate = 0.0
-        return seconds
-
-    patch.setattr(trainer, "calibrate", calibrate)
+    patch.setattr(schedule, "_factor", lambda *arguments: 0.0)

@@ -29,7 +29,7 @@ def t5(model_folder: Callable[[str], Path]) -> HuggingFaceModel:
 
 @pytest.fixture
 def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
-    """The trainers that fits build, once for their calibration and once more for their training."""
+    """The trainers that fits build."""
     built: list[Trainer] = []
     original = Trainer.train
     monkeypatch.setattr(Trainer, "train", lambda self, *rest: built.append(self) or original(self, *rest))

@@ -28,7 +28,7 @@ def lm(t5):
 
 
 def batch_of(trainer):
-    return trainer.data_collator(list(trainer.train_dataset))
+    return trainer.pad(list(trainer.train_dataset))
 
 
 def completions():
@@ -70,13 +70,14 @@ def test_only_the_answer_is_learned_and_the_decoder_starts_right_before_it(build
         assert ids[mask.bool()].tolist() == row["prompt_ids"]
 
 
-def test_sft_loss_is_the_mean_over_all_answer_tokens_of_a_step(build, lm, t5):
+def test_sft_loss_is_over_all_answer_tokens_of_a_step(build, lm, t5):
     rows = completions()
     trainer = build(aloe(), rows, None)
     sums = t5.log_likelihood([row.prompt for row in rows], [row.answers["completion"] for row in rows])
     tokens = sum(len(row["completion_ids"]) for row in trainer.train_dataset)
     trainer.model.eval()
-    assert trainer.compute_loss(lm.model, batch_of(trainer)).item() == pytest.approx(-sums.sum().item() / tokens)
+    assert sum(map(trainer.weight, trainer.train_dataset)) == tokens
+    assert trainer.piece_loss(lm.model, batch_of(trainer), [0, 1]).item() == pytest.approx(-sums.sum().item())
 
 
 def test_accumulated_micro_batches_are_one_batch(make_context, t5, trainers):
@@ -112,7 +113,7 @@ def test_dpo_loss_is_the_papers(build, lm, t5):
     for name, weight in policy.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
-    found = trainer.compute_loss(policy, batch_of(trainer)).item()
+    found = trainer.piece_loss(policy, batch_of(trainer), [0, 1]).item()
     losses = []
     for row in trainer.train_dataset:
         ratios = [
@@ -121,14 +122,14 @@ def test_dpo_loss_is_the_papers(build, lm, t5):
         ]
         losses.append(np.log1p(np.exp(-0.3 * (ratios[0] - ratios[1]))))
     assert all(abs(loss - math.log(2)) > 0.1 for loss in losses)
-    assert found == pytest.approx(np.mean(losses), rel=1e-4)
+    assert found == pytest.approx(np.sum(losses), rel=1e-4)
 
 
 def test_dpo_starts_at_log_2_without_dropout(build):
     trainer = build(dpo(lora=LoraSettings(r=2, dropout=0.5)), ROWS)
     trainer.model.train()
-    loss = trainer.compute_loss(trainer.model, batch_of(trainer))
-    assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
+    loss = trainer.piece_loss(trainer.model, batch_of(trainer), [0, 1])
+    assert loss.item() == pytest.approx(2 * math.log(2), abs=1e-6)
     loss.backward()
     assert any(weight.grad is not None and weight.grad.any() for weight in trainer.model.parameters())
 
@@ -180,22 +181,26 @@ def test_training_prefers_the_users_answers_and_a_saved_fit_answers_the_same(mak
 
 @pytest.mark.parametrize("method", [aloe, dpo])
 @pytest.mark.parametrize(
-    ("budget", "accumulation", "steps", "exhausted"),
-    [(20.0, 1, 6, False), (7.5, 1, 3, True), (20.0, 3, 2, False), (7.5, 3, 1, True), (1.5, 1, 0, True)],
+    ("budget", "accumulation", "steps", "samples", "exhausted"),
+    [
+        (20.0, 1, 6, 12, False),
+        (3.7, 1, 3, 6, True),
+        (20.0, 3, 2, 12, False),
+        (0.8, 3, 1, 1, True),
+        (0.0, 1, 0, 0, True),
+    ],
 )
 def test_the_clock_is_kept_as_with_decoders(
-    make_context, lm, monkeypatch, trainers, method, budget, accumulation, steps, exhausted
+    make_context, lm, monkeypatch, method, budget, accumulation, steps, samples, exhausted
 ):
     clock = BudgetClock(budget, now=(ticks := Ticks(monkeypatch)))
     context = make_context(lm=lm, clock=clock)
     fitted = method(accumulation=accumulation, warmup_ratio=0.0).fit(context)
     assert isinstance(fitted, Trained if steps else BasePrompt)
     assert context.report.counts.get("optimizer_steps", 0) == steps
-    assert context.report.samples_used == steps * 2 * accumulation
+    assert context.report.samples_used == samples
     assert clock.exhausted is exhausted
-    assert ticks.time <= budget + 1
-    if steps:
-        assert set(trainers[-1].lr_scheduler.get_last_lr()) == {0.0}
+    assert ticks.time <= budget
 
 
 def test_long_prompts_lose_history_and_too_long_answers_are_counted(make_context, lm):

@@ -2,31 +2,30 @@
 
 import pytest
 import torch
+from datasets import Dataset
 
 from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
-from harness.methods.fine_tuning.trainer import calibrate
+from harness.methods.aloe import Aloe
+from harness.methods.dpo import Dpo
+from harness.methods.fine_tuning.training_data import Row, record
 from harness.methods.fine_tuning.weights import LoraSettings, Trained
-from harness.methods.instruct import BasePrompt
 from tests.methods.trained import aloe, dpo
 
+EXTRA = {Aloe: (None,), Dpo: ()}  # what their trainers get besides
 
-def test_calibration_leaves_every_weight_as_it_is(make_context, monkeypatch, trainers):
-    before, after = [], []
 
-    def watched(trainer, *rest):
-        before.append({name: weight.clone() for name, weight in trainer.model.named_parameters()})
-        seconds = calibrate(trainer, *rest)
-        after.append(dict(trainer.model.named_parameters()))
-        return 1e9 + seconds  # nothing fits: the weights stay to be looked at
-
-    monkeypatch.setattr("harness.methods.fine_tuning.trainer.calibrate", watched)
-    for method in (aloe(), dpo()):
-        context = make_context()
-        assert isinstance(method.fit(context), BasePrompt)
-        assert context.clock.exhausted
-        assert context.report.samples_used == context.report.users_fitted == 0
-    for old, new in zip(before, after, strict=True):
-        assert all(torch.equal(weight, new[name]) for name, weight in old.items())
+@pytest.mark.parametrize("method", [aloe(), dpo()])
+def test_the_look_before_training_leaves_weights_gradients_and_random_numbers_as_they_are(make_context, method):
+    context = make_context()
+    rows = [Row("A movie. Which tag?", {"completion": "a", "chosen": "a", "rejected": "b"}, "u")]
+    trainer = method._trainer(
+        context, Dataset.from_list([record(context.lm, row) for row in rows]), *EXTRA[type(method)]
+    )
+    before, state = {name: weight.clone() for name, weight in trainer.model.named_parameters()}, torch.get_rng_state()
+    trainer.look([0])
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.model.named_parameters())
+    assert all(weight.grad is None for weight in trainer.model.parameters())
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_training_changes_what_it_should_and_accounts_for_it(make_context, trainers):
@@ -36,7 +35,6 @@ def test_training_changes_what_it_should_and_accounts_for_it(make_context, train
     assert context.report.samples_used == 24
     assert context.report.users_fitted == 6
     assert context.report.counts["optimizer_steps"] == 12
-    assert set(trainers[-1].lr_scheduler.get_last_lr()) == {0.0}
     assert not context.clock.exhausted
 
 

@@ -59,7 +59,7 @@ def test_the_collators_keep_the_records_as_they_are(make_context, trainers, lm):
     dpo().fit(context)
     trainer = trainers[-1]
     row = trainer.train_dataset[0]
-    batch = trainer.data_collator([row])
+    batch = trainer.pad([row])
     assert batch["input_ids"][0].tolist()[: len(row["prompt_ids"])] == row["prompt_ids"]
     chosen = batch["input_ids"][0][batch["completion_mask"][0].bool()].tolist()
     assert chosen == row["chosen_ids"]

@@ -1,87 +1,163 @@
-"""ALOE and DPO on the clock: as many steps as fit, the deadline behind them, and checkpoints on the way."""
-
-from types import SimpleNamespace
+"""ALOE and DPO on the clock: no step that does not fit, a schedule that ends with the budget, checkpoints."""
 
 import pytest
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from transformers import get_cosine_schedule_with_warmup
 
-from harness.methods.fine_tuning.deadline import Stopwatch
-from harness.methods.fine_tuning.weights import Trained
-from harness.methods.instruct import BasePrompt
+from harness.methods.fine_tuning.micro_batches import MicroBatched, micro_batches
+from harness.methods.fine_tuning.trainer import fit_weights
+from harness.methods.fine_tuning.training_data import Row
+from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.weights import LoraSettings, Trained
 from harness.running.checkpoints import Checkpoints
 from harness.running.clock import BudgetClock
-from tests.methods.trained import Ticks, aloe, dpo
+from tests.methods.trained import FAST, Ticks, aloe, dpo
+
+
+@pytest.fixture
+def rates():
+    """The learning rate of every optimizer step."""
+    found = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: found.append(optimizer.param_groups[0]["lr"]))
+    yield found
+    hook.remove()
+
+
+def cosine(steps, warmup):
+    """transformers' own schedule, as it is."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=FAST["learning_rate"])
+    schedule = get_cosine_schedule_with_warmup(optimizer, warmup, steps)
+    found = []
+    for _ in range(steps):
+        found += schedule.get_last_lr()
+        optimizer.step()
+        schedule.step()
+    return found
 
 
 @pytest.mark.parametrize("method", [aloe, dpo])
 @pytest.mark.parametrize(
-    ("budget", "accumulation", "steps", "exhausted"),
+    ("budget", "accumulation", "steps", "samples", "exhausted"),
     [
-        (20.0, 1, 6, False),  # 1 s of calibration tells that 6 s of training fit
-        (7.5, 1, 3, True),  # it does not: 4 s of calibration, 3.5 s left for steps of 1.1 s
-        (7.2, 1, 2, True),  # a third step might end late
-        (4.5, 1, 0, True),
-        (1.5, 1, 0, True),  # not even the calibration fits
-        (20.0, 3, 2, False),
-        (8.0, 3, 2, False),
-        (7.5, 3, 1, True),
-        (0.0, 1, 0, True),
+        (20.0, 1, 6, 12, False),  # six steps of 1 s
+        (3.7, 1, 3, 6, True),  # of a fourth step nothing fits
+        (0.8, 1, 1, 1, True),  # the first example alone
+        (20.0, 3, 2, 12, False),
+        (5.1, 3, 2, 8, True),  # 3 s, then a micro-batch of two examples, and another might end late
+        (0.0, 1, 0, 0, True),
     ],
 )
-def test_as_many_steps_as_fit_with_the_schedule_completed(
-    make_context, monkeypatch, trainers, method, budget, accumulation, steps, exhausted
+def test_as_many_examples_as_fit_and_no_more(
+    make_context, monkeypatch, method, budget, accumulation, steps, samples, exhausted
 ):
     clock = BudgetClock(budget, now=(ticks := Ticks(monkeypatch)))
     context = make_context(clock=clock)
     fitted = method(accumulation=accumulation, warmup_ratio=0.0).fit(context)
-    assert context.report.counts.get("optimizer_steps", 0) == steps
-    assert context.report.samples_used == steps * 2 * accumulation
+    assert context.report.counts["optimizer_steps"] == steps
+    assert context.report.samples_used == samples
+    assert context.report.counts.get("shortened_accumulations", 0) == (samples % (2 * accumulation) > 0)
     assert clock.exhausted is exhausted
-    assert ticks.time <= budget + 1
+    assert ticks.time <= budget
     assert isinstance(fitted, Trained) is (steps > 0)
-    if steps:
-        assert set(trainers[-1].lr_scheduler.get_last_lr()) == {0.0}
+
+
+@pytest.mark.parametrize("warmup", [0.0, 0.3])
+def test_the_learning_rate_is_the_natural_schedules_where_the_clock_does_not_bind(
+    make_context, monkeypatch, rates, warmup
+):
+    fitted = [
+        aloe(warmup_ratio=warmup).fit(make_context(clock=BudgetClock(budget, now=Ticks(monkeypatch))))
+        for budget in (20.0, 9_000.0)
+    ]
+    assert rates == pytest.approx(2 * cosine(6, 2 if warmup else 0))
+    assert all(torch.equal(tensor, fitted[1].tensors[name]) for name, tensor in fitted[0].tensors.items())
+
+
+@pytest.mark.parametrize("method", [aloe, dpo])
+@pytest.mark.parametrize(("budget", "expected"), [(3.7, cosine(3, 0)), (2.7, cosine(2, 0)), (0.8, cosine(1, 0))])
+def test_a_run_that_the_clock_ends_is_annealed_to_its_own_end(
+    make_context, monkeypatch, rates, method, budget, expected
+):
+    method(warmup_ratio=0.0).fit(make_context(clock=BudgetClock(budget, now=Ticks(monkeypatch))))
+    assert rates == pytest.approx(expected)
+
+
+def test_a_single_step_is_not_spent_on_warming_up(make_context, monkeypatch, rates):
+    aloe(warmup_ratio=0.5).fit(make_context(clock=BudgetClock(0.8, now=Ticks(monkeypatch))))
+    assert rates == [FAST["learning_rate"]]
+
+
+def test_a_step_that_is_cut_short_has_the_mean_gradient_of_its_examples(make_context, toy_source, monkeypatch):
+    lora = LoraSettings(r=2, dropout=0.0)
+    method = aloe(accumulation=3, training="lora", lora=lora, max_grad_norm=1e9)
+    rows = [Row("A movie. " * n, {"completion": "a tag " * n}, "u") for n in range(1, 7)]
+    gradients = []
+
+    def keep(optimizer, *rest):
+        gradients.append([w.grad.clone() for group in optimizer.param_groups for w in group["params"]])
+
+    def fit(count, budget):
+        context = make_context(lm=toy_source.pristine(), clock=BudgetClock(budget, now=Ticks(monkeypatch)))
+        fit_weights(context, rows[:count], lora, lambda data: method._trainer(context, data, lora))
+        assert context.report.samples_used == 1
+
+    hook = register_optimizer_step_pre_hook(keep)
+    fit(6, budget=0.8)
+    fit(1, budget=100.0)
+    hook.remove()
+    for cut, alone in zip(*gradients, strict=True):
+        torch.testing.assert_close(cut, alone)
+
+
+def test_a_run_that_turns_slower_ends_in_time(make_context, monkeypatch):
+    clock = BudgetClock(6.5, now=(ticks := Ticks(monkeypatch)))
+    real = MicroBatched.learn
+
+    def slower(trainer, *arguments):
+        ticks.time += 0.25 * len(trainer.used)
+        return real(trainer, *arguments)
+
+    monkeypatch.setattr(MicroBatched, "learn", slower)
+    context = make_context(clock=clock)
+    assert isinstance(aloe().fit(context), Trained)
+    assert 0 < context.report.counts["optimizer_steps"] < 6
+    assert clock.exhausted
+    assert ticks.time <= 7.5
 
 
 @pytest.mark.parametrize(
-    ("spans", "stops", "mean"),
+    ("lengths", "rows", "tokens", "small", "expected"),
     [
-        ([], False, float("inf")),
-        ([1.0], True, 2.5),  # 10 tokens a second: the second, of 40 tokens, would need 4 s of the 3.5 s left
-        ([0.1], False, 0.25),
-        ([0.1, 0.4], False, 0.4),
-        ([0.1, 0.4, 0.2], True, 0.3),
+        ([5, 3, 4], 8, 100, False, [[1, 2, 0]]),
+        ([5, 3, 4], 8, 100, True, [[1], [2, 0]]),
+        ([5, 3, 4], 2, 100, False, [[1, 2], [0]]),
+        ([5, 3, 4, 50], 8, 10, False, [[1, 2], [0], [3]]),  # 3 + 4 are 8 with padding; 50 are too many, but alone
+        ([7], 1, 1, True, [[0]]),
     ],
 )
-def test_calibration_times_no_batch_that_may_not_end_in_time(spans, stops, mean):
+def test_micro_batches_are_made_by_padded_tokens(lengths, rows, tokens, small, expected):
+    assert micro_batches(lengths, rows, tokens, small) == expected
+
+
+def test_the_pace_predicts_by_tokens_and_knows_the_optimizer_step():
     now = [0.0]
-    clock = BudgetClock(5.5, now=lambda: now[0])
-    stopwatch = Stopwatch(clock, reserve=1.0, sizes=[10, 40, 25], total=1000)
-    arguments, control = SimpleNamespace(device=torch.device("cpu")), SimpleNamespace(should_training_stop=False)
-    stopwatch.on_train_begin(arguments, None, control)
-    for span in spans:
-        now[0] += span
-        stopwatch.on_step_end(arguments, None, control)
-    assert control.should_training_stop is stops
-    assert stopwatch.mean() == pytest.approx(mean)
-
-
-def test_the_deadline_ends_a_run_that_turned_slower_than_calibrated(make_context, monkeypatch):
-    monkeypatch.setattr("harness.methods.fine_tuning.trainer.calibrate", lambda *_: 0.1)
-    clock = BudgetClock(3.5, now=(ticks := Ticks(monkeypatch)))
-    context = make_context(clock=clock)
-    fitted = aloe().fit(context)
-    assert isinstance(fitted, Trained)
-    assert context.report.counts["optimizer_steps"] == 3
-    assert clock.exhausted
-    assert ticks.time <= 3.5
-
-
-def test_the_deadline_does_not_wait_for_a_long_step_to_end(make_context, monkeypatch):
-    monkeypatch.setattr("harness.methods.fine_tuning.trainer.calibrate", lambda *_: 0.1)
-    clock = BudgetClock(2.5, now=(ticks := Ticks(monkeypatch)))
-    assert isinstance(aloe(accumulation=6).fit(make_context(clock=clock)), BasePrompt)
-    assert ticks.time <= 3.5
+    pace = Pace(BudgetClock(20.0, now=lambda: now[0]), reserve=1.0, step=2.0, device=torch.device("cpu"))
+    pace.expect(tokens=10, seconds=5.0)
+    assert pace.fits(33)
+    assert not pace.fits(35)  # 17.5 s of the 17 s beside reserve and step
+    with pace.micro_batch(10):
+        now[0] += 2.0
+    assert pace.fits(60)
+    assert not pace.fits(65)  # 0.2 s a token, times the safety of 1.2, are 15.6 s of 15 s
+    pace.step_begins()
+    now[0] += 1.0
+    pace.step_ends()
+    assert pace.step() == 1.0
+    # 14 s are left after the step at hand; one of 10 tokens takes 3 s, and 2.4 s are needed to begin it.
+    assert pace.steps_to_come(tokens=10, smallest=10) == 4
+    assert pace.steps_to_come(tokens=40, smallest=10) == 2  # one of 9 s, and 5 s for one that is cut short
+    assert pace.steps_to_come(tokens=40, smallest=60) == 0
 
 
 @pytest.mark.parametrize("method", [aloe, dpo])
@@ -95,10 +171,10 @@ def test_checkpoints_are_the_weights_at_their_marks_and_leave_the_fit_as_it_is(
         return method(warmup_ratio=0.0).fit(context), checkpoints, context
 
     plain, _, _ = fit(())
-    marked, checkpoints, context = fit((2.5, 5.0, 6.5))  # 1 s of calibration, then six steps of 1 s
+    marked, checkpoints, context = fit((1.5, 4.0, 5.5))  # six steps of 1 s
     assert all(torch.equal(tensor, marked.tensors[name]) for name, tensor in plain.tensors.items())
-    assert [(p.mark, p.seconds, p.samples_used) for p, _ in checkpoints.points] == [(2.5, 3.0, 4), (5.0, 5.0, 8)]
-    assert [gone.mark for gone in checkpoints.missing()] == [6.5]  # the step that passes it is the last: the fit itself
+    assert [(p.mark, p.seconds, p.samples_used) for p, _ in checkpoints.points] == [(1.5, 2.0, 4), (4.0, 4.0, 8)]
+    assert [gone.mark for gone in checkpoints.missing()] == [5.5]  # the step that passes it is the last: the fit itself
     first, second = (Trained.load(folder, context.task).tensors for _, folder in checkpoints.points)
     assert any(not torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(second[name], marked.tensors[name]) for name in first)
