@@ -43,7 +43,10 @@ class MicroBatched(Trainer):
     micro-batch, it is that of the examples so far.
     """
 
-    pad: Callable[[list[Record]], dict[str, Tensor]]
+    model: Any  # transformers allows for none of these three
+    train_dataset: Any
+    data_collator: Any
+    pad: Callable[[list[Record]], dict[str, Tensor]]  # the collator, for a micro-batch
     pace: Pace
 
     def takes(self, rows: int) -> None:
@@ -116,10 +119,9 @@ class MicroBatched(Trainer):
     def look(self, piece: list[int]) -> None:
         """One pass forward of a micro-batch, which leaves everything as it is."""
         rows = [self.train_dataset[place] for place in piece]
-        model = self.model
-        model.eval()
+        self.model.eval()
         with torch.no_grad(), self.compute_loss_context_manager():
-            self.piece_loss(model, self._prepare_inputs(self.pad(rows)), piece)
+            self.piece_loss(self.model, self._prepare_inputs(self.pad(rows)), piece)
 
     def _gathered(self, model: nn.Module, rows: dict[int, Record]) -> Tensor:
         weights = {place: self.weight(row) for place, row in rows.items()}
@@ -128,7 +130,7 @@ class MicroBatched(Trainer):
         for piece in self.pieces(self.state.global_step):
             if used and not self.pace.fits(self.size(piece)):
                 break
-            with self.pace.micro_batch(self.size(piece)), self._frugal(model, self.size(piece)):
+            with self.pace.micro_batch(self.size(piece)), self._frugal(self.size(piece)):
                 loss += self.learn(model, [rows[place] for place in piece], piece, whole)
             used += piece
         if len(used) < len(rows):
@@ -154,7 +156,7 @@ class MicroBatched(Trainer):
         self.out_of_memory += 1
 
     @contextmanager
-    def _frugal(self, model: nn.Module, tokens: int) -> Iterator[None]:
+    def _frugal(self, tokens: int) -> Iterator[None]:
         """Compute the activations of a long micro-batch again, where running out of memory ends the process."""
         if self.args.activation_checkpointing or self.args.device.type != "cpu" or tokens <= _KEPT_ON_A_CPU:
             yield

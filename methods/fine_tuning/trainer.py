@@ -101,15 +101,15 @@ def fit_weights(
     if (kept := len(trainer.lengths)) != len(rows):
         raise HarnessError(f"trl kept {kept} of {len(rows)} training examples. Please report this.")
     trainer.remove_callback(PrinterCallback)
-    with counted(context.lm, _model(trainer)):
+    with counted(context.lm, trainer.model):
         done = _train(trainer, context, rows, lora)
     if not done:
         return BasePrompt(context.task)
     assert trainer.optimizer is not None
     trainer.optimizer.state.clear()  # moments, twice the weights, of which a copy is made now
-    _model(trainer).zero_grad(set_to_none=True)
+    trainer.model.zero_grad(set_to_none=True)
     with context.clock.phase("save"):
-        return Trained(context.task, trained_tensors(_model(trainer), lora), lora)
+        return Trained(context.task, trained_tensors(trainer.model, lora), lora)
 
 
 def load_weights(directory: Path, task: Task) -> Personalizer:
@@ -145,7 +145,7 @@ def _reason(steps: int, natural: int, cut: int) -> str:
 def _pace(trainer: MicroBatched, clock: Clock, lora: LoraSettings | None) -> Pace:
     """What training will take, from copying its weights once and from one pass forward of its shortest micro-batch."""
     begun = clock.elapsed()
-    for tensor in trained(_model(trainer), lora).values():
+    for tensor in trained(trainer.model, lora).values():
         tensor.detach().to("cpu", copy=True)
     copied = clock.elapsed() - begun
     pace = Pace(clock, _COPIES * copied, _COPIES_IN_A_STEP * copied, trainer.args.device)
@@ -175,7 +175,7 @@ def _run(trainer: MicroBatched, context: FitContext, plan: Plan, offers: Offers,
 
 def _offer(trainer: MicroBatched, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None) -> None:
     def make() -> Personalizer:
-        return Trained(context.task, trained_tensors(_model(trainer), lora), lora)
+        return Trained(context.task, trained_tensors(trainer.model, lora), lora)
 
     context.checkpoint(len(trainer.used), make)
 
@@ -188,11 +188,6 @@ def _account(context: FitContext, trainer: MicroBatched, rows: Sequence[Row]) ->
     for name, count in (("shortened_accumulations", trainer.cut), ("out_of_memory", trainer.out_of_memory)):
         if count:
             report.counts[name] = count
-
-
-def _model(trainer: MicroBatched) -> nn.Module:
-    assert trainer.model is not None
-    return trainer.model
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
-from transformers import get_cosine_schedule_with_warmup
+from transformers import get_cosine_schedule_with_warmup, set_seed
 
 from harness.methods.fine_tuning.micro_batches import MicroBatched, micro_batches
 from harness.methods.fine_tuning.trainer import fit_weights
@@ -54,7 +54,7 @@ def test_as_many_examples_as_fit_and_no_more(
     clock = BudgetClock(budget, now=(ticks := Ticks(monkeypatch)))
     context = make_context(clock=clock)
     fitted = method(accumulation=accumulation, warmup_ratio=0.0).fit(context)
-    assert context.report.counts["optimizer_steps"] == steps
+    assert context.report.counts.get("optimizer_steps", 0) == steps
     assert context.report.samples_used == samples
     assert context.report.counts.get("shortened_accumulations", 0) == (samples % (2 * accumulation) > 0)
     assert clock.exhausted is exhausted
@@ -66,11 +66,13 @@ def test_as_many_examples_as_fit_and_no_more(
 def test_the_learning_rate_is_the_natural_schedules_where_the_clock_does_not_bind(
     make_context, monkeypatch, rates, warmup
 ):
+    expected = 2 * cosine(6, 2 if warmup else 0)
+    rates.clear()
     fitted = [
         aloe(warmup_ratio=warmup).fit(make_context(clock=BudgetClock(budget, now=Ticks(monkeypatch))))
         for budget in (20.0, 9_000.0)
     ]
-    assert rates == pytest.approx(2 * cosine(6, 2 if warmup else 0))
+    assert rates == pytest.approx(expected)
     assert all(torch.equal(tensor, fitted[1].tensors[name]) for name, tensor in fitted[0].tensors.items())
 
 
@@ -99,6 +101,7 @@ def test_a_step_that_is_cut_short_has_the_mean_gradient_of_its_examples(make_con
 
     def fit(count, budget):
         context = make_context(lm=toy_source.pristine(), clock=BudgetClock(budget, now=Ticks(monkeypatch)))
+        set_seed(0)  # an adapter starts at random
         fit_weights(context, rows[:count], lora, lambda data: method._trainer(context, data, lora))
         assert context.report.samples_used == 1
 
