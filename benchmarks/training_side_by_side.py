@@ -97,7 +97,8 @@ def one(side: str, kind: str, model: str, task_name: str, data: str, steps: int)
     if side == "trl":
         trainer = _bare(method, kind, context, records)
     else:
-        trainer = method._trainer(context, records, *([] if kind == "dpo" else [method.config.lora] * (kind != "aloe")))
+        lora = {"aloe": (None,), "aloe-lora": (method.config.lora,), "dpo": ()}[kind]
+        trainer = method._trainer(context, records, *lora)
         trainer.add_callback(Plan(trainer, Pace(BudgetClock(1e6), 0.0, 0.0, lm.model.device), steps))
     trainer.add_callback(Marks())
     marks.append(time.monotonic())

@@ -11,9 +11,12 @@ from harness.api import FitContext
 from harness.methods.fine_tuning.answer_likelihood import IGNORED, Preference, log_likelihoods
 from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.placement import on_one_device
+from harness.methods.fine_tuning.shared_prompt import SharedPrompts, can_share, shared_log_likelihoods
 from harness.methods.fine_tuning.trainer import TrainingConfig
 from harness.methods.fine_tuning.training_data import joined
 from harness.methods.fine_tuning.weights import LoraSettings
+
+_SHARED = ("prompt_ids", "chosen_ids", "rejected_ids")
 
 
 class Sft(MicroBatched, SFTTrainer):
@@ -59,7 +62,10 @@ class CausalDpo(Preference, DPOTrainer):
             processing_class=context.lm.tokenizer,
             peft_config=lora.peft(model),
         )
+        self.shared = can_share(model) and not self.aux_loss_enabled
         self.takes(config.batch_size)
+        if self.shared:
+            self.pad = SharedPrompts(context.lm.tokenizer.pad_token_id)
 
     def _prepare_dataset(self, dataset: Dataset, *rest: Any) -> Dataset:
         return dataset
@@ -70,6 +76,11 @@ class CausalDpo(Preference, DPOTrainer):
             return self.compute_loss(model, batch) * len(places)
         return super().piece_loss(model, batch, places)
 
+    def length(self, row: dict[str, list[int]]) -> int:
+        return sum(len(ids) for name, ids in row.items() if name in _SHARED) if self.shared else super().length(row)
+
     def answers(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        if self.shared:
+            return shared_log_likelihoods(model, batch)
         labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, IGNORED)
         return log_likelihoods(model, batch["input_ids"], batch["attention_mask"], labels)

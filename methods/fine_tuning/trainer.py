@@ -12,7 +12,6 @@ from typing import Any, Literal
 import datasets
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import nn
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
@@ -152,7 +151,7 @@ def _pace(trainer: MicroBatched, clock: Clock, lora: LoraSettings | None) -> Pac
     piece = trainer.pieces(0)[0]
     if clock.remaining() > pace.reserve:
         begun = clock.elapsed()
-        trainer.look(piece)
+        unless_out_of_memory(lambda: trainer.look(piece))  # training itself knows what to do then
         pace.expect(trainer.size(piece), _PASSES * (clock.elapsed() - begun))
     return pace
 

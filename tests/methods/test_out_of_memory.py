@@ -28,12 +28,12 @@ def memory_for(monkeypatch):
     def limit(rows, with_checkpointing, fails_after=0, error=OUT_OF_MEMORY[0]):
         tried = []
 
-        def learn(trainer, model, rows, *rest):
-            size = len(rows)
+        def learn(trainer, model, examples, *rest):
+            size = len(examples)
             tried.append((size, bool(trainer.args.activation_checkpointing)))
             if len(tried) > fails_after and size > (with_checkpointing if tried[-1][1] else rows):
                 raise error
-            return real(trainer, model, rows, *rest)
+            return real(trainer, model, examples, *rest)
 
         monkeypatch.setattr(MicroBatched, "learn", learn)
         return tried

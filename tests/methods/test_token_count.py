@@ -16,8 +16,10 @@ COMPLETIONS = [Row(row.prompt, {"completion": row.answers["chosen"]}, row.user) 
 
 
 def read(lm, row):
-    """Tokens of a pass over a row: its prompt once for each answer, and the answers with their ends."""
-    return sum(lm.count_tokens(row.prompt) + len(lm.answer_ids(answer)) + 1 for answer in row.answers.values())
+    """Tokens of a pass over a row: its answers with their ends, and its prompt, T5's once for each of them."""
+    prompts = len(row.answers) if lm.is_encoder_decoder else 1
+    answers = sum(len(lm.answer_ids(answer)) + 1 for answer in row.answers.values())
+    return prompts * lm.count_tokens(row.prompt) + answers
 
 
 @pytest.fixture(params=["decoder", "encoder-decoder"])

@@ -61,5 +61,4 @@ def test_the_collators_keep_the_records_as_they_are(make_context, trainers, lm):
     row = trainer.train_dataset[0]
     batch = trainer.pad([row])
     assert batch["input_ids"][0].tolist()[: len(row["prompt_ids"])] == row["prompt_ids"]
-    chosen = batch["input_ids"][0][batch["completion_mask"][0].bool()].tolist()
-    assert chosen == row["chosen_ids"]
+    assert batch["targets"][0].tolist() == row["chosen_ids"] + row["rejected_ids"]

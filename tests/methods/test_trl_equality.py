@@ -5,6 +5,7 @@ import torch
 from datasets import Dataset
 from transformers import set_seed
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
+from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from harness.methods.fine_tuning.trainer import fit_weights
 from harness.methods.fine_tuning.training_data import Row, joined, record
@@ -51,12 +52,16 @@ def test_dpo_has_trls_loss_and_gradients(make_context):
     for name, weight in trainer.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
-    batch = trainer.pad(list(trainer.train_dataset))
-    theirs = trainer.compute_loss(trainer.model, batch)
+    rows = list(trainer.train_dataset)
+    theirs = trainer.compute_loss(trainer.model, DataCollatorForPreference(context.lm.tokenizer.pad_token_id)(rows))
     theirs.backward()
     expected = gradients(trainer)
-    for _ in range(2):  # with the reference asked, and with it remembered
-        ours = trainer.piece_loss(trainer.model, batch, [*range(5)]) / 5
+    assert trainer.shared
+    # With the reference asked, with it remembered, and with a prompt for either answer.
+    for shared in (True, True, False):
+        if not shared:
+            trainer.shared, trainer.pad = False, DataCollatorForPreference(context.lm.tokenizer.pad_token_id)
+        ours = trainer.piece_loss(trainer.model, trainer.pad(rows), [*range(5)]) / 5
         ours.backward()
         found = gradients(trainer)
         assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
