@@ -1,13 +1,13 @@
 """DPO (Rafailov et al. 2024) with LoRA, as in the time-constrained comparison of Section 4.5 and Appendix A.5."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from datasets import Dataset
 from pydantic import Field
 
-from harness.api import Example, FitContext, LanguageModel, Method, OutOfTime, Personalizer, Task
+from harness.api import Example, FitContext, LanguageModel, Method, Personalizer, Task
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import generate_pairs
 from harness.methods.fine_tuning.causal_trainer import CausalDpo
@@ -51,13 +51,9 @@ class Dpo(Method):
         rows: list[Row] = []
         reserve = self.config.training_share * context.clock.budget
         for batch in context.examples(self.config.generation_batch_size, reserve):
-            try:
-                with context.clock.phase("pairs"):
-                    choices = self._choices(context, batch, insights)
-                    rows += [row for choice in choices if (row := self._row(context, *choice)) is not None]
-            except OutOfTime:
-                context.report.counts["batches_given_up"] = 1
-                break
+            with context.clock.cut_off(), context.clock.phase("pairs"):
+                choices = self._choices(context, batch, insights)
+                rows += [row for choice in choices if (row := self._row(context, *choice)) is not None]
         return fit_weights(context, rows, self.config.lora, lambda data: self._trainer(context, data))
 
     def load(self, directory: Path, task: Task) -> Personalizer:
@@ -65,9 +61,7 @@ class Dpo(Method):
 
     def _choices(self, context: FitContext, batch: Sequence[Example], insights: dict[str, Insights]) -> list[Choice]:
         if self.config.pairs == "supervised":
-            # A batch may take some of what is kept for training, as what it has made is lost if it is given up.
-            kept = self.config.training_share * context.clock.budget / 2
-            return _supervised(context, batch, lambda: context.clock.remaining() - kept)
+            return _supervised(context, batch)
         add_insights(context, batch, insights, self.config.insight_tokens)
         return [(pair.example, pair.personal, pair.neutral) for pair in generate_pairs(context, batch, insights)]
 
@@ -80,11 +74,11 @@ class Dpo(Method):
         return kind(context, self.config, data, self.config.lora, self.config.beta)
 
 
-def _supervised(context: FitContext, batch: Sequence[Example], time_left: Callable[[], float]) -> list[Choice]:
-    """The user's answer and the model's neutral one. Raises OutOfTime once no time is left."""
+def _supervised(context: FitContext, batch: Sequence[Example]) -> list[Choice]:
+    """The user's answer and the model's neutral one."""
     asked = [(example, prompt) for example in batch if (prompt := _neutral(context, example)) is not None]
     prompts, length = [prompt for _, prompt in asked], context.task.max_new_tokens
-    outputs = context.lm.generate(prompts, length, one_line=True, time_left=time_left)
+    outputs = context.lm.generate(prompts, length, one_line=True, time_left=context.clock.time_left)
     pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
     kept = [pair for pair in pairs if pair[1].strip() != pair[2]]
     counts = context.report.counts

@@ -277,7 +277,8 @@ class _Search:
             torch.cat([self._identified(groups, layer, normals) for groups in group_slices(source, 1)], dim=1)
             for layer in chosen.tolist()
         ]
-        return Directions(chosen.expand(len(loss), -1), *torch.cat(both, dim=2), loss, ties)
+        personal, neutral = torch.cat(both, dim=2)
+        return Directions(chosen.expand(len(loss), -1), personal, neutral, loss, ties)
 
     def _identified(self, groups: slice, layer: int, normals: torch.Tensor | None) -> torch.Tensor:
         """theta_P and theta_N [2, g, 1, d] of some groups at one layer."""

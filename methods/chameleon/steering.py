@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class Banks:
 
     def dense(self) -> "Banks":
         """The same without `places`."""
-        return replace(self, places=None, **self.tensors())
+        return Banks(self.layers, **self.tensors())
 
     def save(self, path: Path) -> None:
         """Write `tensors()` as safetensors, a few groups at a time."""
