@@ -217,6 +217,14 @@ class Edits:
     strength: torch.Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Continuations:
+    """Outputs, and of each the MLP outputs [num_layers, d], float32 on the CPU, or None where they are not known."""
+
+    texts: tuple[str, ...]
+    states: tuple[torch.Tensor | None, ...]
+
+
 class LanguageModel(Protocol):
     """A loaded model. Greedy, batched == solo, cache == no cache."""
 
@@ -227,8 +235,9 @@ class LanguageModel(Protocol):
     hidden_size: int
     max_length: int  # context in tokens
     is_encoder_decoder: bool
-    tokens_in: int  # counted since the model was handed out
+    tokens_in: int  # of the prompts, whether or not they were shared; counted since the model was handed out
     tokens_out: int
+    tokens_computed: int  # that went through the model in `generate`, `represent` and `log_likelihood`
 
     def generate(
         self,
@@ -245,6 +254,17 @@ class LanguageModel(Protocol):
         anything, the only one that tasks read. Raises OutOfTime once `time_left()`, asked after every token, is 0:
         a fit passes `clock.time_left`.
         """
+        ...
+
+    def generate_represented(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        position: Position,
+        one_line: bool = False,
+        time_left: Callable[[], float] | None = None,
+    ) -> Continuations:
+        """What `generate` gives, with what `represent` would give for it, as far as generating computes that."""
         ...
 
     def represent(self, prompts: Sequence[str], outputs: Sequence[str], position: Position) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
 
@@ -24,8 +24,22 @@ def project(x: Tensor, units: Tensor) -> Tensor:
     return (x * units).sum(-1, keepdim=True) * units
 
 
+class EditedRows:
+    """The hooks of an open `edited`, whose batch may change while it is decoded."""
+
+    def __init__(self, hooks: Sequence[_Hook]) -> None:
+        self._hooks = hooks
+
+    def keep(self, places: Sequence[int]) -> None:
+        """The batch holds from now on the prompts at these places of `prompts`, in this order."""
+        for hook in self._hooks:
+            hook.edit = hook.whole.of(places)
+
+
 @contextmanager
-def edited(mlps: Sequence[nn.Module], edits: Edits | None, prompts: Sequence[int] | None = None) -> Iterator[None]:
+def edited(
+    mlps: Sequence[nn.Module], edits: Edits | None, prompts: Sequence[int] | None = None
+) -> Iterator[EditedRows]:
     """Edit the outputs of `mlps` (one per decoder layer) while the context is open; None edits nothing.
 
     `prompts` are the positions in `edits.rows` that make up the batch, in batch order; all by default. A batch that
@@ -33,15 +47,16 @@ def edited(mlps: Sequence[nn.Module], edits: Edits | None, prompts: Sequence[int
     edited in float32 and cast back; a row that is not edited stays bit-identical. The hooks go with the context,
     whatever happens inside. Raises ValueError where banks, rows and layers do not fit each other or the model.
     """
+    made: list[_Hook] = []
     with ExitStack() as hooks:
         if edits is not None:
             _check(edits, len(mlps))
             rows = torch.tensor([edits.rows[i] for i in (range(len(edits.rows)) if prompts is None else prompts)])
             for position, layer in enumerate(edits.layers):
                 device = next(mlps[layer].parameters()).device
-                hook = _layer_edit(edits, position, rows, device)
-                hooks.callback(mlps[layer].register_forward_hook(hook).remove)
-        yield
+                made.append(_Hook(_layer_edit(edits, position, rows, device)))
+                hooks.callback(mlps[layer].register_forward_hook(made[-1]).remove)
+        yield EditedRows(made)
 
 
 @contextmanager
@@ -74,35 +89,58 @@ def _check(edits: Edits, num_layers: int) -> None:
             raise ValueError(f"rows reach outside of {name}, which holds {len(bank)} users")
 
 
-@dataclass(frozen=True)
-class _LayerEdit:
-    """The hook of one layer. Every tensor has a row per prompt; directions have norm 1 or 0."""
+class _Hook:
+    """The hook of one layer: the edits of all its prompts, and of those that are in the batch now."""
 
-    personal: Tensor | None  # [B, 1, d]
-    neutral: Tensor | None  # [B, 1, d]
-    offset: Tensor | None  # [B, 1, d]
-    strength: Tensor  # [B, 1, 1]
-    chosen: Tensor  # [B, 1, 1], whether the prompt is edited
+    def __init__(self, whole: _LayerEdit) -> None:
+        self.whole = self.edit = whole
 
     def __call__(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
+        return self.edit(output)
+
+
+@dataclass(frozen=True)
+class _LayerEdit:
+    """The edit of one layer, x + x A B + offset, as both equations come to. Every tensor has a row per prompt.
+
+    With unit or zero p and n and strength s, A = [p n], and B has the rows s p - s^2 <n, p> n and -s n.
+    """
+
+    taken: Tensor | None  # A [B, d, 1 or 2]
+    given: Tensor | None  # B [B, 1 or 2, d]
+    offset: Tensor | None  # [B, 1, d]
+    chosen: Tensor | None  # [B, 1, 1], whether the prompt is edited; None where all are
+    prompts: int
+
+    def __call__(self, output: Tensor) -> Tensor:
         """The equations of Section 3.2 on `output` [B, T, d], or [B * n, T, d] with n copies of each prompt."""
-        copies, rest = divmod(len(output), len(self.chosen))
+        copies, rest = divmod(len(output), self.prompts)
         if rest:
-            raise ValueError(f"a batch of {len(output)} rows cannot be edited for {len(self.chosen)} prompts")
+            raise ValueError(f"a batch of {len(output)} rows cannot be edited for {self.prompts} prompts")
         edit = self if copies == 1 else self._repeated(copies)
-        x = output  # the float32 directions lift half precision to float32, until the end
-        if edit.personal is not None:
-            x = x + edit.strength * project(x, edit.personal)
-        if edit.neutral is not None:
-            x = x - edit.strength * project(x, edit.neutral)
+        x = output.float()  # half precision is edited in float32, until the end
+        if edit.taken is not None and edit.given is not None:
+            x = torch.baddbmm(x, torch.bmm(x, edit.taken), edit.given)
         if edit.offset is not None:
             x = x + edit.offset
-        return torch.where(edit.chosen, x.to(output.dtype), output)
+        x = x.to(output.dtype)
+        return x if edit.chosen is None else torch.where(edit.chosen, x, output)
+
+    def of(self, places: Sequence[int]) -> _LayerEdit:
+        """The edit of the prompts at these places."""
+        if list(places) == list(range(self.prompts)):
+            return self
+        index = torch.tensor(places)
+        return self._mapped(lambda tensor: tensor[index.to(tensor.device)], len(places))
 
     def _repeated(self, copies: int) -> _LayerEdit:
         """The copies of a prompt (beams, return sequences) are neighbours in the batch."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{n: t.repeat_interleave(copies, dim=0) for n, t in tensors.items() if t is not None})
+        return self._mapped(lambda tensor: tensor.repeat_interleave(copies, dim=0), copies * self.prompts)
+
+    def _mapped(self, change: Callable[[Tensor], Tensor], prompts: int) -> _LayerEdit:
+        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "prompts"}
+        changed = {name: None if tensor is None else change(tensor) for name, tensor in tensors.items()}
+        return replace(self, **changed, prompts=prompts)
 
 
 def _layer_edit(edits: Edits, position: int, rows: Tensor, device: torch.device) -> _LayerEdit:
@@ -112,10 +150,22 @@ def _layer_edit(edits: Edits, position: int, rows: Tensor, device: torch.device)
         return None if bank is None else bank.detach()[rows.clamp(min=0).to(bank.device), position, None].to(device)
 
     personal, neutral, offset, strength = map(look_up, (edits.personal, edits.neutral, edits.offset, edits.strength))
+    size = torch.ones(len(rows), 1, 1, device=device) if strength is None else strength.float()[..., None]
+    p, n = (None if bank is None else unit(bank) for bank in (personal, neutral))  # [B, 1, d] each
+    added = None if p is None else size * p
+    removed = None if n is None else -size * n
+    if added is not None and p is not None and n is not None:
+        added = added - size * (added * n).sum(-1, keepdim=True) * n
+    taken, given = _joined(p, n), _joined(added, removed)
     return _LayerEdit(
-        personal=None if personal is None else unit(personal),
-        neutral=None if neutral is None else unit(neutral),
+        taken=None if taken is None else taken.transpose(1, 2).contiguous(),
+        given=given,
         offset=None if offset is None else offset.float(),
-        strength=torch.ones(len(rows), 1, 1, device=device) if strength is None else strength.float()[..., None],
-        chosen=(rows >= 0)[:, None, None].to(device),
+        chosen=None if bool((rows >= 0).all()) else (rows >= 0)[:, None, None].to(device),
+        prompts=len(rows),
     )
+
+
+def _joined(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    found = [tensor for tensor in (one, other) if tensor is not None]
+    return torch.cat(found, 1) if found else None

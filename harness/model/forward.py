@@ -1,23 +1,23 @@
 """One batch of token ids through a model: continuations, representations, likelihoods.
 
-Sequences are padded on the left and masked, so that every row ends at the same place; a row's result does not depend on
-what shares its batch. The decoder of an encoder-decoder is padded on the right, where causal attention does not look.
+What sequences share at the beginning is computed once (`prefill`). The decoder of an encoder-decoder is padded on the
+right, where causal attention does not look; its encoder reads both ways and has nothing to share.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-from harness.api import OutOfTime, Position
+from harness.api import Position
 from harness.model.architectures import mlp_modules, without_adapter
-from harness.model.editing import recorded
-from harness.model.first_line import FirstLine
-
-Ids = Sequence[list[int]]
+from harness.model.decoding import Stop
+from harness.model.editing import EditedRows, recorded
+from harness.model.prefill import Ids, is_cached_plainly, left_padded, positioned, prefill
 
 
 @contextmanager
@@ -33,53 +33,46 @@ def inference(model: torch.nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def continuations(
-    model: Any,
-    prompts: Ids,
-    max_new_tokens: int,
-    pad: int,
-    ends: list[int],
-    line: FirstLine | None = None,
-    time_left: Callable[[], float] | None = None,
-) -> list[list[int]]:
-    """Greedy new tokens of each prompt, to the first that is in `ends` or, with `line`, completes the first line.
-
-    Raises OutOfTime once `time_left()`, asked after every token, is 0.
-    """
-    inputs = _left_padded(model, prompts, pad)
+def continuations(model: Any, prompts: Ids, stop: Stop, pad: int) -> list[list[int]]:
+    """What `decoding.decode` gives, by transformers' own `generate`: for encoder-decoders and unusual caches."""
+    inputs = left_padded(model, prompts, pad)
     start = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
     rows = model.generate(
         **inputs,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=stop.max_new_tokens,
         do_sample=False,
         num_beams=1,
         pad_token_id=pad,
-        eos_token_id=ends,
+        eos_token_id=stop.ends,
         stopping_criteria=[
-            *([] if line is None else [line.criterion(start)]),
-            *([] if time_left is None else [_Deadline(time_left)]),
+            _Deadline(stop),
+            *([] if stop.line is None else [stop.line.criterion(start)]),
         ],
     )
-    found = [_until(row[start:], ends) for row in rows.tolist()]
-    return found if line is None else [line.cut(ids) for ids in found]
+    found = [_until(row[start:], stop.ends) for row in rows.tolist()]
+    return found if stop.line is None else [stop.line.cut(ids) for ids in found]
 
 
 class _Deadline(StoppingCriteria):
-    def __init__(self, time_left: Callable[[], float]) -> None:
-        self._time_left = time_left
+    def __init__(self, stop: Stop) -> None:
+        self._stop = stop
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        if self._time_left() <= 0:
-            raise OutOfTime
+        self._stop.check_time()
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
-def representations(model: Any, prompts: Ids, answers: Ids, position: Position, pad: int) -> Tensor:
-    """MLP outputs of every decoder layer at one position, [B, L, d]; the vocabulary projection is not computed."""
-    inner = without_adapter(model)
-    lengths = torch.tensor([len(answer) for answer in answers])
+def representations(
+    model: Any, prompts: Ids, answers: Ids, sizes: Sequence[int], position: Position, pad: int
+) -> tuple[Tensor, int]:
+    """MLP outputs of every decoder layer at one position, [B, L, d], and how many tokens were computed.
+
+    `sizes` of the sequences in turn begin alike. The vocabulary projection is not computed.
+    """
+    inner, lengths = without_adapter(model), torch.tensor([len(answer) for answer in answers])
+    sequences = _joined(prompts, answers)
     if inner.config.is_encoder_decoder:
-        inputs = _left_padded(model, prompts, pad)
+        inputs = left_padded(model, prompts, pad)
         states = inner.get_encoder()(**inputs).last_hidden_state
         with recorded(mlp_modules(inner), lengths if position == "last" else 0 * lengths) as seen:
             inner.get_decoder()(
@@ -88,46 +81,55 @@ def representations(model: Any, prompts: Ids, answers: Ids, position: Position, 
                 encoder_attention_mask=inputs["attention_mask"],
                 use_cache=False,
             )
-    else:
+        return torch.stack(seen, 1), sum(map(len, sequences))
+    found: list[Tensor] = []
+
+    def run(**inputs: Any) -> None:
         with recorded(mlp_modules(inner), 0 * lengths - 1 if position == "last" else -1 - lengths) as seen:
-            inner.base_model(**_positioned(_left_padded(model, _joined(prompts, answers), pad)), use_cache=False)
-    return torch.stack(seen, 1)
+            inner.base_model(**inputs)
+        found.extend(seen)
+
+    if not is_cached_plainly(model):
+        run(**positioned(left_padded(model, sequences, pad)), use_cache=False)
+        return torch.stack(found, 1), sum(map(len, sequences))
+    computed = prefill(model, run, sequences, _before(prompts), sizes, pad).computed
+    return torch.stack(found, 1), computed
 
 
-def log_likelihoods(model: Any, prompts: Ids, answers: Ids, pad: int) -> Tensor:
-    """Sum of log p over the tokens of each answer, which must not be empty, [B] float32."""
-    longest = max(map(len, answers))
+def log_likelihoods(
+    model: Any, prompts: Ids, answers: Ids, sizes: Sequence[int], pad: int, rows: EditedRows
+) -> tuple[Tensor, int]:
+    """Sum of log p over the tokens of each answer, which must not be empty, [B] float32, and the tokens computed.
+
+    `sizes` of the sequences in turn begin alike; the edits of `rows` are open on the model.
+    """
+    longest, sequences = max(map(len, answers)), _joined(prompts, answers)
+    computed = sum(map(len, sequences))
     if model.config.is_encoder_decoder:
         started = _decoder_inputs(model, [answer[:-1] for answer in answers], pad)
-        logits = model(**_left_padded(model, prompts, pad), decoder_input_ids=started, use_cache=False).logits
+        logits = model(**left_padded(model, prompts, pad), decoder_input_ids=started, use_cache=False).logits
         targets = [answer + [-1] * (longest - len(answer)) for answer in answers]
     else:
-        inputs = _positioned(_left_padded(model, _joined(prompts, answers), pad))
-        logits = model(**inputs, use_cache=False, logits_to_keep=longest + 1).logits[:, :-1]
+        run = partial(model, logits_to_keep=longest + 1)
+        if is_cached_plainly(model):
+            state = prefill(model, run, sequences, _before(prompts), sizes, pad, rows)
+            output, computed = state.output, state.computed
+        else:
+            output = run(**positioned(left_padded(model, sequences, pad)), use_cache=False)
+        logits = output.logits[:, :-1]
         targets = [[-1] * (longest - len(answer)) + answer for answer in answers]
     chosen = torch.tensor(targets, device=logits.device)
     found = logits.float().log_softmax(-1).gather(-1, chosen.clamp(min=0)[..., None])[..., 0]
-    return found.where(chosen >= 0, 0.0).sum(-1)
+    return found.where(chosen >= 0, 0.0).sum(-1), computed
 
 
 def _joined(prompts: Ids, answers: Ids) -> Ids:
     return [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
 
 
-def _left_padded(model: Any, sequences: Ids, pad: int) -> dict[str, Tensor]:
-    """input_ids and attention_mask, [B, T] int64."""
-    longest = max(map(len, sequences))
-    ids = [[pad] * (longest - len(sequence)) + sequence for sequence in sequences]
-    mask = [[0] * (longest - len(sequence)) + [1] * len(sequence) for sequence in sequences]
-    return {
-        "input_ids": torch.tensor(ids, device=model.device),
-        "attention_mask": torch.tensor(mask, device=model.device),
-    }
-
-
-def _positioned(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With position_ids that count real tokens, as `generate` has them; a bare forward would count padding too."""
-    return {**inputs, "position_ids": (inputs["attention_mask"].cumsum(-1) - 1).clamp(min=0)}
+def _before(prompts: Ids) -> list[int]:
+    """All of each prompt but the last token, whose output is asked for."""
+    return [len(prompt) - 1 for prompt in prompts]
 
 
 def _decoder_inputs(model: Any, answers: Ids, pad: int) -> Tensor:

@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.api import Edits, HarnessError, Position
+from harness.api import Continuations, Edits, HarnessError, Position
 from harness.model.architectures import mlp_modules
 from harness.model.copying import copied, has_room_for
+from harness.model.batching import default_tokens, longest_first, next_batch
+from harness.model.decoding import Stop, decode, decodes
 from harness.model.editing import edited
 from harness.model.encoding import Encoder
 from harness.model.first_line import FirstLine
@@ -24,6 +26,8 @@ from harness.model.loading import (
     load_model,
     load_tokenizer,
 )
+from harness.model.prefixes import groups
+from harness.model.recording import Recording
 
 _NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
 
@@ -34,16 +38,18 @@ def load(
     dtype: str = "auto",
     batch_size: int = 32,
     quantization: Quantization | None = None,
+    batch_tokens: int | None = None,
 ) -> HuggingFaceModel:
     """Load a model folder or hub name from safetensors. Raises HarnessError where that fails, saying why.
 
-    `dtype` "auto" is float32 on a CPU and bfloat16 elsewhere; `batch_size` is the most prompts to run at once.
+    `dtype` "auto" is float32 on a CPU and bfloat16 elsewhere; `batch_size` is the most prompts to run at once,
+    `batch_tokens` the most tokens, padding and new ones included (None: as many as suit the device).
     """
     place = choose_device(device)
     tokenizer = load_tokenizer(name_or_path)
     model = load_model(name_or_path, place, choose_dtype(dtype, place), quantization)
     again = partial(load, name_or_path, device, dtype, quantization=quantization)
-    lm = HuggingFaceModel(name_or_path, model, tokenizer, again, batch_size)
+    lm = HuggingFaceModel(name_or_path, model, tokenizer, again, batch_size, batch_tokens)
     check_tokens(name_or_path, model, tokenizer, lm.prompt_ids(""))
     return lm
 
@@ -52,7 +58,8 @@ class HuggingFaceModel:
     """A causal or encoder-decoder model with its tokenizer; see `harness.api.LanguageModel`.
 
     A method may change `model` or put another in its place, e.g. a peft model: it is looked up on each call.
-    `batch_size` halves for good when the device runs out of memory.
+    `batch_size` and `batch_tokens` halve for good when the device runs out of memory. `tokens_computed` counts the
+    tokens that went through it: less than `tokens_in` and `tokens_out` where prompts begin alike.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class HuggingFaceModel:
         tokenizer: PreTrainedTokenizerBase,
         reload: Callable[..., HuggingFaceModel],
         batch_size: int = 32,
+        batch_tokens: int | None = None,
     ) -> None:
         self.name = name
         self.model = model
@@ -69,6 +77,7 @@ class HuggingFaceModel:
         self.reload = reload
         self.batch_size = batch_size
         self.place = model.device
+        self.batch_tokens = default_tokens(model.device) if batch_tokens is None else batch_tokens
         self.num_layers = len(mlp_modules(model))
         self.hidden_size: int = model.config.get_text_config().hidden_size
         self.is_encoder_decoder: bool = model.config.is_encoder_decoder
@@ -76,6 +85,7 @@ class HuggingFaceModel:
         self.tokens_in = 0
         self.tokens_out = 0
         self._kept = False
+        self.tokens_computed = 0
         self._encoder = Encoder(tokenizer, self.is_encoder_decoder, self._ends)
         self._first_line = FirstLine(tokenizer, self._encoder.decode)
 
@@ -98,9 +108,9 @@ class HuggingFaceModel:
         `again = lm.reload`, let go of `lm`, then call `again(batch_size=...)`.
         """
         if not self._kept or (self.place.type == "cpu" and not has_room_for(self.model)):
-            return self.reload(batch_size=self.batch_size)
+            return self.reload(batch_size=self.batch_size, batch_tokens=self.batch_tokens)
         model, tokenizer = copied(self.model, self.place), load_tokenizer(self.name)
-        return HuggingFaceModel(self.name, model, tokenizer, self.reload, self.batch_size)
+        return HuggingFaceModel(self.name, model, tokenizer, self.reload, self.batch_size, self.batch_tokens)
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the prompt as `generate` would send it, template included."""
@@ -139,23 +149,24 @@ class HuggingFaceModel:
         a prompt of more than `room(max_new_tokens)` tokens, for edits made for another number of prompts, and OutOfTime
         once `time_left()`, asked after every token, is 0.
         """
-        sources = [self.prompt_ids(prompt) for prompt in prompts]
-        self._check(sources, self.room(max_new_tokens), edits)
-        outputs = [""] * len(sources)
-        line = self._first_line if one_line else None
+        stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None, time_left)
+        return self._generate(prompts, stop, edits, on_batch)
 
-        def run(batch: list[int]) -> None:
-            with edited(mlp_modules(self.model), edits, batch):
-                found = continuations(
-                    self.model, [sources[i] for i in batch], max_new_tokens, self._pad, self._ends, line, time_left
-                )
-            for index, ids in zip(batch, found, strict=True):
-                outputs[index] = self._encoder.decode(ids) if line is None else line.text(ids)
-                self.tokens_in += len(sources[index])
-                self.tokens_out += len(ids)
+    def generate_represented(
+        self,
+        prompts: Sequence[str],
+        max_new_tokens: int,
+        position: Position,
+        one_line: bool = False,
+        time_left: Callable[[], float] | None = None,
+    ) -> Continuations:
+        """What `generate` gives, with what `represent` would give for it, as far as generating computes that.
 
-        self._batched([len(ids) for ids in sources], run, on_batch)
-        return outputs
+        It does not for encoder-decoders, and at "last" for an output that is read as other tokens than were generated.
+        """
+        stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None, time_left)
+        states: list[Tensor | None] = [None] * len(prompts)
+        return Continuations(tuple(self._generate(prompts, stop, record=(position, states))), tuple(states))
 
     def represent(self, prompts: Sequence[str], outputs: Sequence[str], position: Position) -> Tensor:
         """MLP outputs of every decoder layer at one position of prompt + output, [N, num_layers, d], float32 on CPU.
@@ -167,28 +178,76 @@ class HuggingFaceModel:
         sources, answers = self._pairs(prompts, outputs)
         found = torch.empty(len(sources), self.num_layers, self.hidden_size)
 
-        def run(batch: list[int]) -> None:
+        def run(batch: list[int], sizes: list[int]) -> None:
             chosen = [sources[i] for i in batch], [answers[i] for i in batch]
-            found[batch] = representations(self.model, *chosen, position, self._pad).float().cpu()
+            states, computed = representations(self.model, *chosen, sizes, position, self._pad)
+            found[batch] = states.float().cpu()
+            self.tokens_computed += computed
 
-        self._batched([len(s) + len(a) for s, a in zip(sources, answers, strict=True)], run)
+        self._batched(sources, [len(s) + len(a) for s, a in zip(sources, answers, strict=True)], None, run)
         return found
 
     def log_likelihood(self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None) -> Tensor:
         """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N] float32 on CPU.
 
-        Raises ValueError like `represent`, and for edits made for another number of prompts.
+        Several outputs to one prompt read it once. Raises ValueError like `represent`, and for edits made for another
+        number of prompts.
         """
         sources, answers = self._pairs(prompts, outputs, edits, end=[self.answer_end])
         found = torch.empty(len(sources))
 
-        def run(batch: list[int]) -> None:
+        def run(batch: list[int], sizes: list[int]) -> None:
             chosen = [sources[i] for i in batch], [answers[i] for i in batch]
-            with edited(mlp_modules(self.model), edits, batch):
-                found[batch] = log_likelihoods(self.model, *chosen, self._pad).cpu()
+            with edited(mlp_modules(self.model), edits, batch) as rows:
+                likelihoods, computed = log_likelihoods(self.model, *chosen, sizes, self._pad, rows)
+            found[batch] = likelihoods.cpu()
+            self.tokens_computed += computed
 
-        self._batched([len(s) + len(a) for s, a in zip(sources, answers, strict=True)], run)
+        self._batched(sources, [len(s) + len(a) for s, a in zip(sources, answers, strict=True)], edits, run)
         return found
+
+    def _generate(
+        self,
+        prompts: Sequence[str],
+        stop: Stop,
+        edits: Edits | None = None,
+        on_batch: Callable[[int], None] | None = None,
+        record: tuple[Position, list[Tensor | None]] | None = None,
+    ) -> list[str]:
+        """`record`: a position, and where to put the states there that were computed, [L, d] for each prompt."""
+        sources = [self.prompt_ids(prompt) for prompt in prompts]
+        self._check(sources, self.room(stop.max_new_tokens), edits)
+        outputs = [""] * len(sources)
+        own = decodes(self.model)
+
+        def run(batch: list[int], sizes: list[int]) -> None:
+            recording = None if record is None else Recording(record[0], partial(self._content, stop.line), len(batch))
+            asked = [sources[i] for i in batch]
+            with edited(mlp_modules(self.model), edits, batch) as rows:
+                if own:
+                    found, computed = decode(self.model, asked, sizes, stop, self._pad, rows, recording)
+                else:
+                    found = continuations(self.model, asked, stop, self._pad)
+                    computed = sum(map(len, asked)) + sum(map(len, found))
+            self.tokens_computed += computed
+            for place, (index, ids) in enumerate(zip(batch, found, strict=True)):
+                outputs[index] = self._text(stop.line, ids)
+                self.tokens_in += len(sources[index])
+                self.tokens_out += len(ids)
+                if record is not None and recording is not None:
+                    record[1][index] = recording.states[place]
+
+        lengths = [len(ids) + stop.max_new_tokens for ids in sources]
+        self._batched(sources, lengths, edits, run, on_batch)
+        return outputs
+
+    def _text(self, line: FirstLine | None, ids: list[int]) -> str:
+        return self._encoder.decode(ids) if line is None else line.text(ids)
+
+    def _content(self, line: FirstLine | None, ids: list[int]) -> int | None:
+        """How many new tokens make up the text; None where the text would be read as other tokens."""
+        read = self.answer_ids(self._text(line, ids))
+        return len(read) if ids[: len(read)] == read else None
 
     @property
     def _pad(self) -> int:
@@ -218,35 +277,46 @@ class HuggingFaceModel:
             raise ValueError(f"edits are for {len(edits.rows)} prompts, but there are {len(sequences)}")
 
     def _batched(
-        self, lengths: list[int], run: Callable[[list[int]], None], on_batch: Callable[[int], None] | None = None
+        self,
+        prompts: list[list[int]],
+        lengths: list[int],
+        edits: Edits | None,
+        run: Callable[[list[int], list[int]], None],
+        on_batch: Callable[[int], None] | None = None,
     ) -> None:
-        """Run over all indices, longest first, so that what runs out of memory does so early."""
-        order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-        done = 0
+        """Run over all indices, longest first; what begins alike, under the same edits, is in one batch if it fits.
+
+        `run` is given indices, and the sizes of the neighbours among them that begin alike. `lengths` are in tokens.
+        """
+        kinds = [0] * len(prompts) if edits is None else edits.rows
+        alike = [[index] for index in range(len(prompts))] if self.is_encoder_decoder else groups(prompts, kinds)
+        left, done = longest_first(alike, lengths), 0
         with inference(self.model):
-            while done < len(order):
-                batch = order[done : done + self.batch_size]
-                if not _fits(run, batch):
-                    self._shrink(len(batch))
+            while left:
+                batch, later = next_batch(left, lengths, self.batch_size, self.batch_tokens)
+                indices = [index for group in batch for index in group]
+                if not _fits(partial(run, indices, [len(group) for group in batch])):
+                    self._shrink(len(indices), max(lengths[index] for index in indices))
                     continue
-                done += len(batch)
+                left, done = later, done + len(indices)
                 if on_batch is not None:
                     on_batch(done)
 
-    def _shrink(self, failed: int) -> None:
+    def _shrink(self, failed: int, longest: int) -> None:
         if failed == 1:
             raise HarnessError(
                 f"{self.name} runs out of memory on {self.model.device} with a single prompt. Use a smaller model, a "
                 "shorter history, or a device with more memory."
             )
         self.batch_size = failed // 2
+        self.batch_tokens = min(self.batch_tokens, self.batch_size * longest)
         torch.cuda.empty_cache()
 
 
-def _fits(run: Callable[[list[int]], None], batch: list[int]) -> bool:
-    """Whether `batch` ran. The error, and the tensors its traceback holds, are gone before anything is retried."""
+def _fits(run: Callable[[], None]) -> bool:
+    """Whether a batch ran. The error, and the tensors its traceback holds, are gone before anything is retried."""
     try:
-        run(batch)
+        run()
     except torch.OutOfMemoryError:
         return False
     return True

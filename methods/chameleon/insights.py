@@ -30,13 +30,12 @@ def add_insights(
         if (personal := _request(context, "personal", user, max_new_tokens)) is not None
         and (neutral := _request(context, "neutral", user, max_new_tokens)) is not None
     ]
-    prompts = [personal for _, personal, _ in requests] + [neutral for _, _, neutral in requests]
+    prompts = [prompt for _, *own in requests for prompt in own]
     outputs = [
         clean_insight(output)
         for output in context.lm.generate(prompts, max_new_tokens, time_left=context.clock.time_left)
     ]
-    count = len(requests)
-    for (user_id, *_), personal, neutral in zip(requests, outputs[:count], outputs[count:], strict=True):
+    for (user_id, *_), personal, neutral in zip(requests, outputs[::2], outputs[1::2], strict=True):
         insights[user_id] = Insights(personal, neutral)
 
 

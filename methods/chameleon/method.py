@@ -117,7 +117,8 @@ class Chameleon(Method):
                 with context.clock.phase("insights"):
                     add_insights(context, batch, insights, self.config.insight_tokens)
                 with context.clock.phase("pairs"):
-                    pairs = generate_pairs(context, batch, insights)
+                    recorded = self.config.position if self.config.pair_text == "full" else None
+                    pairs = generate_pairs(context, batch, insights, recorded)
                 with context.clock.phase("representations"):
                     if pairs:
                         stored.append(represent_pairs(context, pairs, self.config.pair_text, self.config.position))

@@ -15,13 +15,18 @@ PairText = Literal["full", "history"]
 
 @dataclass(frozen=True)
 class OutputPair:
-    """The outputs to one example's query, with the prompts that led to them."""
+    """The outputs to one example's query, with the prompts that led to them.
+
+    The states [num_layers, d] are those of prompt and output, where they were recorded while generating.
+    """
 
     example: Example
     personal_prompt: str
     neutral_prompt: str
     personal: str
     neutral: str
+    personal_state: torch.Tensor | None = None
+    neutral_state: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -42,19 +47,20 @@ class Pairs:
         )
 
 
-def generate_pairs(context: FitContext, examples: Sequence[Example], insights: dict[str, Insights]) -> list[OutputPair]:
-    """Both agents' outputs to each example, identical ones left out (Section 4.1).
+def generate_pairs(
+    context: FitContext, examples: Sequence[Example], insights: dict[str, Insights], record: Position | None = None
+) -> list[OutputPair]:
+    """Both agents' outputs to each example, identical ones left out (Section 4.1); with their states at `record`.
 
     Counts `identical_outputs`, `examples_too_long` to be asked, and `overlong_pairs` that would not fit the context
     together with their prompts.
     """
     asked = [agents for example in examples if (agents := _agents(context, example, insights)) is not None]
-    prompts = [personal for _, personal, _ in asked] + [neutral for _, _, neutral in asked]
-    outputs = context.lm.generate(
-        prompts, context.task.max_new_tokens, one_line=True, time_left=context.clock.time_left
-    )
-    rows = zip(asked, outputs[: len(asked)], outputs[len(asked) :], strict=True)
-    made = [OutputPair(*row, personal, neutral) for row, personal, neutral in rows]
+    # An example's prompts are neighbours: what they share is computed once where they are in one batch.
+    prompts = [prompt for _, *agents in asked for prompt in agents]
+    outputs, states = _generate(context, prompts, record)
+    sides = zip(outputs[::2], outputs[1::2], states[::2], states[1::2], strict=True)
+    made = [OutputPair(*agents, *side) for agents, side in zip(asked, sides, strict=True)]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
     kept = [pair for pair in different if _fits(context, pair)]
     counts = context.report.counts
@@ -69,14 +75,37 @@ def represent_pairs(context: FitContext, pairs: Sequence[OutputPair], text: Pair
     """Embed the preferences p^P and p^N of the pairs.
 
     `full`: the prompt that led to the output, and the output. `history`: history, query and output, so that the two
-    differ in the output only.
+    differ in the output only. Counts as `texts_represented` those that were not recorded while they were generated.
     """
     if text == "history":
         pairs = [shown for pair in pairs if (shown := _with_base_prompt(context, pair)) is not None]
-    prompts = [pair.personal_prompt for pair in pairs] + [pair.neutral_prompt for pair in pairs]
-    outputs = [pair.personal for pair in pairs] + [pair.neutral for pair in pairs]
-    personal, neutral = context.lm.represent(prompts, outputs, position).tensor_split(2)
-    return Pairs(tuple(pair.example.user for pair in pairs), personal, neutral)
+    sides = [
+        side
+        for pair in pairs
+        for side in (
+            (pair.personal_prompt, pair.personal, pair.personal_state),
+            (pair.neutral_prompt, pair.neutral, pair.neutral_state),
+        )
+    ]
+    missing = [(prompt, output) for prompt, output, state in sides if state is None]
+    counts = context.report.counts
+    counts["texts_represented"] = counts.get("texts_represented", 0) + len(missing)
+    found = iter(context.lm.represent([p for p, _ in missing], [o for _, o in missing], position) if missing else ())
+    states = torch.empty(len(sides), context.lm.num_layers, context.lm.hidden_size)
+    for place, (*_, state) in enumerate(sides):
+        states[place] = next(found) if state is None else state
+    return Pairs(tuple(pair.example.user for pair in pairs), states[::2], states[1::2])
+
+
+def _generate(
+    context: FitContext, prompts: Sequence[str], record: Position | None
+) -> tuple[Sequence[str], Sequence[torch.Tensor | None]]:
+    new_tokens, time_left = context.task.max_new_tokens, context.clock.time_left
+    if record is None:
+        texts = context.lm.generate(prompts, new_tokens, one_line=True, time_left=time_left)
+        return texts, [None] * len(prompts)
+    found = context.lm.generate_represented(prompts, new_tokens, record, one_line=True, time_left=time_left)
+    return found.texts, found.states
 
 
 def _agents(context: FitContext, example: Example, insights: dict[str, Insights]) -> tuple[Example, str, str] | None:
@@ -106,7 +135,8 @@ def _with_base_prompt(context: FitContext, pair: OutputPair) -> OutputPair | Non
     if prompt is None:
         context.report.counts["overlong_pairs"] = context.report.counts.get("overlong_pairs", 0) + 1
         return None
-    return replace(pair, personal_prompt=prompt, neutral_prompt=prompt)
+    # What was recorded, if anything was, belongs to other prompts.
+    return replace(pair, personal_prompt=prompt, neutral_prompt=prompt, personal_state=None, neutral_state=None)
 
 
 def _fits(context: FitContext, pair: OutputPair) -> bool:

@@ -6,15 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationMixin
 
-import harness.model.forward
+import harness.model.decoding
+import harness.model.prefill
 import harness.running.cell
 import harness.running.context
 import harness.running.preparation
 from harness.api import Example
 from harness.methods.fine_tuning.training_pace import Pace
 from harness.methods.llm_rec import Notes
+from harness.model.decoding import Stop
 from harness.model.lm import HuggingFaceModel
 from harness.running.clock import BudgetClock
 from harness.running.preparation import FitPool
@@ -89,13 +90,12 @@ def _(patch):
         mask = [[1] * len(sequence) + [0] * (longest - len(sequence)) for sequence in sequences]
         return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
-    patch.setattr(harness.model.forward, "_left_padded", right_padded)
+    patch.setattr(harness.model.prefill, "left_padded", right_padded)
 
 
 @FAULTS.add("samples instead of taking the likeliest token", "synthetic", "lamp7", "instruct")
 def _(patch):
-    real = GenerationMixin.generate
-    patch.setattr(GenerationMixin, "generate", lambda self, **settings: real(self, **{**settings, "do_sample": True}))
+    patch.setattr(harness.model.decoding, "likeliest", lambda logits: logits[:, -1].softmax(-1).multinomial(1)[:, 0])
 
 
 @FAULTS.add("answers in the order of the batches, not of the queries", "synthetic", "lamp7", "instruct")
@@ -112,7 +112,7 @@ def _(patch):
 
 @FAULTS.add("generates past the end of an answer", "synthetic", "lamp7", "instruct")
 def _(patch):
-    patch.setattr(harness.model.forward, "_until", lambda ids, ends: ids)
+    patch.setattr(Stop, "done", lambda self, ids: len(ids) >= self.max_new_tokens)
 
 
 # ------------------------------------------------------------------------------------------------------------- scoring

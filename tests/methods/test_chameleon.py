@@ -6,7 +6,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from harness.api import HarnessError, Query
+from harness.api import Continuations, HarnessError, Query
 from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
 from harness.methods.chameleon import method
 from harness.methods.chameleon.insights import Insights, clean_insight
@@ -34,6 +34,11 @@ class Recorder:
     def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         self.asked += prompts
         return [self.answer(prompt) for prompt in prompts]
+
+    def generate_represented(self, prompts, max_new_tokens, position, one_line=False):
+        texts = self.generate(prompts, max_new_tokens, one_line=one_line)
+        known = [torch.full((3, 4), -1.0) if text == "classic" else None for text in texts]
+        return Continuations(tuple(texts), tuple(known))
 
     def represent(self, prompts, outputs, position):
         self.represented.append((list(prompts), list(outputs), position))
@@ -87,6 +92,19 @@ def test_pair_text(make_context, text):
     assert (outputs, position) == (["classic", "comedy"], "last")
     assert found.personal.shape == found.neutral.shape == (1, 3, 4)
     assert found.users == (example.user,)
+
+
+def test_only_states_that_were_not_recorded_are_computed_again(make_context):
+    lm = Recorder(lambda prompt: "classic" if "prefers" in prompt else "comedy")
+    context = make_context(lm=lm, users=toy_users(2, examples=1))
+    examples = [user.examples[0] for user in context.users]
+    insights = {example.user: Insights("x", "y") for example in examples}
+    pairs = generate_pairs(context, examples, insights, "last")
+    found = represent_pairs(context, pairs, "full", "last")
+    assert lm.represented == [([pair.neutral_prompt for pair in pairs], ["comedy"] * 2, "last")]
+    assert torch.equal(found.personal, torch.full((2, 3, 4), -1.0))
+    assert torch.equal(found.neutral, torch.arange(24.0).reshape(2, 3, 4))
+    assert context.report.counts["texts_represented"] == 2
 
 
 def test_pairs_too_long_for_the_context_are_dropped_and_counted(make_context):
@@ -167,6 +185,9 @@ class Everything:
     def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         return [self.answer] * len(prompts)
 
+    def generate_represented(self, prompts, max_new_tokens, position, one_line=False):
+        return Continuations((self.answer,) * len(prompts), (None,) * len(prompts))
+
 
 @pytest.mark.parametrize(("edit", "banks"), [("both", 2), ("personalized", 1), ("neutral", 1)])
 def test_edit_variants(make_context, edit, banks):
@@ -199,6 +220,9 @@ class Ticking(Everything):
     def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         self.time[0] += 1
         return self.lm.generate(prompts, max_new_tokens, edits)
+
+    def generate_represented(self, prompts, max_new_tokens, *rest, **settings):
+        return Continuations(tuple(self.generate(prompts, max_new_tokens)), (None,) * len(prompts))
 
     def represent(self, *arguments):
         self.time[0] += 1

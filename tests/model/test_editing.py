@@ -153,9 +153,10 @@ def test_an_exception_leaves_no_hook(llama: HuggingFaceModel, monkeypatch: pytes
         assert hooks_left(llama.model) == 2
         raise RuntimeError("on the way")
 
-    monkeypatch.setattr(llama.model, "generate", fail)
+    monkeypatch.setattr(llama.model, "forward", fail)
     with pytest.raises(RuntimeError, match="on the way"):
         llama.generate(PROMPTS, 4, make_edits())
+    monkeypatch.undo()
     with pytest.raises(IndexError), recorded(mlp_modules(llama.model), torch.tensor([99])):
         forward(llama, PROMPTS[:1])
     assert hooks_left(llama.model) == 0

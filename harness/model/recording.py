@@ -1,0 +1,65 @@
+"""What the MLPs put out while a model decodes, kept as far back as the last content token may lie."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from harness.api import Position
+
+_STEPS = 4  # an answer ends with few tokens that are no content: white space, a line break, the end of sequence
+
+
+class Recording:
+    """MLP outputs of every layer at one position of each row of a batch, `states` [B, L, d], where they were seen.
+
+    `content` gives the number of content tokens at the start of a row's new tokens, None where they are not the tokens
+    that the text would be read as.
+    """
+
+    def __init__(self, position: Position, content: Callable[[list[int]], int | None], count: int) -> None:
+        self._position = position
+        self._content = content
+        self._outputs: list[Tensor] = []
+        self._passes: deque[tuple[int, list[int], Tensor]] = deque(maxlen=_STEPS)
+        self._fed = 0
+        self.states: list[Tensor | None] = [None] * count
+
+    @contextmanager
+    def on(self, mlps: Sequence[nn.Module]) -> Iterator[None]:
+        """See every pass through `mlps`, one per decoder layer, while the context is open."""
+
+        def keep(module: nn.Module, args: object, output: Tensor) -> None:
+            # A copy: a view would keep the outputs at all positions.
+            self._outputs.append(output[:, -1].detach().float().cpu().clone())
+            del self._outputs[: -len(mlps)]
+
+        with ExitStack() as hooks:
+            for mlp in mlps:
+                hooks.callback(mlp.register_forward_hook(keep).remove)
+            yield
+
+    def passed(self, rows: Sequence[int]) -> None:
+        """A pass is over: the one that ended with the prompts of these rows, then with one more new token each time."""
+        states = torch.stack(self._outputs, 1)
+        if self._position == "last":
+            self._passes.append((self._fed, list(rows), states))
+        elif self._fed == 0:
+            self.states = [*states]
+        self._fed += 1
+
+    def finish(self, tokens: dict[int, list[int]]) -> None:
+        """These rows have no new tokens but these."""
+        for row, ids in tokens.items() if self._position == "last" else ():
+            wanted = self._content(ids)
+            for fed, rows, states in self._passes:
+                if fed == wanted and row in rows:
+                    self.states[row] = states[rows.index(row)].clone()
+
+    def lacks(self, row: int, ids: list[int]) -> bool:
+        """Whether the last of a row's new tokens, which was not fed, is the one to record."""
+        return self._position == "last" and self._content(ids) == len(ids)

@@ -1,0 +1,177 @@
+"""Decoding in this process: what prompts share is computed once, finished rows leave, and no answer changes by it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.api import Edits
+from harness.model.lm import HuggingFaceModel, load
+from tests.tiny_models import CAUSAL, byte_level_tokenizer
+
+HISTORY = "A lonely detective follows a trail of letters across the city. just had the best coffee in town, again! "
+PROMPTS = [
+    f"{HISTORY}The user prefers comedy. Your answer:",
+    "x Your answer:",
+    f"{HISTORY}Your answer should be plain, and as long as the question asks. Your answer:",
+    f"Which tag does this movie relate to? {HISTORY}The user prefers fantasy. Your answer:",
+    f"Which tag does this movie relate to? {HISTORY}Your answer should be plain. Your answer:",
+    f"{HISTORY}Your answer:",
+    "Your answer:",
+]
+ROWS = (0, -1, 0, 1, 1, -1, 2)
+
+
+def make_edits(rows: tuple[int, ...] = ROWS) -> Edits:
+    random = torch.Generator().manual_seed(1)
+    personal, neutral, offset = (torch.randn((3, 2, 32), generator=random) for _ in range(3))
+    return Edits((0, 2), rows, personal, neutral, offset)
+
+
+@pytest.fixture(params=CAUSAL)
+def lm(request: pytest.FixtureRequest, model_folder: Callable[[str], Path]) -> HuggingFaceModel:
+    return load(str(model_folder(request.param)))
+
+
+def by_transformers(lm: HuggingFaceModel, prompt: str, new_tokens: int) -> str:
+    ids = torch.tensor([lm.prompt_ids(prompt)])
+    found = lm.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=new_tokens)
+    text = lm.tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return text.removeprefix(" ")
+
+
+def solo(lm: HuggingFaceModel, new_tokens: int, edits: Edits) -> list[str]:
+    return [
+        lm.generate([prompt], new_tokens, Edits(edits.layers, (row,), edits.personal, edits.neutral, edits.offset))[0]
+        for prompt, row in zip(PROMPTS, edits.rows, strict=True)
+    ]
+
+
+def test_shared_prefixes_change_no_answer_of_transformers(lm: HuggingFaceModel) -> None:
+    assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
+    assert lm.tokens_in == sum(map(lm.count_tokens, PROMPTS))
+    assert lm.tokens_computed < 0.75 * lm.tokens_in
+
+
+def test_a_batch_of_mixed_edits_gives_each_row_what_it_gets_alone(lm: HuggingFaceModel) -> None:
+    together = lm.generate(PROMPTS, 12, make_edits())
+    assert together == solo(lm, 12, make_edits())
+    assert together != lm.generate(PROMPTS, 12)
+
+
+def test_rows_that_finish_at_different_times_leave_the_others_alone(lm: HuggingFaceModel) -> None:
+    whole = lm.generate(PROMPTS, 12, make_edits())
+    ends = [lm.answer_ids(text)[place % 5 + 1] for place, text in enumerate(whole[:3])]
+    lm.model.generation_config.eos_token_id = ends
+    fed: list[int] = []
+    lm.model.register_forward_pre_hook(lambda m, a, k: fed.append(len(k["input_ids"])), with_kwargs=True)
+    together = lm.generate(PROMPTS, 12, make_edits())
+    assert fed == sorted(fed, reverse=True)
+    assert len(set(fed)) > 2
+    assert together == solo(lm, 12, make_edits())
+
+
+def test_only_rows_of_equal_edits_share(lm: HuggingFaceModel) -> None:
+    lm.generate([PROMPTS[0], PROMPTS[2]], 2, make_edits((0, 1)))
+    apart = lm.tokens_computed
+    lm.generate([PROMPTS[0], PROMPTS[2]], 2, make_edits((0, 0)))
+    assert lm.tokens_computed - apart < 0.75 * apart
+
+
+def test_labels_of_one_prompt_read_it_once(lm: HuggingFaceModel) -> None:
+    labels = ["comedy", "a thriller", "", "dystopia, fantasy", "classic"]
+    prompts = [PROMPTS[3]] * 5 + [PROMPTS[0]] * 5
+    edits = make_edits((0,) * 5 + (-1,) * 5)
+    together = lm.log_likelihood(prompts, labels * 2, edits)
+    computed = lm.tokens_computed
+    alone = [
+        lm.log_likelihood([prompt], [label], make_edits((row,)))
+        for prompt, label, row in zip(prompts, labels * 2, edits.rows, strict=True)
+    ]
+    torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-4)
+    assert computed < 0.4 * (lm.tokens_computed - computed)
+
+
+@pytest.mark.parametrize("position", ["last", "answer_start"])
+@pytest.mark.parametrize("one_line", [True, False])
+def test_states_recorded_while_generating_are_those_of_a_pass_over_both_texts(
+    lm: HuggingFaceModel, position, one_line: bool
+) -> None:
+    lm.model.generation_config.eos_token_id = lm.answer_ids(lm.generate(PROMPTS[:1], 6)[0])[3:4]
+    found = lm.generate_represented(PROMPTS, 8, position, one_line=one_line)
+    assert list(found.texts) == lm.generate(PROMPTS, 8, one_line=one_line)
+    expected = lm.represent(PROMPTS, found.texts, position)
+    known = [row for row, state in enumerate(found.states) if state is not None]
+    assert len(known) >= (len(PROMPTS) if position == "answer_start" else 1)
+    for row in known:
+        scale = float(expected[row].abs().max())
+        torch.testing.assert_close(found.states[row], expected[row], rtol=0, atol=1e-5 * scale)
+
+
+def test_an_output_that_is_read_as_other_tokens_is_not_recorded(llama: HuggingFaceModel) -> None:
+    known = llama.generate_represented(PROMPTS, 8, "last")
+    read = [llama.answer_ids(text) for text in known.texts]
+    llama.answer_ids = lambda text: read[0] if text == known.texts[0] else [0]  # type: ignore[method-assign]
+    found = llama.generate_represented(PROMPTS, 8, "last")
+    assert [state is not None for state in found.states] == [text == known.texts[0] for text in known.texts]
+
+
+def test_windows_that_are_too_short_for_holes_share_nothing(tmp_path: Path) -> None:
+    from transformers import MistralConfig, MistralForCausalLM
+
+    tokenizer = byte_level_tokenizer()
+    torch.manual_seed(0)
+    shape = {
+        "hidden_size": 32,
+        "intermediate_size": 48,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
+    config = MistralConfig(
+        vocab_size=len(tokenizer),
+        **shape,
+        sliding_window=24,
+        initializer_range=0.3,
+        max_position_embeddings=256,
+        bos_token_id=2,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    MistralForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    lm = load(str(tmp_path))
+    assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
+    assert lm.tokens_computed >= lm.tokens_in
+    lm.model.config.sliding_window = 250
+    lm.tokens_in = lm.tokens_computed = 0
+    assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
+    assert lm.tokens_computed < 0.75 * lm.tokens_in
+
+
+def test_settings_that_change_greedy_answers_are_left_to_transformers(llama: HuggingFaceModel) -> None:
+    plain = llama.generate(PROMPTS, 12)
+    llama.model.generation_config.repetition_penalty = 3.0
+    found = llama.generate(PROMPTS, 12)
+    assert found == [by_transformers(llama, prompt, 12) for prompt in PROMPTS]
+    assert found != plain
+
+
+def test_logits_are_computed_at_the_last_position_only(llama: HuggingFaceModel) -> None:
+    shapes: list[int] = []
+    llama.model.lm_head.register_forward_hook(lambda m, a, out: shapes.append(out.shape[1]))
+    llama.generate(PROMPTS, 4)
+    assert set(shapes) == {1}
+
+
+def test_batches_hold_no_more_padded_tokens_than_allowed(llama: HuggingFaceModel) -> None:
+    expected = llama.generate(PROMPTS, 4)
+    seen: list[tuple[int, int]] = []
+    llama.model.register_forward_pre_hook(lambda m, a, k: seen.append(k["attention_mask"].shape), with_kwargs=True)
+    llama.batch_tokens = 200
+    assert llama.generate(PROMPTS, 4) == expected
+    assert max(rows * places for rows, places in seen) <= 200 + 4 * 16
+    llama.batch_tokens = 1
+    assert llama.generate(PROMPTS, 4) == expected
+    assert seen[-1][0] == 1
