@@ -11,8 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from harness.api import Continuations, Edits, HarnessError, Position
 from harness.model.architectures import mlp_modules
-from harness.model.copying import copied, has_room_for
 from harness.model.batching import default_tokens, longest_first, next_batch
+from harness.model.copying import copied, has_room_for
 from harness.model.decoding import Stop, decode, decodes
 from harness.model.editing import edited
 from harness.model.encoding import Encoder

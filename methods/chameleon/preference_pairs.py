@@ -37,15 +37,6 @@ class Pairs:
     personal: torch.Tensor
     neutral: torch.Tensor
 
-    @staticmethod
-    def join(parts: Sequence["Pairs"]) -> "Pairs":
-        """All pairs of at least one part."""
-        return Pairs(
-            tuple(user for part in parts for user in part.users),
-            torch.cat([part.personal for part in parts]),
-            torch.cat([part.neutral for part in parts]),
-        )
-
 
 def generate_pairs(
     context: FitContext, examples: Sequence[Example], insights: dict[str, Insights], record: Position | None = None
