@@ -50,8 +50,12 @@ def generate_pairs(
     # An example's prompts are neighbours: what they share is computed once where they are in one batch.
     prompts = [prompt for _, *agents in asked for prompt in agents]
     outputs, states = _generate(context, prompts, record)
-    sides = zip(outputs[::2], outputs[1::2], states[::2], states[1::2], strict=True)
-    made = [OutputPair(*agents, *side) for agents, side in zip(asked, sides, strict=True)]
+    made = [
+        OutputPair(*agents, personal, neutral, *recorded)
+        for agents, personal, neutral, *recorded in zip(
+            asked, outputs[::2], outputs[1::2], states[::2], states[1::2], strict=True
+        )
+    ]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
     kept = [pair for pair in different if _fits(context, pair)]
     counts = context.report.counts
