@@ -13,11 +13,13 @@ from itertools import cycle, islice
 import pytest
 
 from harness.api import Example, User
+from harness.model.embedding import load_embedder
 from harness.model.lm import load
 from harness.model.packaged.catalog import SMOLLM2_135M
 from harness.registry import MODELS, TASKS
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
+from harness.running.retrieval import HistorySearch
 from harness.specs.resolve import build_method, resolve
 from harness.tasks.synthetic.world import synthetic_user
 
@@ -84,13 +86,14 @@ def test_fit_time_against_budget(benchmark, users, tmp_path, name, case, budget,
     scratch, saved = tmp_path / "scratch", tmp_path / "fit"
     scratch.mkdir()
     saved.mkdir()
-    clocks = []
+    clocks, embed = [], load_embedder("tiny-llama", "cpu")
 
     def fit():
         clock = BudgetClock(float(budget))
         clocks.append(clock)
-        task = TASKS.get(case.task)()
-        context = Context(lm, task, users[case.task], "seen", clock, 0, scratch, embedder=lambda texts: texts)
+        task, own = TASKS.get(case.task)(), users[case.task]
+        search = HistorySearch(embed, {user.id: user.history for user in own})
+        context = Context(lm, task, own, "seen", clock, 0, scratch, embed, search)
         personalizer = method.fit(context)
         with clock.phase("save"):
             personalizer.save(saved)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 InsightKind = Literal["personal", "neutral"]
-SummaryStrategy = Literal["basic", "recommendation", "engagement"]
+SummaryStrategy = Literal["basic", "recommendation", "engagement", "profile"]
 Regime = Literal["seen", "unseen"]
 Position = Literal["last", "answer_start"]
+Retrieval = Literal["bm25", "dense", "recency"]
 
 Reserve = float | Callable[[int], float]  # seconds kept for later stages: always, or after so many items more
 
@@ -67,7 +68,8 @@ class Query:
 
 @dataclass(frozen=True)
 class Example:
-    """One supervised triple. `history` was selected after the example itself was taken out of it.
+    """One supervised triple. `history` was selected after the example itself was taken out of it, for its query where
+    the run's selection looks at what is asked.
 
     `query` is None where the data has an answer but no input (a tweet in a LaMP-7 history); `FitContext.examples`
     fills it in with the base model's neutral paraphrase.
@@ -81,7 +83,10 @@ class Example:
 
 @dataclass(frozen=True)
 class User:
-    """A user to fit on: the selected history H_u^k in its original order, and the examples to learn from."""
+    """A user to fit on: the selected history H_u^k in its original order, and the examples to learn from.
+
+    Nothing is asked here: where the run's selection depends on the query, `history` holds the most representative ones.
+    """
 
     id: str
     history: tuple[HistoryItem, ...]
@@ -379,6 +384,25 @@ class FitReport:
     diagnose: Callable[[], Diagnosis] | None = None
 
 
+class HistorySearch(Protocol):
+    """The users' whole histories, less what gives an evaluated query away, to be searched for what is asked.
+
+    "bm25" ranks by the words in common, "dense" by the cosine of sentence embeddings, "recency" by date. A fit searches
+    the histories of its users; whoever answers, those of the evaluated users, none where prompts may show no history.
+    """
+
+    def index(self, user: str, by: Retrieval) -> int:
+        """Prepare searches of one user's history, which later searches use; returns how many items it has."""
+        ...
+
+    def search(self, query: Query, by: Retrieval, k: int) -> tuple[HistoryItem, ...]:
+        """The k items of the query's user most relevant to it, in their original order, each with its rank.
+
+        What is not indexed yet is indexed first.
+        """
+        ...
+
+
 class FitContext(Protocol):
     """All that a method may use while it fits."""
 
@@ -390,6 +414,7 @@ class FitContext(Protocol):
     seed: int
     report: FitReport
     scratch: Path  # an empty folder that is deleted after the fit
+    search: HistorySearch  # of `users`; indexing is work, and belongs inside `clock.phase`
 
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Batches of complete examples (query filled in), in seeded order, as long as the clock has room.
@@ -429,7 +454,13 @@ class Personalizer(ABC):
 
     @abstractmethod
     def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
-        """The prompt for one query; `history` may be shorter than the one seen in `fit` if the context is small."""
+        """The prompt for one query; `history` may be shorter than what `retrieve` gave if the context is small."""
+
+    def retrieve(
+        self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
+    ) -> tuple[HistoryItem, ...]:
+        """The history that the prompt shows: by default `history`, what the run's selection chose for the query."""
+        return history
 
     def bare_prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
         """`prompt` without what the method puts into it, such as a note; asked where the whole does not fit.

@@ -42,7 +42,9 @@ def compare(
     ] = None,
     group_size: Annotated[int | None, typer.Option(help="Users per Chameleon direction; 1 is individual.")] = None,
     history: Annotated[int | None, typer.Option(help="History items selected per user.")] = None,
-    selection: Annotated[str | None, typer.Option(help="How history is selected: pca, random or recency.")] = None,
+    selection: Annotated[
+        str | None, typer.Option(help="How history is selected: pca, random, recency; for each query: bm25, dense.")
+    ] = None,
     supervision: Annotated[int | None, typer.Option(help="Examples per user that every method may learn from.")] = None,
     keep_leaks: Annotated[
         bool, typer.Option("--keep-leaks", help="Keep history items that equal an evaluated query or its gold.")

@@ -16,8 +16,11 @@ from harness.conformance.work_time import WorkTime
 from harness.running.checkpoints import Checkpoints
 from harness.running.clock import BudgetClock, tolerance
 from harness.running.context import Context
+from harness.running.retrieval import HistorySearch
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from harness.model.lm import HuggingFaceModel
 
 AMPLE = 1e9  # seconds
@@ -73,7 +76,8 @@ class Bench:
             clock=(clock := WatchedClock(budget, self.now)),
             seed=seed,
             scratch=scratch,
-            embedder=lambda texts: np.ones((len(texts), 2), dtype=np.float32),
+            embedder=_embed,
+            search=_search(users),
             checkpoints=Checkpoints(marks, scratch / "checkpoints", clock),
         )
         return self.method.fit(context), context, clock
@@ -92,7 +96,18 @@ class Bench:
 def prompts(personalizer: Personalizer, users: Sequence[User]) -> list[str]:
     """What the model is asked for each user."""
     pairs = zip(toy_queries(users), users, strict=True)
-    return [personalizer.prompt(query, user.history) for query, user in pairs]
+    return [
+        personalizer.prompt(query, personalizer.retrieve(query, user.history, _search(users))) for query, user in pairs
+    ]
+
+
+def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
+    return np.ones((len(texts), 2), dtype=np.float32)
+
+
+def _search(users: Sequence[User]) -> HistorySearch:
+    """Over users whose whole history was selected, as toys have it."""
+    return HistorySearch(_embed, {user.id: user.history for user in users})
 
 
 def check_method(

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from typing import get_args
 
 import numpy as np
 
-from harness.api import HistoryItem, Metric, Task, TaskData
+from harness.api import HistoryItem, Metric, SummaryStrategy, Task, TaskData
 
 _ANSWER = "Your answer:"
 _QUERY = "a new text without an answer"
@@ -103,7 +104,7 @@ def _prompts(task: Task, data: TaskData) -> Iterator[str]:
     past = [item.text for item in history]
     shown = {"base": base, **agents}
     shown |= {f"insight({kind})": prompts.insight(kind, history) for kind in ("personal", "neutral")}
-    shown |= {f"summary({s})": prompts.summary(s, history) for s in ("basic", "recommendation", "engagement")}
+    shown |= {f"summary({s})": prompts.summary(s, history) for s in get_args(SummaryStrategy)}
     for name, prompt in shown.items():
         asked = [_QUERY] if name in ("base", *agents) else []
         if not _in_order(prompt, [*past, *asked, _ANSWER]):

@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,7 +29,8 @@ from harness.running.clock import BudgetClock
 from harness.running.context import Context
 from harness.running.evaluation import Evaluation, evaluate
 from harness.running.gold_likelihood import Likelihood
-from harness.running.preparation import Embed, Prepared
+from harness.running.preparation import Prepared
+from harness.running.retrieval import Embed, HistorySearch
 from harness.specs.run_spec import CellSpec
 
 
@@ -89,6 +91,11 @@ class Cell:
         _free()
         return record, samples
 
+    @cached_property
+    def _search(self) -> HistorySearch:
+        """Over the evaluated users; each cell has its own, so that no method profits from what another has indexed."""
+        return HistorySearch(self.embed, self.prepared.whole)
+
     def _empty_record(self, attempts: int) -> CellRecord:
         return CellRecord(
             spec=self.spec,
@@ -96,7 +103,7 @@ class Cell:
             attempts=attempts,
             budget_seconds=self.spec.budget,
             queries=len(self.prepared.queries),
-            users=len(self.prepared.histories),
+            users=len(self.prepared.whole),
             leaks_removed=self.prepared.leaks_removed,
             records_skipped=self.prepared.data.records_skipped,
             items_found=self.prepared.data.items_found,
@@ -116,7 +123,10 @@ class Cell:
         users = pool.users(self.spec.seed)
         set_seed(self.spec.seed)
         clock = BudgetClock(self.spec.budget, self.now, synchronize=_synchronizer(str(lm.model.device)))
-        context = Context(lm, self.prepared.task, users, self.spec.regime, clock, self.spec.seed, scratch, self.embed)
+        task, spec, regime = self.prepared.task, self.spec, self.spec.regime
+        # What the fit has indexed, answering need not index again: both search the same histories.
+        search = self._search if regime == "seen" else HistorySearch(self.embed, pool.select.whole)
+        context = Context(lm, task, users, regime, clock, spec.seed, scratch, self.embed, search)
         if passed_over := sum(pool.passed_over.get(user.id, 0) for user in users):
             context.report.counts["examples_too_long"] = passed_over
         marks = tuple(share * self.spec.budget for share in self.spec.marks)
@@ -176,12 +186,17 @@ class Cell:
     ) -> Evaluation:
         listener.evaluating(self.spec, len(self.prepared.queries))
         prepared = self.prepared
+        personalizer = self.method.load(saved, prepared.task)
+        shown = {
+            query.id: personalizer.retrieve(query, prepared.histories[query.id], self._search)
+            for query in prepared.queries
+        }
         return evaluate(
             lm,
             prepared.task,
-            self.method.load(saved, prepared.task),
+            personalizer,
             prepared.queries,
-            prepared.histories,
+            shown,
             prepared.data.golds,
             listener.answered,
             likelihood,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from harness.api import Clock, Example, FitReport, HistoryItem, LanguageModel, Personalizer, Regime, Reserve, Task, User
 from harness.running.checkpoints import Checkpoints
 from harness.running.history import dropping_order
+from harness.running.retrieval import HistorySearch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,6 +31,7 @@ class Context:
     seed: int
     scratch: Path
     embedder: Callable[[Sequence[str]], NDArray[np.float32]]
+    search: HistorySearch
     report: FitReport = field(default_factory=FitReport)
     checkpoints: Checkpoints | None = None
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,16 +52,16 @@ def evaluate(
     task: Task,
     personalizer: Personalizer,
     queries: Sequence[Query],
-    histories: dict[str, tuple[HistoryItem, ...]],
+    histories: Mapping[str, Sequence[HistoryItem]],
     golds: dict[str, str],
     on_answers: Callable[[int], None] | None = None,
     likelihood: bool = False,
 ) -> Evaluation:
-    """Answer `queries` and score the answers. The personalizer sees queries and histories, never `golds`.
+    """Answer `queries` and score the answers. The personalizer sees queries and histories (by query id), no `golds`.
 
     `on_answers` is told how many queries are answered so far. `likelihood`: measure the gold answers' once all are.
     """
-    prompts = {query.id: _prompt(lm, task, personalizer, query, histories[query.user]) for query in queries}
+    prompts = {query.id: _prompt(lm, task, personalizer, query, histories[query.id]) for query in queries}
     adapter = _PersonalizedLM(lm, task, personalizer, {query.id: query for query in queries}, prompts, on_answers)
     with personalizer.patched_model(lm):
         results = lm_eval.evaluate(
@@ -80,7 +80,7 @@ def evaluate(
         prompts_shortened=sum(prompt.dropped > 0 for prompt in prompts.values()),
         additions_left_out=sum(prompt.bare for prompt in prompts.values()),
         prompts_emptied=sum(
-            prompts[query.id].fits and 0 < prompts[query.id].dropped == len(histories[query.user]) for query in queries
+            prompts[query.id].fits and 0 < prompts[query.id].dropped == len(histories[query.id]) for query in queries
         ),
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),

@@ -34,12 +34,22 @@ def select(
     the file; "random" draws, seeded by the text `seed`.
     """
     if strategy == "pca":
-        order = list(np.argsort(-_to_digits(projection_norms(embeddings, k)), kind="stable"))
+        order = np.argsort(-to_digits(projection_norms(embeddings, k)), kind="stable").tolist()
     elif strategy == "recency":
-        order = sorted(range(len(items)), key=lambda index: items[index].date)[::-1]
+        order = by_recency(items)
     else:
         order = random.Random(seed).sample(range(len(items)), len(items))
-    ranks = {int(index): rank for rank, index in enumerate(order[:k])}
+    return take(items, order, k)
+
+
+def by_recency(items: Sequence[HistoryItem]) -> list[int]:
+    """Places of the items, the latest by date first; those without one are the oldest, of equals the later is first."""
+    return sorted(range(len(items)), key=lambda index: items[index].date)[::-1]
+
+
+def take(items: Sequence[HistoryItem], order: Sequence[int], k: int) -> tuple[HistoryItem, ...]:
+    """The first k of the places in `order`, in their original order, each with its place in `order` as its rank."""
+    ranks = {index: rank for rank, index in enumerate(order[:k])}
     return tuple(replace(items[index], rank=ranks[index]) for index in sorted(ranks))
 
 
@@ -67,9 +77,9 @@ def projection_norms(embeddings: NDArray[np.float32], k: int) -> NDArray[np.floa
     return norms
 
 
-def _to_digits(norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Norms as shares of the largest, to four digits: items as long as each other tie on every processor."""
-    return np.round(norms / norms.max(initial=np.finfo(np.float64).tiny), 4)
+def to_digits(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scores, none negative, as shares of the largest, to four digits: equal ones tie on every processor."""
+    return np.round(scores / scores.max(initial=np.finfo(np.float64).tiny), 4)
 
 
 def dropping_order(history: Sequence[HistoryItem]) -> list[int]:

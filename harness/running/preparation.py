@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from harness.api import Example, HarnessError, HistoryItem, LanguageModel, Query, Task, TaskData, User
 from harness.running.history import embedded_text, note_on_dates, select
 from harness.running.leaks import find_leaks
+from harness.running.retrieval import Embed, HistorySearch
 from harness.running.unseen_users import without_evaluated
 from harness.specs.run_spec import RunSpec
 
 AGENT_TOKENS = 192  # room kept for an agent line and an insight when deciding whether an example fits the context
 
-Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 Histories = dict[str, tuple[HistoryItem, ...]]
 
 
@@ -30,21 +30,59 @@ class Selector:
     whole: Histories
     _embeddings: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self._search = HistorySearch(self.embed, self.whole)
+
     def __call__(self, user: str, without: int | None = None) -> tuple[HistoryItem, ...]:
-        """H_u^k of a user, chosen as if the item at index `without` did not exist."""
+        """H_u^k of a user, chosen as if the item at index `without` did not exist.
+
+        Where the run's selection depends on what is asked, and here nothing is, the most representative items.
+        """
         items = self.whole[user]
         if not items:
             return ()
         if user not in self._embeddings:
             self._embeddings[user] = self.embed([embedded_text(item) for item in items])
         kept = [index for index in range(len(items)) if index != without]
+        selection = self.spec.selection
         return select(
             [items[index] for index in kept],
             self._embeddings[user][kept],
             self.spec.history,
-            self.spec.selection,
+            "pca" if selection == "bm25" or selection == "dense" else selection,
             seed=f"selection {user}",
         )
+
+    @property
+    def asks(self) -> bool:
+        """Whether what is selected depends on what is asked."""
+        return self.spec.selection in ("bm25", "dense")
+
+    def for_query(self, query: Query, without: Collection[int] = ()) -> tuple[HistoryItem, ...]:
+        """H_u^k for one query where that depends on it, chosen as if the items at `without` did not exist."""
+        selection = self.spec.selection
+        assert selection == "bm25" or selection == "dense"
+        return self._search.most_relevant(query.user, query.text, selection, self.spec.history, without)
+
+    def for_queries(self, queries: Sequence[Query]) -> Histories:
+        """H_u^k for each query, by query id."""
+        if self.asks:
+            return {query.id: self.for_query(query) for query in queries}
+        own = {user: self(user) for user in self.whole}
+        return {query.id: own[query.user] for query in queries}
+
+    def for_example(self, user: str, index: int, query: str | None, answer: str) -> tuple[HistoryItem, ...]:
+        """H_u^k for the example made of the item at `index`, chosen as if that item did not exist.
+
+        Retrieval would find whatever else gives the example away, so that goes as well. Where there is no input, the
+        items are those for the answer: the input will be its paraphrase.
+        """
+        if not self.asks:
+            return self(user, without=index)
+        asked = Query(f"example {index}", user, answer if query is None else query)
+        leaks = set() if self.spec.keep_leaks else set(find_leaks(self.whole[user], asked, answer))
+        hidden = {place for place, item in enumerate(self.whole[user]) if place == index or item.id in leaks}
+        return self.for_query(asked, hidden)
 
 
 @dataclass
@@ -95,12 +133,12 @@ class FitPool:
         for index in order.sample(range(len(items)), len(items)):
             if pair := self.task.supervise(items[index]):
                 query, answer = pair
-                yield Example(user, query, self.select(user, without=index), answer)
+                yield Example(user, query, self.select.for_example(user, index, query, answer), answer)
 
     def _from_questions(self, user: str, order: random.Random) -> Iterator[Example]:
         questions = [query for query in self.data.queries if query.user == user]
         for query in order.sample(questions, len(questions)):
-            yield Example(user, query.text, self.select(user), self.data.golds[query.id])
+            yield Example(user, query.text, self.select.for_queries([query])[query.id], self.data.golds[query.id])
 
     def _fits(self, example: Example) -> bool:
         """Whether the example can be asked with no history at all; its answer may serve as its input."""
@@ -117,7 +155,8 @@ class Prepared:
     task: Task
     data: TaskData
     queries: list[Query]
-    histories: Histories  # by user id, selected, as prompts show them; empty under `eval_history: none`
+    histories: Histories  # by query id, selected, as prompts show them; empty under `eval_history: none`
+    whole: Histories  # by user id, what methods may search for prompts to show; empty as well
     leaks_removed: int
     pool: FitPool
 
@@ -143,14 +182,16 @@ def prepare(
     if spec.selection == "recency" and (note := note_on_dates(whole.values())):
         data.notes.append(note)
     selector = Selector(spec, embed, whole)
-    shown = {user: selector(user) if spec.eval_history == "own" else () for user in whole}
+    own = spec.eval_history == "own"
+    shown = selector.for_queries(queries) if own else {query.id: () for query in queries}
+    searched = whole if own else dict.fromkeys(whole, ())
     if spec.regime == "seen":
-        return Prepared(task, data, queries, shown, leaks_removed, FitPool(task, spec, lm, data, selector))
+        return Prepared(task, data, queries, shown, searched, leaks_removed, FitPool(task, spec, lm, data, selector))
     [other] = others
     fit_data = without_evaluated(task, data, other)
     fit_whole, _ = _without_leaks(fit_data, fit_data.queries, spec)
     pool = FitPool(task, spec, lm, fit_data, Selector(spec, embed, fit_whole))
-    return Prepared(task, data, queries, shown, leaks_removed, pool)
+    return Prepared(task, data, queries, shown, searched, leaks_removed, pool)
 
 
 def _evaluated(queries: Sequence[Query], spec: RunSpec) -> list[Query]:

@@ -100,7 +100,7 @@ class Display(Quiet):
         """Print the size of the data and whatever a reader must know about it."""
         data = prepared.data
         self._print(
-            f"  {escape(prepared.task.name)}: {len(prepared.queries)} queries of {len(prepared.histories)} users, "
+            f"  {escape(prepared.task.name)}: {len(prepared.queries)} queries of {len(prepared.whole)} users, "
             f"split {escape(data.split)}, {prepared.leaks_removed} leaking history items removed"
         )
         for note in data.notes:

@@ -55,7 +55,7 @@ class RunSpec(_Frozen):
     eval_history: Literal["own", "none"] = "own"
     group_size: int | None = Field(default=None, gt=0)
     history: int = Field(default=10, ge=0)
-    selection: Literal["pca", "random", "recency"] = "pca"
+    selection: Literal["pca", "random", "recency", "bm25", "dense"] = "pca"
     fit_users: int = Field(default=100, gt=0)
     supervision: int = Field(default=1, gt=0)
     keep_leaks: bool = False

@@ -53,8 +53,10 @@ def _(patch):
     real = harness.running.cell.evaluate
 
     def evaluate(lm, task, personalizer, queries, histories, *rest):
-        users = list(histories)
-        exchanged = dict(zip(users, [histories[user] for user in [*users[1:], users[0]]], strict=True))
+        of = {query.user: histories[query.id] for query in queries}
+        users = list(of)
+        other = dict(zip(users, [*users[1:], users[0]], strict=True))
+        exchanged = {query.id: of[other[query.user]] for query in queries}
         return real(lm, task, personalizer, queries, exchanged, *rest)
 
     patch.setattr(harness.running.cell, "evaluate", evaluate)

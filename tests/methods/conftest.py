@@ -11,6 +11,7 @@ from harness.conformance.toys import ToyTask, toy_model, toy_users
 from harness.model.lm import HuggingFaceModel, load
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
+from harness.running.retrieval import HistorySearch
 
 ContextMaker = Callable[..., Context]
 
@@ -42,14 +43,15 @@ def make_context(toy_source: HuggingFaceModel, tmp_path: Path) -> ContextMaker:
 
     def make(**changes: object) -> Context:
         task = changes.setdefault("task", ToyTask())
+        users = changes.setdefault("users", toy_users(6, task=task))
+        embedder = changes.setdefault("embedder", lambda texts: np.ones((len(texts), 2), dtype=np.float32))
         values = {
             "lm": changes.get("lm") or toy_source.pristine(),
-            "users": toy_users(6, task=task),
             "regime": "seen",
             "clock": BudgetClock(600.0),
             "seed": 0,
             "scratch": tmp_path,
-            "embedder": lambda texts: np.ones((len(texts), 2), dtype=np.float32),
+            "search": HistorySearch(embedder, {user.id: user.history for user in users}),
         }
         return Context(**{**values, **changes})
 

@@ -15,7 +15,7 @@ PLAIN = ToyTask.prompts.base(QUERY.text, USER.history)
 
 def ask(lm, personalizer):
     """The evaluation of one query."""
-    return evaluate(lm, ToyTask(), personalizer, [QUERY], {USER.id: USER.history}, {QUERY.id: "comedy"})
+    return evaluate(lm, ToyTask(), personalizer, [QUERY], {QUERY.id: USER.history}, {QUERY.id: "comedy"})
 
 
 def personalizers(words):

@@ -12,7 +12,7 @@ from harness.api import Edits, HistoryItem, Personalizer, Query
 from harness.conformance.toys import LABELS, ToyTask
 from harness.running.evaluation import evaluate
 
-HISTORIES = {f"u{number}": (HistoryItem("a", f"coffee {number}", LABELS[0]),) for number in range(4)}
+HISTORIES = {f"q{number}": (HistoryItem("a", f"coffee {number}", LABELS[0]),) for number in range(4)}
 QUERIES = [Query(f"q{number}", f"u{number}", f"a trail {number}") for number in range(4)]
 GOLDS = {"q0": "comedy", "q1": "classic", "q2": "fantasy", "q3": "comedy"}
 
@@ -56,7 +56,7 @@ def test_metrics_and_samples_follow_the_answers(llama):
 def test_the_logged_prompt_is_the_personalizers_and_hashes_to_its_digest(llama):
     samples = run(llama, Base()).samples
     for query, row in zip(QUERIES, samples.itertuples(), strict=True):
-        assert row.prompt == Base().prompt(query, HISTORIES[query.user])
+        assert row.prompt == Base().prompt(query, HISTORIES[query.id])
         assert row.prompt_sha256 == hashlib.sha256(row.prompt.encode()).hexdigest()
 
 
@@ -92,7 +92,7 @@ def test_a_prompt_that_fits_no_context_is_an_empty_answer_and_counted(llama):
 
 def test_a_long_prompt_loses_history_before_it_is_given_up(llama):
     histories = {
-        user: tuple(HistoryItem(str(n), "coffee " * 40, "comedy", rank=n) for n in range(8)) for user in HISTORIES
+        query: tuple(HistoryItem(str(n), "coffee " * 40, "comedy", rank=n) for n in range(8)) for query in HISTORIES
     }
     result = evaluate(llama, ToyTask(), Base(), QUERIES, histories, GOLDS)
     assert (result.prompts_shortened, result.unanswerable) == (4, 0)
@@ -141,7 +141,7 @@ def test_served_users_are_counted_once(llama):
             return query.user in ("u0", "u1")
 
     queries = [*QUERIES, Query("q4", "u0", "a trail")]
-    result = evaluate(llama, ToyTask(), Some(), queries, HISTORIES, {**GOLDS, "q4": "comedy"})
+    result = evaluate(llama, ToyTask(), Some(), queries, {**HISTORIES, "q4": ()}, {**GOLDS, "q4": "comedy"})
     assert result.users_served == 2
     assert not result.serves_newcomers
     assert run(llama, Base()).serves_newcomers

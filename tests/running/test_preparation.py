@@ -85,7 +85,7 @@ def test_recency_without_dates_is_said(data):
 
 def test_no_history_is_shown_where_none_was_asked_for(data):
     result = prepared(data, eval_history="none")
-    assert set(result.histories.values()) == {()}
+    assert set(result.histories.values()) == set(result.whole.values()) == {()}
     assert all(user.history for user in result.pool.users(0))
 
 
@@ -120,8 +120,8 @@ def test_leaks_are_removed_from_what_is_shown_and_from_what_is_learnt(tmp_path):
     write_split(tmp_path, "dev", ["ann"], extra=[leak])
     clean, kept = prepared(tmp_path, history=10), prepared(tmp_path, history=10, keep_leaks=True)
     assert (clean.leaks_removed, kept.leaks_removed) == (1, 0)
-    assert "leak" not in [item.id for item in clean.histories["ann"]]
-    assert "leak" in [item.id for item in kept.histories["ann"]]
+    assert "leak" not in [item.id for item in clean.histories["dev-ann-0"]]
+    assert "leak" in [item.id for item in kept.histories["dev-ann-0"]]
     assert all(item.id != "leak" for user in clean.pool.users(0) for item in user.history)
 
 
@@ -166,7 +166,8 @@ def test_an_example_too_long_for_the_context_is_passed_over_for_all_methods(tmp_
 def test_a_user_without_history_has_no_examples_and_stays_a_user(tmp_path):
     write_split(tmp_path, "dev", ["ann"], items=0)
     result = prepared(tmp_path)
-    assert result.histories == {"ann": ()}
+    assert result.whole == {"ann": ()}
+    assert set(result.histories.values()) == {()}
     assert [user.examples for user in result.pool.users(0)] == [()]
 
 
