@@ -17,6 +17,7 @@ from harness import compare
 from harness.running.progress import Display
 
 TRAINED = [f"learning_rate={rate},num_epochs={epochs}" for rate in (3e-3, 1e-2, 3e-2) for epochs in (1, 3)]
+ADDED = [f"layers=[{layer}],strength={strength}" for layer in (1, 2) for strength in (0.5, 1, 2)]
 GRID: dict[str, list[str]] = {
     "llm_rec": [
         *(f"strategy={name}" for name in ("engagement", "basic", "recommendation", "both")),
@@ -29,6 +30,10 @@ GRID: dict[str, list[str]] = {
     "chameleon": [
         f"position={position},num_layers={layers}" for position in ("last", "answer_start") for layers in (1, 2, 3)
     ],
+    "rag": [f"by={by},k={k}" for by in ("bm25", "dense", "recency") for k in (4, 8)],
+    "pag": [f"by={by},strategy={name}" for by in ("bm25", "null") for name in ("basic", "engagement", "profile")],
+    "caa": ADDED,
+    "style_vector": ADDED,
 }
 PAGE = Path(__file__).parents[1] / "docs" / "tiny-preset.md"
 

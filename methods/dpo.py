@@ -8,6 +8,7 @@ from datasets import Dataset
 from pydantic import Field
 
 from harness.api import Example, FitContext, LanguageModel, Method, Personalizer, Task
+from harness.methods.answer_pairs import Choice, answer_pairs
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import generate_pairs
 from harness.methods.fine_tuning.causal_trainer import CausalDpo
@@ -17,8 +18,6 @@ from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqDpo
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
 from harness.methods.fine_tuning.training_data import Row, training_prompt
 from harness.methods.fine_tuning.weights import LoraSettings
-
-Choice = tuple[Example, str, str]  # example, chosen, rejected
 
 
 class DpoConfig(TrainingConfig):
@@ -61,7 +60,7 @@ class Dpo(Method):
 
     def _choices(self, context: FitContext, batch: Sequence[Example], insights: dict[str, Insights]) -> list[Choice]:
         if self.config.pairs == "supervised":
-            return _supervised(context, batch)
+            return answer_pairs(context, batch)
         add_insights(context, batch, insights, self.config.insight_tokens)
         return [(pair.example, pair.personal, pair.neutral) for pair in generate_pairs(context, batch, insights)]
 
@@ -72,26 +71,3 @@ class Dpo(Method):
     def _trainer(self, context: FitContext, data: Dataset) -> MicroBatched:
         kind = Seq2SeqDpo if context.lm.is_encoder_decoder else CausalDpo
         return kind(context, self.config, data, self.config.lora, self.config.beta)
-
-
-def _supervised(context: FitContext, batch: Sequence[Example]) -> list[Choice]:
-    """The user's answer and the model's neutral one."""
-    asked = [(example, prompt) for example in batch if (prompt := _neutral(context, example)) is not None]
-    prompts, length = [prompt for _, prompt in asked], context.task.max_new_tokens
-    outputs = context.lm.generate(prompts, length, one_line=True, time_left=context.clock.time_left)
-    pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
-    kept = [pair for pair in pairs if pair[1].strip() != pair[2]]
-    counts = context.report.counts
-    if len(asked) < len(batch):
-        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(batch) - len(asked)
-    counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(pairs) - len(kept)
-    return kept
-
-
-def _neutral(context: FitContext, example: Example) -> str | None:
-    prompts, query = context.task.prompts, example.query or ""
-    return context.shorten(
-        lambda items: prompts.neutral(query, items, prompts.generic_insight),
-        example.history,
-        context.task.max_new_tokens,
-    )

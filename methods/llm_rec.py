@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -62,7 +62,7 @@ class LlmRec(Method):
     In the regime `unseen` no note is written: the users it could describe are not those who ask.
     """
 
-    Config = LlmRecConfig
+    Config: ClassVar[type[BaseModel]] = LlmRecConfig
 
     def fit(self, context: FitContext) -> Personalizer:
         notes: dict[str, str] = {}
@@ -72,7 +72,7 @@ class LlmRec(Method):
             return context.lm.count_tokens(context.task.prompts.base("", user.history))
 
         def personalizer() -> Personalizer:
-            return Notes(context.task, notes, self.config.placement)
+            return self._personalizer(context.task, notes)
 
         with context.clock.phase("notes"):
             for batch in context.clock.batches(users, self.config.batch_size, tokens):
@@ -84,9 +84,15 @@ class LlmRec(Method):
         context.report.counts["empty_notes"] = sum(len(user.history) > 0 for user in context.users) - len(notes)
         return personalizer()
 
+    def _personalizer(self, task: Task, notes: dict[str, str]) -> Personalizer:
+        return Notes(task, notes, self.config.placement)
+
+    def _strategies(self) -> tuple[SummaryStrategy, ...]:
+        return _STRATEGIES[self.config.strategy]
+
     def _write(self, context: FitContext, users: Sequence[User]) -> dict[str, str]:
         parts: list[list[str]] = [[] for _ in users]
-        for strategy in _STRATEGIES[self.config.strategy]:
+        for strategy in self._strategies():
             requests = [_request(context, strategy, user, self.config.max_new_tokens) for user in users]
             asked = [request for request in requests if request is not None]
             outputs = context.lm.generate(asked, self.config.max_new_tokens, time_left=context.clock.time_left)

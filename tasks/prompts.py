@@ -75,7 +75,7 @@ class LampPrompts:
         return self._join(self._profile(history), request, _ANSWER)
 
     def summary(self, strategy: SummaryStrategy, history: Sequence[HistoryItem]) -> str:
-        """Asks for LLM-REC's augmentation text (Lyu et al. 2024; the wording is ours)."""
+        """Asks for LLM-REC's augmentation text (Lyu et al. 2024) or a user's profile; the wording is ours."""
         return self._join(self._profile(history), self.summaries[strategy], _ANSWER)
 
     def _agent(self, query: str, history: Sequence[HistoryItem], agent: str, insight: str) -> str:
@@ -94,12 +94,17 @@ class LampPrompts:
 
 
 def summaries_of(items: str, goal: str) -> dict[SummaryStrategy, str]:
-    """LLM-REC's requests about `items`, in the plural, with the `goal` of the recommendation-driven one."""
+    """Requests about `items`, in the plural, for LLM-REC's notes and for a profile (after Richardson et al. 2023).
+
+    The recommendation-driven one and the profile name the `goal`.
+    """
     return {
         "basic": f"Summarize the {items} above in one sentence.",
         "recommendation": f"Summarize the {items} above in one sentence that helps to {goal} for this user.",
         "engagement": f"What do the {items} above, that this user engaged with, say about the user? "
         "Answer in one sentence.",
+        "profile": f"Describe this user for an assistant who has to {goal}: what is most common in the {items} above, "
+        "and what sets this user apart? Answer in two sentences.",
     }
 
 

@@ -9,10 +9,21 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.api import Clock, Example, FitReport, HistoryItem, LanguageModel, Personalizer, Regime, Reserve, Task, User
+from harness.api import (
+    Clock,
+    Example,
+    FitReport,
+    HistoryItem,
+    HistorySearch,
+    LanguageModel,
+    Personalizer,
+    Regime,
+    Reserve,
+    Task,
+    User,
+)
 from harness.running.checkpoints import Checkpoints
 from harness.running.history import dropping_order
-from harness.running.retrieval import HistorySearch
 
 if TYPE_CHECKING:
     import numpy as np

@@ -183,8 +183,8 @@ def prepare(
         data.notes.append(note)
     selector = Selector(spec, embed, whole)
     own = spec.eval_history == "own"
-    shown = selector.for_queries(queries) if own else {query.id: () for query in queries}
-    searched = whole if own else dict.fromkeys(whole, ())
+    shown: Histories = selector.for_queries(queries) if own else {query.id: () for query in queries}
+    searched: Histories = whole if own else dict.fromkeys(whole, ())
     if spec.regime == "seen":
         return Prepared(task, data, queries, shown, searched, leaks_removed, FitPool(task, spec, lm, data, selector))
     [other] = others

@@ -128,8 +128,8 @@ def _(patch):
 
 @FAULTS.add("DPO prefers the rejected answer", "synthetic", "lamp3", "dpo")
 def _(patch):
-    real = dpo._supervised
-    patch.setattr(dpo, "_supervised", lambda *given: [(example, no, yes) for example, yes, no in real(*given)])
+    real = dpo.answer_pairs
+    patch.setattr(dpo, "answer_pairs", lambda *given: [(example, no, yes) for example, yes, no in real(*given)])
 
 
 @FAULTS.add("trains at a learning rate of 0", "synthetic", "lamp3", "aloe")

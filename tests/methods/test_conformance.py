@@ -4,11 +4,15 @@ import pytest
 
 from harness.conformance.toys import ToyFreeText, ToyTask
 from harness.methods.aloe import Aloe
+from harness.methods.caa import Caa
 from harness.methods.chameleon.method import Chameleon
 from harness.methods.controls import Constant, MeanDifference, RandomDirection, ShuffledHistory, UserMajority
 from harness.methods.dpo import Dpo
 from harness.methods.instruct import Instruct
 from harness.methods.llm_rec import LlmRec
+from harness.methods.pag import Pag
+from harness.methods.rag import Rag
+from harness.methods.style_vector import StyleVector
 from harness.model.lm import HuggingFaceModel
 from harness.registry import CONTROLS, METHODS
 from harness.testing import check_method
@@ -22,6 +26,12 @@ WITHOUT_TRAINING = [
     (Instruct, {}),
     (LlmRec, {}),
     (LlmRec, {"strategy": "both", "placement": "replace"}),
+    (Rag, {"k": 2}),
+    (Rag, {"k": 2, "by": "dense"}),
+    (Pag, {"k": 2}),
+    (Pag, {"by": None}),
+    (Caa, {}),
+    (StyleVector, {"layers": [0, 2]}),
     (Chameleon, {"ccs": CCS}),
     (Chameleon, {"ccs": CCS, "eval_prompt": "insight", "edit": "neutral", "position": "answer_start"}),
     (Chameleon, {"ccs": CCS, "pair_text": "history", "identification": "ccs", "edit": "personalized"}),
@@ -50,7 +60,13 @@ def test_methods_without_training(method, config, toy_source: HuggingFaceModel):
 
 @pytest.mark.parametrize(
     ("method", "config"),
-    [(Instruct, {}), (LlmRec, {}), (Chameleon, {"ccs": CCS}), (Chameleon, {"ccs": CCS, "position": "answer_start"})],
+    [
+        (Instruct, {}),
+        (LlmRec, {}),
+        (StyleVector, {}),
+        (Chameleon, {"ccs": CCS}),
+        (Chameleon, {"ccs": CCS, "position": "answer_start"}),
+    ],
 )
 def test_encoder_decoders(method, config, t5: HuggingFaceModel):
     check_method(method, config, lm=t5, task=ToyFreeText())
@@ -71,6 +87,9 @@ def test_methods_that_train_encoder_decoders(method, config, t5: HuggingFaceMode
     [
         (Instruct, {}),
         (LlmRec, {}),
+        (Rag, {"k": 2}),
+        (Pag, {"k": 2}),
+        (StyleVector, {}),
         (Chameleon, {"ccs": CCS, "group_size": 1, "min_pairs": 2, "num_layers": 1}),
         (UserMajority, {}),
     ],

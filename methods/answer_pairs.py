@@ -1,0 +1,40 @@
+"""Pairs of answers to one question: what the user wrote, and what the model writes for nobody in particular."""
+
+from collections.abc import Sequence
+
+from harness.api import Example, FitContext
+
+Choice = tuple[Example, str, str]  # example, chosen, rejected
+
+
+def answer_pairs(context: FitContext, batch: Sequence[Example], shows_history: bool = True) -> list[Choice]:
+    """The user's own answer to each example, and the model's neutral one, generated here.
+
+    `shows_history`: whether the neutral prompt shows the example's history. Counts `examples_too_long` to be asked and
+    `identical_outputs`, which teach nothing; both are left out.
+    """
+    asked = [
+        (example, prompt) for example in batch if (prompt := _neutral(context, example, shows_history)) is not None
+    ]
+    outputs = context.lm.generate(
+        [prompt for _, prompt in asked],
+        context.task.max_new_tokens,
+        one_line=True,
+        time_left=context.clock.time_left,
+    )
+    pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
+    kept = [pair for pair in pairs if pair[1].strip() != pair[2]]
+    counts = context.report.counts
+    if len(asked) < len(batch):
+        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(batch) - len(asked)
+    counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(pairs) - len(kept)
+    return kept
+
+
+def _neutral(context: FitContext, example: Example, shows_history: bool) -> str | None:
+    prompts, query = context.task.prompts, example.query or ""
+    return context.shorten(
+        lambda items: prompts.neutral(query, items, prompts.generic_insight),
+        example.history if shows_history else (),
+        context.task.max_new_tokens,
+    )

@@ -1,0 +1,123 @@
+"""Contrastive activation addition (Panickssery et al. 2024): the mean difference of answers' representations, added."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from harness.api import Example, FitContext, HarnessError, HistoryItem, Method, Personalizer, Task
+from harness.methods.answer_pairs import Choice, answer_pairs
+from harness.methods.chameleon.steering import Banks, Steering
+
+
+class CaaConfig(BaseModel):
+    """`layers`: decoder layers counted from 0, None for the middle one. `strength` multiplies what is added.
+
+    `batch_size` is in examples and is the grain at which the clock can stop the fit.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layers: tuple[int, ...] | None = None
+    strength: float = 1.0
+    batch_size: int = Field(default=16, ge=1)
+
+    @field_validator("layers")
+    @classmethod
+    def _layers_are_distinct(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if layers is not None and (not layers or len(set(layers)) < len(layers) or min(layers) < 0):
+            raise ValueError("name at least one decoder layer, each once, counted from 0")
+        return layers
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Of each pair the user, and own minus neutral answer at the chosen layers, [N, l, d]."""
+
+    users: tuple[str, ...]
+    values: torch.Tensor
+
+    def means(self, groups: Sequence[Sequence[int]]) -> torch.Tensor:
+        """[G, l, d], the mean over the rows of each group."""
+        return torch.stack([self.values[list(rows)].mean(dim=0) for rows in groups])
+
+
+class Caa(Method):
+    """One vector for everybody, from pairs of the user's own and the model's neutral answer after one prompt."""
+
+    Config = CaaConfig
+    personal: ClassVar[bool] = False  # a vector per user, from what users write without their history before it
+
+    def fit(self, context: FitContext) -> Personalizer:
+        layers, parts = self._layers(context), list[Differences]()
+        nobody = self.personal and context.regime == "unseen"
+        for batch in () if nobody else context.examples(self.config.batch_size):
+            with context.clock.phase("pairs"):
+                pairs = answer_pairs(context, batch, shows_history=not self.personal)
+            with context.clock.phase("representations"):
+                parts += self._differences(context, pairs, layers)
+            context.checkpoint(sum(len(part.users) for part in parts), partial(self._steering, context, layers, parts))
+        used = [user for part in parts for user in part.users]
+        context.report.users_fitted = len(set(used))
+        context.report.samples_used = len(used)
+        return self._steering(context, layers, parts)
+
+    def load(self, directory: Path, task: Task) -> Personalizer:
+        return Steering.load(directory, task)
+
+    def _layers(self, context: FitContext) -> tuple[int, ...]:
+        layers, available = self.config.layers, context.lm.num_layers
+        if layers is None:
+            return (available // 2,)
+        if max(layers) >= available:
+            raise HarnessError(
+                f"layers={list(layers)} does not fit the model, whose decoder has {available} layers, counted from 0. "
+                "Set layers to what it has, or leave it out for the middle one."
+            )
+        return layers
+
+    def _differences(self, context: FitContext, pairs: Sequence[Choice], layers: tuple[int, ...]) -> list[Differences]:
+        """Of the pairs that fit the context with their prompt; the others are counted."""
+        prompted = [(pair, prompt) for pair in pairs if (prompt := self._prompt(context, pair)) is not None]
+        if not prompted:
+            return []
+        prompts = [prompt for _, prompt in prompted] * 2
+        outputs = [own for (_, own, _), _ in prompted] + [neutral for (_, _, neutral), _ in prompted]
+        own, neutral = context.lm.represent(prompts, outputs, "last")[:, list(layers)].tensor_split(2)
+        return [Differences(tuple(example.user for (example, _, _), _ in prompted), own - neutral)]
+
+    def _prompt(self, context: FitContext, pair: Choice) -> str | None:
+        """The base prompt, with room for the longer of the two answers; None (counted) if there is none."""
+        example, *answers = pair
+        needed = 0 if context.lm.is_encoder_decoder else max(len(context.lm.answer_ids(text)) for text in answers)
+        prompt = context.shorten(
+            partial(_base, context.task, example),
+            () if self.personal else example.history,
+            context.task.max_new_tokens,
+            context.lm.max_length - needed,
+        )
+        if prompt is None:
+            context.report.counts["overlong_pairs"] = context.report.counts.get("overlong_pairs", 0) + 1
+        return prompt
+
+    def _steering(self, context: FitContext, layers: tuple[int, ...], parts: Sequence[Differences]) -> Steering:
+        if not parts:
+            return Steering(context.task, None, {})
+        found = Differences(
+            tuple(user for part in parts for user in part.users), torch.cat([part.values for part in parts])
+        )
+        own: dict[str, list[int]] = {}
+        for row, user in enumerate(found.users):
+            own.setdefault(user, []).append(row)
+        groups = list(own.values()) if self.personal else [list(range(len(found.users)))]
+        banks = Banks(layers, offset=self.config.strength * found.means(groups))
+        rows = {user: number if self.personal else 0 for number, user in enumerate(own)}
+        return Steering(context.task, banks, rows, default_row=-1 if self.personal else 0)
+
+
+def _base(task: Task, example: Example, history: Sequence[HistoryItem]) -> str:
+    return task.prompts.base(example.query or "", history)

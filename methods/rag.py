@@ -1,0 +1,75 @@
+"""Retrieval-augmented prompting: the base prompt with the history items that are most relevant to the query."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.api import FitContext, HistoryItem, HistorySearch, Method, Personalizer, Query, Retrieval, Task
+
+_FILE = "rag.json"
+
+
+class RagConfig(BaseModel):
+    """`by`: the words in common, the cosine of sentence embeddings, or the date. `k`: items in a prompt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    by: Retrieval = "bm25"
+    k: int = Field(default=8, ge=1)
+
+
+class RetrievedPrompt(Personalizer):
+    """The base prompt with the k items of the whole history that the query finds; for `users`, who are indexed.
+
+    For others it shows what the run has selected, as the baseline does.
+    """
+
+    def __init__(self, task: Task, by: Retrieval, k: int, users: Sequence[str]) -> None:
+        self.task = task
+        self.by: Retrieval = by
+        self.k = k
+        self.users = frozenset(users)
+
+    def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
+        return self.task.prompts.base(query.text, history)
+
+    def retrieve(
+        self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
+    ) -> tuple[HistoryItem, ...]:
+        return search.search(query, self.by, self.k) if self.serves(query) else history
+
+    def serves(self, query: Query) -> bool:
+        return query.user in self.users
+
+    def save(self, directory: Path) -> None:
+        state = {"by": self.by, "k": self.k, "users": sorted(self.users)}
+        (directory / _FILE).write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+class Rag(Method):
+    """Indexes whole histories, a user at a time, as long as the clock has room; what is found is the base prompt's.
+
+    In the regime `unseen` nothing is indexed: the histories to search are those of the users who ask.
+    """
+
+    Config = RagConfig
+
+    def fit(self, context: FitContext) -> Personalizer:
+        indexed: dict[str, int] = {}
+
+        def personalizer() -> Personalizer:
+            return RetrievedPrompt(context.task, self.config.by, self.config.k, list(indexed))
+
+        with context.clock.phase("index"):
+            for user in context.clock.steps(context.users if context.regime == "seen" else []):
+                if items := context.search.index(user.id, self.config.by):
+                    indexed[user.id] = items
+                context.checkpoint(sum(indexed.values()), personalizer)
+        context.report.users_fitted = len(indexed)
+        context.report.samples_used = sum(indexed.values())
+        return personalizer()
+
+    def load(self, directory: Path, task: Task) -> Personalizer:
+        return RetrievedPrompt(task, **json.loads((directory / _FILE).read_text(encoding="utf-8")))
