@@ -68,7 +68,7 @@ class Selector:
         """H_u^k for each query, by query id."""
         if self.asks:
             return {query.id: self.for_query(query) for query in queries}
-        own = {user: self(user) for user in self.whole}
+        own = {user: self(user) for user in dict.fromkeys(query.user for query in queries)}
         return {query.id: own[query.user] for query in queries}
 
     def for_example(self, user: str, index: int, query: str | None, answer: str) -> tuple[HistoryItem, ...]:
