@@ -56,10 +56,11 @@ class Caa(Method):
         layers, parts = self._layers(context), list[Differences]()
         nobody = self.personal and context.regime == "unseen"
         for batch in () if nobody else context.examples(self.config.batch_size):
-            with context.clock.phase("pairs"):
-                pairs = answer_pairs(context, batch, shows_history=not self.personal)
-            with context.clock.phase("representations"):
-                parts += self._differences(context, pairs, layers)
+            with context.clock.cut_off():
+                with context.clock.phase("pairs"):
+                    pairs = answer_pairs(context, batch, shows_history=not self.personal)
+                with context.clock.phase("representations"):
+                    parts += self._differences(context, pairs, layers)
             context.checkpoint(sum(len(part.users) for part in parts), partial(self._steering, context, layers, parts))
         used = [user for part in parts for user in part.users]
         context.report.users_fitted = len(set(used))
