@@ -1,10 +1,7 @@
 """SIGTERM, Ctrl-C and a kill in the middle of a fit: what was finished stays, and the same command goes on."""
 
 import contextlib
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,41 +11,39 @@ from typer.testing import CliRunner
 
 from harness.commands.app import app
 from harness.results.store import Store
-from tests.processes import started
+from tests.forking import command_line, forked
 
-pytestmark = pytest.mark.timeout(900)  # a command that imports torch, and the run's rest
-WAIT = 300  # seconds; a busy machine takes long to import torch
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1"}
+WAIT = 300  # seconds; a busy machine takes long to import the harness
 COMPARE = (
-    *("compare", "--methods", "instruct,chameleon,llm_rec", "--tasks", "lamp3", "--users", "8"),
-    *("--budget", "600s", "--wandb", "disabled", "--out", "out"),
+    *("compare", "--methods", "instruct,chameleon,llm_rec", "--tasks", "lamp3", "--users", "2"),
+    *("--budget", "600s", "--set", 'chameleon.ccs={"restarts": 2, "epochs": 20}', "--wandb", "disabled"),
+    *("--out", "out"),
 )
-# The command line, except that Chameleon's fit waits for a signal, so that the signal surely comes within a fit.
-HELD = """
-import signal
-from pathlib import Path
-from harness.methods.chameleon.method import Chameleon
-def fit(self, context):
-    Path("fitting").touch()
-    while True:
-        signal.pause()
-Chameleon.fit = fit
-from harness.commands.app import main
-main()
-"""
+
+
+def held() -> None:
+    """The command line, except that Chameleon's fit waits for a signal, which so comes surely within a fit."""
+    from harness.methods.chameleon.method import Chameleon
+
+    def fit(self, context):
+        Path("fitting").touch()
+        while True:
+            signal.pause()
+
+    Chameleon.fit = fit
+    command_line()
 
 
 def stop_while_fitting(folder: Path, command: tuple[str, ...], *signals: int, **options: object) -> tuple[int, str]:
     """(exit status, stderr) of a command that gets the signals while it fits Chameleon."""
-    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-    with started([sys.executable, "-c", HELD, *command], cwd=folder, env=ENVIRONMENT, **pipes, **options) as process:
+    with forked(held, *command, cwd=folder, **options) as process:
         deadline = time.monotonic() + WAIT
-        while process.poll() is None and not (folder / "fitting").exists():
+        while process.running and not (folder / "fitting").exists():
             assert time.monotonic() < deadline
             time.sleep(0.02)
         for number in signals:
             process.send_signal(number)
-        return process.wait(WAIT), process.stderr.read()
+        return process.wait(WAIT), process.stderr
 
 
 def harness(folder: Path, *command: str) -> None:

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +16,7 @@ from harness.results.store import Store
 from harness.running.experiment import Experiment
 from harness.running.progress import Quiet
 from harness.specs.resolve import resolve
+from tests.forking import command_line, forked
 
 ROOT = Path(__file__).parents[2]
 SETTINGS = {"methods": "instruct,llm_rec", "tasks": "lamp3", "budget": 60.0, "users": 2, "seeds": (0,)}
@@ -165,13 +164,12 @@ def installation(tmp_path):
         shutil.copytree(ROOT / plugins, place / plugins, ignore=ignore, dirs_exist_ok=True)
 
     def run(*arguments):
-        environment = {**os.environ, "PYTHONPATH": str(place.parent), "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-        command = [sys.executable, "-c", "from harness.commands.app import main; main()", "compare", *arguments]
+        environment = {"PYTHONPATH": str(place.parent), "COLUMNS": "200"}
         given = ("--methods", "instruct", "--tasks", "lamp3", "--budget", "60s", "--users", "2", "--wandb", "disabled")
-        command += [*given, "--out", str(tmp_path / "out")]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=600)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        command = ("compare", *arguments, *given, "--out", str(tmp_path / "out"))
+        with forked(command_line, *command, cwd=tmp_path, environment=environment) as process:
+            assert process.wait(600) == 0, process.stderr
+            return process.stdout
 
     return place, run
 
