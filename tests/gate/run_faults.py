@@ -163,7 +163,7 @@ def _(patch):
     _with_metric(patch, Lamp2, "f1", value=value)
 
 
-@FAULTS.add("an unreadable rating counted as 3", "awkward", "lamp3", "instruct", "llm_rec")
+@FAULTS.add("an unreadable rating counted as 3", "awkward", "lamp3", "instruct")
 def _(patch):
     def error(prediction, gold):
         return float(abs(int(prediction if prediction in "12345" and prediction else "3") - int(gold)))
