@@ -51,7 +51,7 @@ class CellListener(Protocol):
 class Cell:
     """A cell ready to run; `provenance` fills the record's fields on machine, versions and code.
 
-    `now` returns the seconds that the fit's clock counts.
+    `now` returns the seconds that the fit's clock counts; `diagnose` asks the fit for its evidence.
     """
 
     spec: CellSpec
@@ -60,6 +60,7 @@ class Cell:
     embed: Embed
     provenance: dict[str, Any]
     now: Callable[[], float] = time.monotonic
+    diagnose: bool = True
 
     def compute(
         self, source: HuggingFaceModel, store: Store, listener: CellListener, save_fit: bool
@@ -140,7 +141,8 @@ class Cell:
             clock.stop()
             _account_for_fit(record, clock, context)
         record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
-        _diagnose(record, context.report)
+        if self.diagnose:
+            _diagnose(record, context.report)
         return saved, context.checkpoints
 
     def _evaluate(self, lm: HuggingFaceModel, saved: Path, record: CellRecord, listener: CellListener) -> pd.DataFrame:

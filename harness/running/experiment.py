@@ -52,13 +52,19 @@ class Outlook:
 
 
 class Experiment:
-    """One run. The model is loaded when the first cell has to be computed: a finished run is read at once."""
+    """One run. The model is loaded when the first cell has to be computed: a finished run is read at once.
 
-    def __init__(self, spec: RunSpec, store: Store, listener: Listener, save_fits: bool = False) -> None:
+    `diagnose`: whether to ask fits for evidence on what they learned, which takes time off their clocks.
+    """
+
+    def __init__(
+        self, spec: RunSpec, store: Store, listener: Listener, save_fits: bool = False, diagnose: bool = True
+    ) -> None:
         self.spec = spec
         self.store = store
         self.listener = listener
         self.save_fits = save_fits
+        self.diagnose = diagnose
         self._prepared: dict[str, Prepared] = {}
 
     def run(self, fresh: bool = False) -> list[CellRecord]:
@@ -146,7 +152,7 @@ class Experiment:
             self._prepare([Outlook(planned, False, "")])
         prepared = self._prepared[planned.task.name]
         provenance = {**self._provenance, "parts": planned.parts}
-        cell = Cell(planned.spec, planned.method, prepared, self._embed, provenance)
+        cell = Cell(planned.spec, planned.method, prepared, self._embed, provenance, diagnose=self.diagnose)
         record, samples = cell.compute(self._lm, self.store, self.listener, self.save_fits)
         self.store.write(record, samples)
         return record
