@@ -20,7 +20,7 @@ from harness.results.store import Store
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
-    compare("instruct,llm_rec,chameleon:group_size=6,dpo,aloe", "300s", "lamp7", out=folder, users=12, save_fits=True)
+    compare("instruct,llm_rec,chameleon:group_size=2,dpo,aloe", "300s", "lamp7", out=folder, users=4, save_fits=True)
     return Store(folder)
 
 
@@ -31,7 +31,7 @@ def answered_by(adapter, prompts):
     return lm.generate(prompts, TASKS.get("lamp7")().max_new_tokens)
 
 
-@pytest.mark.parametrize("method", ["chameleon:group_size=6", "dpo", "aloe"])
+@pytest.mark.parametrize("method", ["chameleon:group_size=2", "dpo", "aloe"])
 def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp_path):
     record = choose_cell(run, method, None, None)
     folders = export(run, record, None, tmp_path / "adapters")
@@ -46,7 +46,7 @@ def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp
 
 
 def test_users_of_a_group_share_an_adapter(run, tmp_path):
-    record = choose_cell(run, "chameleon:group_size=6", "lamp7", 0)
+    record = choose_cell(run, "chameleon:group_size=2", "lamp7", 0)
     folders = export(run, record, None, tmp_path / "adapters")
     assert len(set(folders.values())) == 2
     one = export(run, record, [next(iter(folders))], tmp_path / "one")

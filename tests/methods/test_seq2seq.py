@@ -151,7 +151,11 @@ def test_an_adapter_is_on_query_and_value_and_off_it_is_the_base_model(make_cont
 
 @pytest.mark.parametrize(
     "method",
-    [aloe(num_epochs=20), aloe(num_epochs=20, training="lora", lora=LORA), dpo(num_epochs=20)],
+    [
+        aloe(num_epochs=20, batch_size=4),
+        aloe(num_epochs=20, batch_size=4, training="lora", lora=LORA),
+        dpo(num_epochs=20, batch_size=4),
+    ],
     ids=["full", "lora", "dpo"],
 )
 def test_training_prefers_the_users_answers_and_a_saved_fit_answers_the_same(make_context, lm, t5, tmp_path, method):

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from harness.registry import TASKS
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.sweep_spec import expand, read_sweep, run_spec
 from harness.sweeps.sweeping import read_arguments
+from tests.forking import command_line, forked
 from tests.wandb_files import records, wait_for_exit
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "docs" / "sweeps").glob("*.yaml"))
@@ -93,13 +92,9 @@ def test_a_rendered_command_runs_and_logs_into_the_run_of_the_sweep(tmp_path):
         "WANDB_RUN_ID": "run1",
         "WANDB_SWEEP_PARAM_PATH": os.path.join("wandb", "sweep-abc", "config-run1.yaml"),
         "WANDB_MODE": "offline",
-        "HF_HUB_OFFLINE": "1",
     }
-    harness = [sys.executable, "-c", "from harness.commands.app import main; main()"]
-    done = subprocess.run(
-        [*harness, *command[1:]], cwd=tmp_path, env={**os.environ, **agent}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    with forked(command_line, *command[1:], cwd=tmp_path, environment=agent) as process:
+        assert process.wait(300) == 0, process.stderr
     [folder] = (tmp_path / "runs" / "points" / "points").iterdir()
     comparison = json.loads((folder / "comparison.json").read_text())
     assert comparison["spec"]["history"] == point.spec.history == 2

@@ -17,6 +17,7 @@ def test_points_compute_what_they_share_once_and_a_second_call_computes_nothing(
         "methods": {"value": "instruct,chameleon"},
         "tasks": {"value": "lamp2"},
         "users": {"value": 3},
+        "chameleon.ccs": {"value": {"restarts": 2, "epochs": 20}},
         "chameleon.num_layers": {"values": [1, 2]},
     }
     points = expand(SweepSpec(name="layers", parameters=parameters))
