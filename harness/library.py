@@ -10,6 +10,7 @@ from typing import Any
 
 from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
+from harness.executors.ray_pool import Executor, require_executor
 from harness.reporting.comparison_report import build, write
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode, require_mode
@@ -34,21 +35,23 @@ def compare(
     save_fits: bool = False,
     fresh: bool = False,
     listener: Listener | None = None,
+    executor: Executor = "local",
     **settings: Any,
 ) -> Comparison:
     """Fit and evaluate `methods` on `tasks` (default: the preset's) under one budget per cell, and compare them.
 
     `budget` is text such as "20m", or seconds. `settings` are further fields of `harness.specs.run_spec.RunSpec`:
     model, data, split, users, limit, regime, eval_history, group_size, history, likelihood, device, dtype, ... `out`
-    defaults to a dated folder under runs/; finished cells in it are not computed again. Raises HarnessError for what
-    the caller can mend; a method that fails does not raise, it is a row with status "failed".
+    defaults to a dated folder under runs/; finished cells in it are not computed again. `executor` "ray" has workers
+    compute the cells, see docs/scaling.md. Raises HarnessError for what the caller can mend; a method that fails does
+    not raise, it is a row with status "failed".
     """
     seconds = parse_budget(budget) if isinstance(budget, str) else budget
     chosen = {**settings, "budget": seconds, "seeds": None if seeds is None else tuple(seeds)}
     spec = resolve(methods, tasks, preset, overrides, **chosen)
     mode = require_mode(wandb)
     folder = home(out) if out else default_folder(spec)
-    comparison = run(spec, folder, save_fits, fresh, listener)
+    comparison = run(spec, folder, save_fits, fresh, listener, executor=require_executor(executor))
     track(comparison, folder, mode)
     return comparison
 
@@ -60,10 +63,12 @@ def run(
     fresh: bool = False,
     listener: Listener | None = None,
     pool: Path | None = None,
+    executor: Executor = "local",
 ) -> Comparison:
     """Compute a specification's missing cells into `out`, then write the comparison and its plots.
 
-    `pool` is a folder of cells that several runs share: what is finished there is taken from it. Raises HarnessError if
+    `pool` is a folder of cells that several runs share: what is finished there is taken from it; with the executor
+    "ray", `harness.executors.distributed` shares them and `pool` has no meaning. Raises HarnessError if
     another run is using `out`.
     """
     out = require_folder(out)
@@ -71,7 +76,12 @@ def run(
     store.require_ours()
     listener = listener or Quiet()
     with alone(out):
-        Experiment(spec, store, listener, save_fits).run(fresh)
+        if executor == "ray":
+            from harness.executors.distributed import compute_run
+
+            compute_run(spec, store, listener, save_fits, fresh)
+        else:
+            Experiment(spec, store, listener, save_fits).run(fresh)
         listener.stage("Comparing")
         comparison = build(store)
         write(comparison, out)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.api import HarnessError
-from harness.commands.options import Wandb, path_option
+from harness.commands.options import ExecutorName, Wandb, path_option
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,6 +65,7 @@ def compare(
     batch_size: Annotated[int | None, typer.Option(help="Prompts generated at once.")] = None,
     out: Annotated[Path | None, path_option("Results folder (default: dated, under runs/).")] = None,
     wandb: Wandb = "offline",
+    executor: ExecutorName = "local",
     save_fits: Annotated[bool, typer.Option("--save-fits", help="Keep what each method fitted.")] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the cells, and which of them --out has, and stop.")
@@ -116,10 +117,12 @@ def compare(
         quantization=quantization,
         batch_size=batch_size,
     )
-    sys.exit(_run(spec, out, wandb, save_fits, fresh, dry_run))
+    sys.exit(_run(spec, out, wandb, executor, save_fits, fresh, dry_run))
 
 
-def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bool, dry_run: bool) -> int:
+def _run(
+    spec: RunSpec, out: Path | None, wandb: str, executor: str, save_fits: bool, fresh: bool, dry_run: bool
+) -> int:
     """Run under a live view and print what came out; 1 if a method failed, else 0."""
     from harness.commands.terminal import console, quieten_libraries, warn_if_crowded
 
@@ -130,7 +133,10 @@ def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bo
         soft_wrap=True,
     )
     quieten_libraries()
+    from harness.executors.ray_pool import require_executor
     from harness.library import default_folder, run
+
+    chosen = require_executor(executor)
 
     folder = out or default_folder(spec)
     if dry_run:
@@ -148,7 +154,7 @@ def _run(spec: RunSpec, out: Path | None, wandb: str, save_fits: bool, fresh: bo
         console.print(f"Going on in {folder}: what is finished there is not computed again.", soft_wrap=True)
     warn_if_crowded()
     with Display(console) as display:
-        comparison = run(spec, folder, save_fits, fresh, display)
+        comparison = run(spec, folder, save_fits, fresh, display, executor=chosen)
     print_report(comparison, console)
     track(comparison, folder, mode)
     console.print(f"\nTables, plots and records: {folder}", soft_wrap=True)

@@ -10,6 +10,10 @@ from harness.results.disk import home
 
 Wandb = Annotated[str, typer.Option(envvar="WANDB_MODE", help="disabled, offline (no account needed) or online.")]
 
+ExecutorName = Annotated[
+    str, typer.Option("--executor", help="local, or ray: a worker per GPU or node; RAY_ADDRESS names a cluster.")
+]
+
 
 def path_option(help: str) -> Any:
     """An option that takes a path, in which `~` is home."""

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.api import HarnessError
-from harness.commands.options import Wandb, path_argument, path_option
+from harness.commands.options import ExecutorName, Wandb, path_argument, path_option
 
 
 def sweep(
@@ -17,9 +17,7 @@ def sweep(
     out: Annotated[Path | None, path_option("Results folder (default: runs/<the sweep's name>).")] = None,
     preset: Annotated[str | None, typer.Option(help="The preset where the file names none (default tiny).")] = None,
     wandb: Wandb = "offline",
-    executor: Annotated[
-        str, typer.Option(help="local, or ray: a task per cell; RAY_ADDRESS names a cluster.")
-    ] = "local",
+    executor: ExecutorName = "local",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print points, cells and time, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
 ) -> None:
@@ -32,6 +30,7 @@ def sweep(
 
     announce()
     quieten_libraries()
+    from harness.executors.ray_pool import require_executor
     from harness.reporting.wandb_session import require_mode
     from harness.sweeps.sweep_spec import expand, read_sweep
     from harness.sweeps.sweeping import default_folder, print_plan, run_sweep
@@ -41,9 +40,8 @@ def sweep(
         points, folder = expand(read, preset), out or default_folder(read)
     except HarnessError as error:
         raise HarnessError(f"{file}: {error}") from error
-    if executor not in ("local", "ray"):
-        raise HarnessError(f"Unknown executor '{executor}'. Give --executor local or ray.")
+    chosen = require_executor(executor)
     print_plan(read, points, folder, console)
     if not dry_run:
         warn_if_crowded()
-        sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, executor == "ray"))
+        sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, chosen))

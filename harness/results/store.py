@@ -213,12 +213,16 @@ class Store:
         """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record."""
         folder = self.cell_dir(spec)
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "attempts"
-        counted = path.read_text(encoding="utf-8") if path.exists() else ""
-        attempt = int(counted) + 1 if counted.isdecimal() else 1
-        write_text(path, str(attempt))
+        attempt = self.attempts(spec) + 1
+        write_text(folder / "attempts", str(attempt))
         (folder / "error.txt").unlink(missing_ok=True)
         return attempt
+
+    def attempts(self, spec: CellSpec) -> int:
+        """How often the cell was begun, 0 for never."""
+        path = self.cell_dir(spec) / "attempts"
+        counted = path.read_text(encoding="utf-8") if path.exists() else ""
+        return int(counted) if counted.isdecimal() else 0
 
     def write(self, record: CellRecord, samples: pd.DataFrame | None) -> None:
         """Samples first, then the record that declares the cell finished; each by rename. Fills in `record.files`."""

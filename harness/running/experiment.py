@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -54,17 +54,25 @@ class Outlook:
 class Experiment:
     """One run. The model is loaded when the first cell has to be computed: a finished run is read at once.
 
-    `diagnose`: whether to ask fits for evidence on what they learned, which takes time off their clocks.
+    `diagnose`: whether to ask fits for evidence on what they learned, which takes time off their clocks. `load_lm` stands
+    for `harness.model.lm.load` where runs share loaded models.
     """
 
     def __init__(
-        self, spec: RunSpec, store: Store, listener: Listener, save_fits: bool = False, diagnose: bool = True
+        self,
+        spec: RunSpec,
+        store: Store,
+        listener: Listener,
+        save_fits: bool = False,
+        diagnose: bool = True,
+        load_lm: Callable[..., HuggingFaceModel] | None = None,
     ) -> None:
         self.spec = spec
         self.store = store
         self.listener = listener
         self.save_fits = save_fits
         self.diagnose = diagnose
+        self._load_lm = load_lm or load
         self._prepared: dict[str, Prepared] = {}
 
     def run(self, fresh: bool = False) -> list[CellRecord]:
@@ -76,20 +84,20 @@ class Experiment:
         missing = [found for found in self.outlook(fresh) if not found.finished]
         self._prepare(missing)
         specs = [cell.spec for cell in self.plan.cells]
-        self.store.open(self.spec, self._machine, fresh, specs)
+        self.store.open(self.spec, self.machine, fresh, specs)
         self.listener.planned(specs)
         for found in missing:
             if found.why:
                 self.listener.recomputing(found.cell.spec, found.why)
-        return [self._record(cell) for cell in self.plan.cells]
+        return [self.record(cell) for cell in self.plan.cells]
 
     def outlook(self, fresh: bool = False) -> list[Outlook]:
         """What is finished and what has to be computed, and why again. Writes nothing.
 
         Raises HarnessError where the folder belongs to another run.
         """
-        self.store.check(self.spec, self._machine, fresh)
-        return [Outlook(cell, False, "") if fresh else self._look(cell) for cell in self.plan.cells]
+        self.store.check(self.spec, self.machine, fresh)
+        return [Outlook(cell, False, "") if fresh else self.look(cell) for cell in self.plan.cells]
 
     @cached_property
     def plan(self) -> RunPlan:
@@ -98,10 +106,12 @@ class Experiment:
         return plan_run(self.spec)
 
     @cached_property
-    def _machine(self) -> dict[str, Any]:
+    def machine(self) -> dict[str, Any]:
+        """What the timings of the run's cells depend on, on this machine."""
         return hardware(str(self.plan.device))
 
-    def _look(self, cell: PlannedCell) -> Outlook:
+    def look(self, cell: PlannedCell) -> Outlook:
+        """Whether a cell is finished in this folder, whatever run the folder belongs to. Writes nothing."""
         record, why = self.store.look(cell.spec)
         if record is None and not why:
             earlier = self.store.earlier(cell.spec)
@@ -112,8 +122,9 @@ class Experiment:
     def _lm(self) -> HuggingFaceModel:
         self.listener.stage(f"Loading the model {self.spec.model}")
         spec = self.spec
-        lm = load(model_folder(spec.model), spec.device, spec.dtype, spec.batch_size, spec.quantization)
-        found = (text for cell in self.plan.cells for text in cell.method.check_model(lm, _memory(lm)))
+        lm = self._load_lm(model_folder(spec.model), spec.device, spec.dtype, spec.batch_size, spec.quantization)
+        memory = _memory(lm, self.plan.device)
+        found = (text for cell in self.plan.cells for text in cell.method.check_model(lm, memory))
         for message in dict.fromkeys(found):
             warnings.warn(message, stacklevel=2)
         return lm
@@ -125,7 +136,7 @@ class Experiment:
 
     @cached_property
     def _provenance(self) -> dict[str, Any]:
-        return {"hardware": self._machine, "versions": versions(), "git": git_state()}
+        return {"hardware": self.machine, "versions": versions(), "git": git_state()}
 
     def _prepare(self, missing: Sequence[Outlook]) -> None:
         """Load what the missing cells share."""
@@ -137,7 +148,8 @@ class Experiment:
         if missing:
             self._lm.keep()  # from here on only its tokenizer is used: cells get their own copies
 
-    def _record(self, cell: PlannedCell) -> CellRecord:
+    def record(self, cell: PlannedCell) -> CellRecord:
+        """The record of one cell, computed unless it is finished. Raises as `run` does."""
         waiting = f"Waiting for another run, which computes {cell.spec.label} on {cell.spec.task}"
         with self.store.reserved(cell.spec, lambda: self.listener.stage(waiting)):
             known = self.store.finished(cell.spec)
@@ -158,8 +170,8 @@ class Experiment:
         return record
 
 
-def _memory(lm: HuggingFaceModel) -> int:
-    """Bytes of the model's device; of a CPU's memory what is free, the loaded model included."""
-    if lm.model.device.type == "cuda":
-        return torch.cuda.get_device_properties(lm.model.device).total_memory
+def _memory(lm: HuggingFaceModel, device: torch.device) -> int:
+    """Bytes of the device of the cells' models; of a CPU's memory what is free, the loaded model included."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
     return psutil.virtual_memory().available + lm.model.get_memory_footprint()

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.analysis.comparison import Comparison
+from harness.executors.ray_pool import Executor
 from harness.library import run
+from harness.reporting.comparison_report import build, write
+from harness.results.store import Store
 from harness.running.experiment import Listener
 from harness.sweeps.sweep_spec import Point
 
@@ -36,18 +39,29 @@ def run_points(
     listener: SweepListener,
     fresh: bool = False,
     pool: Path | None = None,
+    executor: Executor = "local",
 ) -> list[PointResult]:
     """Run every point into OUT/points/<slug>/, an ordinary run's folder each; finished cells are shared in `pool`.
 
-    `pool` defaults to OUT/cells. `fresh` discards the points and the pool first.
+    `pool` defaults to OUT/cells. `fresh` discards the points and the pool first. The executor "ray" has workers compute
+    all cells before the first point is put together; a run must hold the pool's parent, see `alone`.
     """
     pool = pool or out / "cells"
     if fresh:
         for folder in (out / "points", pool):
             shutil.rmtree(folder, ignore_errors=True)
+    stores = [Store(out / "points" / point.slug, pool) for point in points]
+    if executor == "ray":
+        from harness.executors.distributed import compute_points
+
+        compute_points([(point.spec, store) for point, store in zip(points, stores, strict=True)], pool, listener)
     results = []
-    for number, point in enumerate(points, start=1):
+    for number, (point, store) in enumerate(zip(points, stores, strict=True), start=1):
         listener.point(number, len(points), point.label or point.slug)
-        folder = out / "points" / point.slug
-        results.append(PointResult(point, folder, run(point.spec, folder, listener=listener, pool=pool)))
+        if executor == "ray":
+            comparison = build(store)
+            write(comparison, store.root)
+        else:
+            comparison = run(point.spec, store.root, listener=listener, pool=pool)
+        results.append(PointResult(point, store.root, comparison))
     return results

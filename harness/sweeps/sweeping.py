@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.api import HarnessError
+from harness.executors.ray_pool import Executor
 from harness.reporting.comparison_report import print_report
 from harness.reporting.formatting import seconds
 from harness.reporting.tracking import track
@@ -22,7 +22,6 @@ from harness.results.disk import require_folder
 from harness.results.locking import alone
 from harness.running.progress import Display
 from harness.specs.run_spec import parse_value
-from harness.sweeps.gathering import Computed, gather_points
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.points import run_points
 from harness.sweeps.sweep_report import print_results, write
@@ -53,32 +52,24 @@ def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, console: Co
 
 
 def run_sweep(
-    sweep: SweepSpec, points: Sequence[Point], out: Path, wandb: Mode, fresh: bool, console: Console, ray: bool = False
+    sweep: SweepSpec,
+    points: Sequence[Point],
+    out: Path,
+    wandb: Mode,
+    fresh: bool,
+    console: Console,
+    executor: Executor = "local",
 ) -> int:
-    """Compute, print and write a sweep; 1 if a method failed at some point, else 0. `ray` has Ray compute the cells."""
+    """Compute, print and write a sweep; 1 if a method failed at some point, else 0."""
     require_folder(out)
     with alone(out):
-        computed = _compute_on_ray(points, out, fresh, console) if ray else None
         with Display(console) as display:
-            if computed is None:
-                results = run_points(points, out, display, fresh)
-            else:
-                results = gather_points(points, computed, out, display)
+            results = run_points(points, out, display, fresh, executor=executor)
         written = write(sweep, results, out)
     print_results(results, written, console)
     track_sweep(sweep, results, written, out, wandb)
     console.print(Text(f"\nTables, plots and records: {out}"), soft_wrap=True)
     return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
-
-
-def _compute_on_ray(points: Sequence[Point], out: Path, fresh: bool, console: Console) -> dict[str, Computed]:
-    """Leave the cells under OUT/workers; `fresh` discards what was there."""
-    from harness.sweeps.distributed import compute_cells
-
-    for name in ("points", "cells", "workers") if fresh else ():
-        shutil.rmtree(out / name, ignore_errors=True)
-    with console.status("Computing cells on Ray ..."):
-        return compute_cells(points, out, lambda n, total, text: console.print(Text(f"{n:>3}/{total} {text}")))
 
 
 def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) -> int:

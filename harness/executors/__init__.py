@@ -1,0 +1,1 @@
+"""Cells computed elsewhere than in the calling process."""

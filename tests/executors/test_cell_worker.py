@@ -1,0 +1,198 @@
+"""What workers do, in this process: the head's side is as with Ray, but calls are made here, one after another."""
+
+import signal
+import sys
+
+import pandas as pd
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from harness import compare
+from harness.api import HarnessError
+from harness.commands.app import app
+from harness.executors import cell_worker, distributed
+from harness.executors.ray_pool import Lost
+from harness.results.locking import alone
+from harness.results.store import Store
+from harness.running.progress import Quiet
+from harness.specs.resolve import resolve
+from harness.sweeps.points import run_points
+from harness.sweeps.sweep_spec import SweepSpec, expand
+
+SETTINGS = {"methods": "instruct,llm_rec", "tasks": "lamp3", "users": 2, "seeds": (0,)}
+SPEC = resolve("instruct,llm_rec", "lamp3", budget=60.0, users=2, seeds=(0,))
+POINTS = {
+    "methods": {"value": "instruct,llm_rec"},
+    "tasks": {"value": "lamp3"},
+    "users": {"value": 2},
+    "llm_rec.max_new_tokens": {"values": [4, 8]},
+}
+
+
+class Here:
+    """One worker in this process, in the place of Ray's."""
+
+    running = ()
+
+    def __init__(self, worker, arguments, devices, tell):
+        self.worker = worker(*arguments)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def map(self, method, calls):
+        for key, arguments in calls.items():
+            try:
+                yield key, getattr(self.worker, method)(*arguments)
+            except Exception as error:
+                yield key, Lost(f"{type(error).__name__}: {error}", 1, error)
+
+
+class Recorder(Quiet):
+    def __init__(self):
+        self.planned_cells, self.computed, self.reused, self.why = [], [], [], {}
+
+    def planned(self, cells):
+        self.planned_cells += [cell.label for cell in cells]
+
+    def recomputing(self, cell, why):
+        self.why[cell.label] = why
+
+    def finished(self, record, reused):
+        (self.reused if reused else self.computed).append(record.spec.label)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    """Workers in this process; what they do to a process of their own is undone. Counts the models that are loaded."""
+    handler, threads, loaded = signal.getsignal(signal.SIGTERM), torch.get_num_threads(), []
+
+    def load(*arguments):
+        loaded.append(arguments)
+        return original(*arguments)
+
+    original = cell_worker.load
+    monkeypatch.setattr(cell_worker, "load", load)
+    monkeypatch.setattr(distributed, "RayPool", Here)
+    monkeypatch.setattr("harness.library.require_executor", lambda name: name)
+    yield loaded
+    signal.signal(signal.SIGTERM, handler)
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    out = tmp_path_factory.mktemp("local") / "out"
+    compare(**SETTINGS, budget=60.0, out=out)
+    return out
+
+
+def same_answers(ours, theirs):
+    records = theirs.records()
+    assert [record.spec for record in ours.records()] == [record.spec for record in records]
+    for record in records:
+        pd.testing.assert_frame_equal(ours.samples(record.spec), theirs.samples(record.spec))
+
+
+def test_workers_leave_what_the_local_executor_leaves_and_load_the_model_once(tmp_path, local, here):
+    out, listener = tmp_path / "out", Recorder()
+    comparison = compare(**SETTINGS, budget=60.0, out=out, executor="ray", listener=listener)
+    assert {row.status for row in comparison.rows} == {"complete"}
+    same_answers(Store(out), Store(local))
+    assert Store(out).read_run() == Store(local).read_run()
+    files = [
+        sorted(
+            path.relative_to(root).as_posix()
+            for path in root.rglob("*")
+            if path.is_file() and not path.name.startswith("run.lock")
+        )
+        for root in (out, local)
+    ]
+    assert files[0] == files[1]
+    assert listener.planned_cells == listener.computed == ["instruct", "llm_rec"]
+    assert len(here) == 1
+
+
+def test_each_executor_goes_on_where_the_other_stopped(tmp_path, local):
+    out = tmp_path / "out"
+    listener = Recorder()
+    compare(**SETTINGS, budget=60.0, out=out, executor="ray")
+    [damaged] = (out / "cells" / "lamp3" / "llm_rec").glob("*/samples.parquet")
+    damaged.write_bytes(b"PAR1")
+    compare(**SETTINGS, budget=60.0, out=out, executor="ray", listener=listener)
+    assert (listener.reused, listener.computed) == (["instruct"], ["llm_rec"])
+    assert "samples.parquet is missing or not" in listener.why["llm_rec"]
+    again = Recorder()
+    compare(**SETTINGS, budget=60.0, out=out, listener=again)
+    assert (again.reused, again.computed) == (["instruct", "llm_rec"], [])
+    with pytest.raises(HarnessError, match="another specification"):
+        compare(**SETTINGS, budget=61.0, out=out, executor="ray")
+    compare(**SETTINGS, budget=61.0, out=out, executor="ray", fresh=True, listener=(fresh := Recorder()))
+    assert fresh.computed == ["instruct", "llm_rec"]
+
+
+def test_points_share_cells_and_the_loaded_model_and_are_taken_over_by_a_local_sweep(tmp_path, here):
+    points = expand(SweepSpec(name="lengths", parameters=POINTS))
+    listener = Recorder()
+    results = sweep(points, tmp_path, listener)
+    assert sorted(listener.computed) == ["instruct", "llm_rec", "llm_rec"]
+    assert len(here) == 1
+    for result in results:
+        assert {record.status for record in Store(result.folder).records()} == {"complete"}
+        assert (result.folder / "comparison.json").exists()
+    again = Recorder()
+    run_points(points, tmp_path, again)
+    assert again.computed == []
+
+
+def sweep(points, out, listener=None):
+    with alone(out):
+        return run_points(points, out, listener or Quiet(), executor="ray")
+
+
+def test_a_model_that_is_not_there_fails_its_point_of_a_sweep_but_ends_a_comparison(tmp_path):
+    parameters = {**POINTS, "llm_rec.max_new_tokens": {"value": 4}, "model": {"values": ["tiny-llama", "no/such"]}}
+    good, bad = sweep(expand(SweepSpec(name="models", parameters=parameters)), tmp_path / "sweep")
+    assert {row.status for row in good.comparison.rows} == {"complete"}
+    assert {row.status for row in bad.comparison.rows} == {"failed"}
+    assert all("no/such" in row.reason for row in bad.comparison.rows)
+    with pytest.raises(HarnessError, match="no/such"):
+        compare(**SETTINGS, model="no/such", out=tmp_path / "out", executor="ray")
+
+
+def worker(out):
+    return cell_worker.CellWorker(str(out), str(out), torch.get_num_threads(), False)
+
+
+def test_a_folder_that_a_worker_does_not_see_is_said_before_anything_is_computed(tmp_path):
+    with pytest.raises(HarnessError, match="all nodes share"):
+        worker(tmp_path).plan(SPEC.model_dump_json())
+
+
+def test_a_worker_of_another_machine_or_with_other_code_computes_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with alone(tmp_path):
+        first = worker(tmp_path)
+        planned = cell_worker.RemotePlan.model_validate_json(first.plan(SPEC.model_dump_json()))
+        [digest, _] = [cell.spec.digest for cell in planned.cells]
+        with pytest.raises(HarnessError, match="nodes of the cluster differ"):
+            first.compute(SPEC.model_dump_json(), digest, {**planned.machine, "cores": 10**6})
+        with pytest.raises(HarnessError, match="different code"):
+            first.compute(SPEC.model_dump_json(), "0" * 64, planned.machine)
+    assert not (tmp_path / "cells").exists()
+
+
+@pytest.mark.parametrize("command", [("compare",), ("sweep", "sweep.yaml")], ids=lambda command: command[0])
+def test_commands_refuse_an_unknown_executor_and_ray_where_it_is_not_installed(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.yaml").write_text("parameters: {methods: {value: instruct}, tasks: {value: lamp3}}")
+    said = CliRunner().invoke(app, [*command, "--executor", "dask", "--out", "out"])
+    assert "Give --executor local or ray" in str(said.exception)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    said = CliRunner().invoke(app, [*command, "--executor", "ray", "--out", "out"])
+    assert "personalization-harness[ray]" in str(said.exception)
+    assert not (tmp_path / "out").exists()
