@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from harness.api import HarnessError
-from harness.commands.options import Wandb, path_option
+from harness.commands.options import ExecutorName, Wandb, path_option
 
 
 def reproduce(
@@ -24,6 +24,7 @@ def reproduce(
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     out: Annotated[Path | None, path_option("Results folder (default: runs/reproduction-<preset>).")] = None,
     wandb: Wandb = "disabled",
+    executor: ExecutorName = "local",
     docs: Annotated[Path | None, path_option("Write DIR/reproduction.md with its records and plots too.")] = None,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute nothing: tables and plots from --out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print cells, time and disk, and stop.")] = False,
@@ -48,8 +49,10 @@ def reproduce(
 
     announce()
     quieten_libraries()
+    from harness.executors.ray_pool import require_executor
     from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 
+    on = require_executor(executor)
     folder = out or Path("runs") / f"reproduction-{preset_name}"
     given = {
         "data": None if data is None else str(data),
@@ -60,4 +63,4 @@ def reproduce(
     chosen = choose(name, preset_name, models.split(",") if models else [], **given)
     print_plan(chosen, preset_name, folder, console)
     if not dry_run:
-        sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs))
+        sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs, on))

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Literal, cast, get_args
@@ -87,9 +88,11 @@ class RayPool:
 
     def stop(self) -> None:
         """End all workers, in the middle of their calls too."""
-        for actor in (*self._starting.values(), *self._idle, *(actor for actor, _ in self._running.values())):
-            self._ray.kill(actor)
+        actors = [*self._starting.values(), *self._idle, *(actor for actor, _ in self._running.values())]
         self._starting, self._idle, self._running = {}, [], {}
+        for actor in actors:
+            with suppress(self._ray.exceptions.RayError):  # the cluster may be going down too
+                self._ray.kill(actor)
 
     def map(self, method: str, calls: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
         """(key, what the worker's method returned for these arguments, or Lost), as calls end.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.analysis.comparison import BASELINE
+from harness.executors.ray_pool import Executor
 from harness.reporting.comparison_report import build
 from harness.reproduction.claims import judge
 from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
@@ -20,14 +21,23 @@ from harness.sweeps.sweep_spec import Point
 
 
 def reproduce(
-    spec: ExperimentSpec, points: Sequence[Point], preset: str, out: Path, listener: SweepListener, compute: bool = True
+    spec: ExperimentSpec,
+    points: Sequence[Point],
+    preset: str,
+    out: Path,
+    listener: SweepListener,
+    compute: bool = True,
+    executor: Executor = "local",
 ) -> Reproduction:
     """One experiment under OUT/<name>/, its cells shared with the others of OUT; without `compute`, from its records.
 
     Raises HarnessError where there is nothing to rebuild from.
     """
     folder = out / spec.name
-    results = run_points(points, folder, listener, pool=out / "cells") if compute else _recorded(points, folder)
+    if compute:
+        results = run_points(points, folder, listener, pool=out / "cells", executor=executor)
+    else:
+        results = _recorded(points, folder)
     result = assemble(spec, results, preset)
     write(result, folder)
     return result
