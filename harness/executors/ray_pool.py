@@ -74,7 +74,11 @@ class RayPool:
         self._ours = not self._ray.is_initialized()
         if self._ours:
             _init(self._ray)
-        self._kind, self._share = self._find_share()
+        try:
+            self._kind, self._share = self._find_share()
+        except HarnessError:
+            self.__exit__(None, None, None)
+            raise
         self._actor = self._ray.remote(**{f"num_{self._kind.lower()}s": self._share}, max_restarts=0)(self._worker)
         self._tell(f"Workers on Ray: {self._slots()}, each with {self._share:g} {self._kind}")
         return self
