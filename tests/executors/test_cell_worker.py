@@ -2,6 +2,7 @@
 
 import signal
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -76,6 +77,7 @@ def here(monkeypatch):
         return original(*arguments)
 
     original = cell_worker.load
+    monkeypatch.chdir(Path.cwd())  # where its undoing leads back to
     monkeypatch.setattr(cell_worker, "load", load)
     monkeypatch.setattr(distributed, "RayPool", Here)
     monkeypatch.setattr("harness.library.require_executor", lambda name: name)
@@ -173,8 +175,7 @@ def test_a_folder_that_a_worker_does_not_see_is_said_before_anything_is_computed
         worker(tmp_path).plan(SPEC.model_dump_json())
 
 
-def test_a_worker_of_another_machine_or_with_other_code_computes_nothing(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_a_worker_of_another_machine_or_with_other_code_computes_nothing(tmp_path):
     with alone(tmp_path):
         first = worker(tmp_path)
         planned = cell_worker.RemotePlan.model_validate_json(first.plan(SPEC.model_dump_json()))
