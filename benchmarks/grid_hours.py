@@ -1,10 +1,10 @@
-"""How long the paper's grid takes on several GPUs, from the tokens that a small model's comparison took.
+"""How long the paper's grid takes on several GPUs, from the tokens of real prompts.
 
-python benchmarks/grid_hours.py RUN [RUN ...] --gpus 8
+python benchmarks/grid_hours.py --tokenizer MODEL/tokenizer.json --data lamp2=DIR --data lamp3=DIR --data lamp7=DIR
 
-A RUN is the folder of a comparison with the grid's methods and tasks, of a few users and any model: how many tokens a
-method reads and writes for a user is a matter of prompts and settings more than of the model. What a GPU does in a
-second is assumed: one row per assumption. docs/scaling.md has the formula and what it leaves out.
+Prompts are the methods' own, of up to 100 users with a full history, counted with the tokenizer; what is generated
+counts with the most that the preset allows, so that nothing depends on how much a model says. What a GPU does in a
+second is assumed: a column per assumption. docs/scaling.md has the formula and what it leaves out.
 """
 
 from __future__ import annotations
@@ -14,15 +14,22 @@ import heapq
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from statistics import mean
 from typing import Any
 
+from tokenizers import Tokenizer
+
+from harness.api import HistoryItem, Task, TaskData
+from harness.registry import make_task
 from harness.reproduction.experiment_spec import ALL, experiments
-from harness.results.store import Store
 from harness.sweeps.planned_cells import planned_cells
 from harness.sweeps.sweep_spec import Point
 
 TRAINED = ("aloe", "dpo")  # a training pass costs three forward passes: one on, two back
+HISTORY = 10  # items in the prompts counted
+USERS = 100
+SAID = 128  # tokens of an insight or a summary, at most
+TEMPLATE = 31  # tokens around a prompt
 LOADING = 40.0  # seconds per cell: 15 GB from a local disk, twice, for the fit and for the evaluation
 
 
@@ -40,44 +47,52 @@ SPEEDS = (Speed("slow", 4000, 200), Speed("A100", 10_000, 500), Speed("H100", 20
 
 @dataclass(frozen=True)
 class Tokens:
-    """What a cell takes: in and out, for each query of the evaluation and each user of the fit."""
+    """What a cell takes, in and out, for each question of the evaluation and each example of the fit."""
 
     query_in: float
     query_out: float
-    user_in: float
-    user_out: float
-    history: int
-    supervision: int
+    fit_in: float
+    fit_out: float
 
 
-def measured(folders: Sequence[Path]) -> dict[tuple[str, str], Tokens]:
-    """Tokens by task and method, from the records of comparisons."""
+def prompt_tokens(task: Task, split: TaskData, tokenizer: Tokenizer) -> dict[str, Tokens]:
+    """Tokens by method: prompts as their code makes them, of the first question of each user with a full history."""
+    first = {query.user: query for query in reversed(split.queries) if len(split.histories[query.user]) >= HISTORY}
+    rows = [_prompts(task, query.text, split.histories[user], tokenizer) for user, query in first.items()][:USERS]
+    if not rows:
+        raise SystemExit(f"{task.name}: no user with {HISTORY} history items")
+    base, insights, summary, neutral = (mean(column) for column in zip(*rows, strict=True))
+    out = task.max_new_tokens
+    pairs = 2 * (base + SAID) + 2 * (base + SAID + out)  # both agents are asked, and what they said is embedded
     return {
-        (record.spec.task, record.spec.method): Tokens(
-            (record.tokens_in - record.fit_tokens_in) / record.queries,
-            (record.tokens_out - record.fit_tokens_out) / record.queries,
-            record.fit_tokens_in / record.users,
-            record.fit_tokens_out / record.users,
-            record.spec.history,
-            record.spec.supervision,
-        )
-        for folder in folders
-        for record in Store(folder).records()
-        if record.status == "complete"
+        "instruct": Tokens(base, out, 0, 0),
+        "llm_rec": Tokens(base + SAID, out, summary, SAID),
+        "aloe": Tokens(base, out, base + out, 0),
+        "chameleon": Tokens(base, out, insights + pairs, 2 * SAID + 2 * out),
+        "dpo": Tokens(base, out, neutral + 4 * (base + out), out),  # policy and reference, chosen and rejected
     }
+
+
+def _prompts(task: Task, question: str, items: Sequence[HistoryItem], tokenizer: Tokenizer) -> tuple[float, ...]:
+    prompts, shown = task.prompts, items[:HISTORY]
+    texts = (
+        prompts.base(question, shown),
+        prompts.insight("personal", shown) + prompts.insight("neutral", shown),
+        prompts.summary("engagement", shown),
+        prompts.neutral(question, shown, prompts.generic_insight),
+    )
+    return tuple(TEMPLATE + len(tokenizer.encode(text).ids) for text in texts)
 
 
 def seconds(cell: Mapping[str, Any], tokens: Mapping[tuple[str, str], Tokens], speed: Speed) -> float:
     """Loading, fit and evaluation of one cell, every evaluated user with one question."""
     method = cell["method"].partition(":")[0]
     found = tokens[cell["task"], method]
-    longer = cell["history"] / found.history  # prompts are history for the most part
-    read = cell["users"] * longer * found.query_in / speed.read
-    evaluation = read + cell["users"] * found.query_out / speed.write
-    users = cell["fit_users"] or cell["users"]
-    examples = users * cell["supervision"] / found.supervision
+    longer = cell["history"] / HISTORY  # prompts are history for the most part
+    evaluation = cell["users"] * (longer * found.query_in / speed.read + found.query_out / speed.write)
+    examples = (cell["fit_users"] or cell["users"]) * cell["supervision"]
     passes = 3 if method in TRAINED else 1
-    fit = examples * (passes * longer * found.user_in / speed.read + found.user_out / speed.write)
+    fit = examples * (passes * longer * found.fit_in / speed.read + found.fit_out / speed.write)
     return LOADING + min(fit, cell["budget"]) + evaluation
 
 
@@ -98,17 +113,27 @@ def new_cells(chosen: Sequence[tuple[str, Sequence[Point]]]) -> Iterator[tuple[s
         known |= set(own)
 
 
+def _read(tokenizer: Tokenizer, named: Sequence[str]) -> Iterator[tuple[tuple[str, str], Tokens]]:
+    for name, _, place in (text.partition("=") for text in named):
+        folder, _, split = place.partition(":")
+        task = make_task(name)
+        for method, found in prompt_tokens(task, task.load(folder, split or "dev"), tokenizer).items():
+            yield (name, method), found
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--tokenizer", required=True)
+    parser.add_argument("--data", action="append", required=True, metavar="TASK=DIR[:SPLIT]")
     parser.add_argument("--preset", default="paper-mistral")
     parser.add_argument("--gpus", type=int, default=8)
     given = parser.parse_args()
-    tokens = measured(given.runs)
-    print("| task | method | in per question | out | in per fitted user | out |\n| --- | --- | --- | --- | --- | --- |")
+    tokenizer = Tokenizer.from_file(given.tokenizer)
+    tokens = dict(_read(tokenizer, given.data))
+    print("| task | method | in per question | out | in per example | out |\n| --- | --- | --- | --- | --- | --- |")
     for (task, method), found in sorted(tokens.items()):
-        numbers = (found.query_in, found.query_out, found.user_in, found.user_out)
+        numbers = (found.query_in, found.query_out, found.fit_in, found.fit_out)
         print(f"| {task} | {method} | {' | '.join(f'{number:,.0f}' for number in numbers)} |")
     grid = list(new_cells([(spec.name, spec.points(given.preset, data=".")) for spec in experiments(ALL)]))
     print("\n| experiment | cells | " + " | ".join(f"{speed.name}, {given.gpus} GPUs" for speed in SPEEDS) + " |")
