@@ -158,14 +158,18 @@ class RayPool:
         except self._ray.exceptions.RayError as error:
             self._failed_starts += 1
             if self._failed_starts == START_FAILURES:
-                reason = str(error).strip().splitlines()[-1]
-                raise HarnessError(
-                    f"Workers on Ray do not start: {reason} The harness, the same version, with what it needs, has to "
-                    "be installed on every node."
-                ) from error
+                raise HarnessError(f"Workers on Ray do not start: {self._unstarted(error)}") from error
         else:
             self._failed_starts = 0
             self._idle.append(actor)
+
+    def _unstarted(self, error: Exception) -> str:
+        if isinstance(error, self._ray.exceptions.OutOfMemoryError):
+            return "their nodes are out of memory. Free some, or give each cell more of a node with OMP_NUM_THREADS."
+        return (
+            f"{str(error).strip().splitlines()[-1]} The harness, the same version, with what it needs, has to be "
+            "installed on every node."
+        )
 
     def _outcome(self, reference: Any, attempt: int) -> tuple[Any, str]:
         """(what a call came to, how its worker died; "" if it lives)."""
