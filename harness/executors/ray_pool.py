@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -98,7 +98,7 @@ class RayPool:
             with suppress(self._ray.exceptions.RayError):  # the cluster may be going down too
                 self._ray.kill(actor)
 
-    def map(self, method: str, calls: Mapping[str, tuple[Any, ...]]) -> Iterator[tuple[str, Any]]:
+    def map(self, method: str, calls: Mapping[str, tuple[Any, ...]]) -> Generator[tuple[str, Any], None, None]:
         """(key, what the worker's method returned for these arguments, or Lost), as calls end.
 
         What a worker raises is not repeated; a call whose worker dies is, DEATHS times at most. Raises HarnessError if
