@@ -113,7 +113,7 @@ class CellWorker:
 
     def _new_experiment(self, spec: str) -> Experiment:
         run = RunSpec.model_validate_json(spec)
-        return Experiment(run, Store(self._out), Quiet(), self._save_fits, self._load)
+        return Experiment(run, Store(self._out), Quiet(), self._save_fits, load_lm=self._load)
 
     def _load(self, *arguments: Any) -> HuggingFaceModel:
         if self._loaded is None or self._loaded[0] != arguments:

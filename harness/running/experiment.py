@@ -54,8 +54,8 @@ class Outlook:
 class Experiment:
     """One run. The model is loaded when the first cell has to be computed: a finished run is read at once.
 
-    `diagnose`: whether to ask fits for evidence on what they learned, which takes time off their clocks. `load_lm` stands
-    for `harness.model.lm.load` where runs share loaded models.
+    `diagnose`: whether to ask fits for evidence on what they learned, which takes time off their clocks. `load_lm`
+    stands for `harness.model.lm.load` where runs share loaded models.
     """
 
     def __init__(
