@@ -25,7 +25,15 @@ from typing import Any
 
 import pandas as pd
 
-MEASURED = {"fit_seconds", "eval_seconds", "marginal_seconds", "on_front", "peak_memory_bytes", "attempts"}
+MEASURED = {
+    "fit_seconds",
+    "eval_seconds",
+    "likelihood_seconds",
+    "marginal_seconds",
+    "on_front",
+    "peak_memory_bytes",
+    "attempts",
+}
 COMMAND = [
     *("compare", "--methods", "instruct,user_majority,llm_rec,chameleon", "--tasks", "lamp2,lamp3"),
     *("--users", "4", "--budget", "30m", "--wandb", "disabled", "--save-fits"),

@@ -16,7 +16,7 @@ from harness.model.architectures import mlp_modules
 from harness.model.editing import EditedRows
 from harness.model.first_line import FirstLine
 from harness.model.prefill import Ids, Prefilled, is_cached_plainly, prefill
-from harness.model.recording import Recording
+from harness.model.recorded_states import Recording
 
 # Settings of `generate` that do not matter to greedy decoding, or that the caller decides.
 _INDIFFERENT = {

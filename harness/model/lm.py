@@ -27,7 +27,7 @@ from harness.model.loading import (
     load_tokenizer,
 )
 from harness.model.prefixes import groups
-from harness.model.recording import Recording
+from harness.model.recorded_states import Recording
 
 _NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
 

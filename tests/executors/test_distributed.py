@@ -15,7 +15,16 @@ from harness.running.cell import Cell
 from harness.running.progress import Quiet
 
 SETTINGS = {"methods": "instruct,llm_rec", "tasks": "lamp3", "budget": 60.0, "users": 2, "seeds": (0, 1)}
-TIMES = {"started_at", "fit_seconds", "eval_seconds", "diagnosis_seconds", "phases", "peak_memory_bytes", "attempts"}
+TIMES = {
+    "started_at",
+    "fit_seconds",
+    "eval_seconds",
+    "likelihood_seconds",
+    "diagnosis_seconds",
+    "phases",
+    "peak_memory_bytes",
+    "attempts",
+}
 
 
 class HeldWorker(CellWorker):

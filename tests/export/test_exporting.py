@@ -16,11 +16,14 @@ from harness.model.lm import load
 from harness.registry import TASKS, model_folder
 from harness.results.store import Store
 
+GROUPED = "chameleon:group_size=2,min_pairs=2"
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
-    compare("instruct,llm_rec,chameleon:group_size=2,dpo,aloe", "300s", "lamp7", out=folder, users=4, save_fits=True)
+    methods = f"instruct,llm_rec,{GROUPED},dpo,aloe"
+    compare(methods, "300s", "lamp7", out=folder, users=4, save_fits=True)
     return Store(folder)
 
 
@@ -31,7 +34,7 @@ def answered_by(adapter, prompts):
     return lm.generate(prompts, TASKS.get("lamp7")().max_new_tokens)
 
 
-@pytest.mark.parametrize("method", ["chameleon:group_size=2", "dpo", "aloe"])
+@pytest.mark.parametrize("method", [GROUPED, "dpo", "aloe"])
 def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp_path):
     record = choose_cell(run, method, None, None)
     folders = export(run, record, None, tmp_path / "adapters")
@@ -46,7 +49,7 @@ def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp
 
 
 def test_users_of_a_group_share_an_adapter(run, tmp_path):
-    record = choose_cell(run, "chameleon:group_size=2", "lamp7", 0)
+    record = choose_cell(run, GROUPED, "lamp7", 0)
     folders = export(run, record, None, tmp_path / "adapters")
     assert len(set(folders.values())) == 2
     one = export(run, record, [next(iter(folders))], tmp_path / "one")

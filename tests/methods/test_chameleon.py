@@ -35,7 +35,7 @@ class Recorder:
         self.asked += prompts
         return [self.answer(prompt) for prompt in prompts]
 
-    def generate_represented(self, prompts, max_new_tokens, position, one_line=False):
+    def generate_represented(self, prompts, max_new_tokens, position, one_line=False, time_left=None):
         texts = self.generate(prompts, max_new_tokens, one_line=one_line)
         known = [torch.full((3, 4), -1.0) if text == "classic" else None for text in texts]
         return Continuations(tuple(texts), tuple(known))
@@ -185,7 +185,7 @@ class Everything:
     def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         return [self.answer] * len(prompts)
 
-    def generate_represented(self, prompts, max_new_tokens, position, one_line=False):
+    def generate_represented(self, prompts, max_new_tokens, position, one_line=False, time_left=None):
         return Continuations((self.answer,) * len(prompts), (None,) * len(prompts))
 
 

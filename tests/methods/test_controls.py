@@ -93,6 +93,10 @@ def test_shuffled_history_fits_on_others_histories_and_shows_the_own(make_contex
     asked = []
     generate = context.lm.generate
     context.lm.generate = lambda prompts, *rest, **kw: asked.extend(prompts) or generate(prompts, *rest, **kw)
+    recorded = context.lm.generate_represented
+    context.lm.generate_represented = lambda prompts, *rest, **kw: (
+        asked.extend(prompts) or recorded(prompts, *rest, **kw)
+    )
     fitted = ShuffledHistory(ChameleonConfig(ccs=CCS)).fit(context)
     query = toy_queries(context.users)[0]
     assert "user 0" in fitted.prompt(query, context.users[0].history)

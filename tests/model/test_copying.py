@@ -108,12 +108,12 @@ def test_a_copy_is_made_on_another_device(llama: HuggingFaceModel) -> None:
 def test_weights_are_read_again_where_a_copy_is_unsound_or_does_not_fit(
     llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    read: list[int] = []
-    llama.reload = lambda batch_size: read.append(batch_size) or llama
+    read: list[dict[str, int]] = []
+    llama.reload = lambda **sizes: read.append(sizes) or llama
     monkeypatch.setattr(lm_module, "has_room_for", lambda model: why != "memory is short")
     if why == "it was quantized":
         llama.model.hf_quantizer = object()
     if why != "it was never kept":
         llama.keep()
     assert llama.pristine() is llama
-    assert read == [llama.batch_size]
+    assert read == [{"batch_size": llama.batch_size, "batch_tokens": llama.batch_tokens}]

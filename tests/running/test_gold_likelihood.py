@@ -12,7 +12,7 @@ from harness.conformance.toys import LABELS, ToyFreeText, ToyTask
 from harness.model.lm import load
 from harness.running.evaluation import evaluate
 
-HISTORIES = {f"u{number}": (HistoryItem("a", f"coffee {number}", LABELS[0]),) for number in range(4)}
+HISTORIES = {f"q{number}": (HistoryItem("a", f"coffee {number}", LABELS[0]),) for number in range(4)}
 QUERIES = [Query(f"q{number}", f"u{number}", f"a trail {number}") for number in range(4)]
 GOLDS = {"q0": "comedy", "q1": "classic", "q2": "fantasy", "q3": "a lonely trail"}  # the last is no label
 

@@ -183,14 +183,14 @@ def edit(path, before, after):
 def test_a_changed_edit_or_prompt_is_computed_again_and_a_changed_comment_plot_or_neighbour_is_not(installation):
     place, run = installation
     assert "reused" not in run()
-    edit(place / "model" / "editing.py", "x = output  #", "# A remark.\n        x = output  # Another:")
+    edit(place / "model" / "encoding.py", "# how every prompt ends", "# a remark")
     edit(place / "methods" / "dpo.py", "class Dpo(", "OTHER = 1\n\n\nclass Dpo(")
     edit(place / "reporting" / "formatting.py", "\n\n\ndef ", "\n\nCOLOUR = 'red'\n\n\ndef ")
     assert "finished" in run("--dry-run")
-    edit(place / "model" / "editing.py", "x = x - edit.strength * project", "x = x + edit.strength * project")
+    edit(place / "model" / "encoding.py", '.removeprefix(" ")', '.removeprefix("  ")')
     edit(place / "tasks" / "prompts.py", '"Your answer:"', '"Your reply:"')
     said = " ".join(run().split())
     assert "Computing instruct on lamp3, seed 0 again: " in said
-    assert "engine source harness.model.editing" in said
+    assert "engine source harness.model.encoding" in said
     assert "task source harness.tasks.prompts" in said
     assert "reused" not in said

@@ -8,7 +8,7 @@ from benchmarks.hold_out import hold_out
 from harness.sweeps.sweep_spec import expand, read_sweep
 from harness.tasks.lamp import Lamp7
 
-SEARCH = Path(__file__).parents[2] / "docs" / "sweeps" / "small-search.yaml"
+SEARCH = Path(__file__).parents[2] / "benchmarks" / "small-search.yaml"
 STEM = "Paraphrase the following tweet without any explanation before or after it: "
 
 
