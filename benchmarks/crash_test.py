@@ -48,10 +48,13 @@ def result(out: Path) -> Any:
     return _unmeasured(json.loads((out / "comparison.json").read_text(encoding="utf-8")))
 
 
-def answers(out: Path) -> dict[str, Any]:
-    """Every cell's samples, by its folder."""
+def answers(out: Path) -> dict[str, str]:
+    """Every cell's samples, by its folder, as text: a missing number equals another."""
     paths = sorted(out.glob("cells/*/*/*/samples.parquet"))
-    return {str(path.parent.relative_to(out)): pd.read_parquet(path).to_dict("records") for path in paths}
+    return {
+        str(path.parent.relative_to(out)): pd.read_parquet(path).to_json(orient="records", double_precision=15)
+        for path in paths
+    }
 
 
 def differences(undisturbed: Path, out: Path) -> list[str]:
