@@ -105,7 +105,7 @@ class Directions:
     @property
     def places(self) -> torch.Tensor:
         """`chosen` [G, l] as positions in `layers`."""
-        return torch.searchsorted(torch.tensor(self.layers), self.chosen)
+        return torch.searchsorted(torch.tensor(self.layers), self.chosen.contiguous())
 
     @property
     def edited(self) -> torch.Tensor:

@@ -17,27 +17,28 @@ from harness.model.lm import HuggingFaceModel
 from harness.registry import CONTROLS, METHODS
 from harness.testing import check_method
 
-CCS = {"epochs": 30, "restarts": 2}
+SMALL = {"ccs": {"epochs": 30, "restarts": 2}, "insight_tokens": 8}
+BRIEF = {"max_new_tokens": 8}
 FAST = {"learning_rate": 1e-2, "batch_size": 4, "accumulation": 1}
 LORA = {"r": 2, "alpha": 4}
 
 
 WITHOUT_TRAINING = [
     (Instruct, {}),
-    (LlmRec, {}),
-    (LlmRec, {"strategy": "both", "placement": "replace"}),
+    (LlmRec, BRIEF),
+    (LlmRec, {**BRIEF, "strategy": "both", "placement": "replace"}),
     (Rag, {"k": 2}),
     (Rag, {"k": 2, "by": "dense"}),
-    (Pag, {"k": 2}),
-    (Pag, {"by": None}),
+    (Pag, {**BRIEF, "k": 2}),
+    (Pag, {**BRIEF, "by": None}),
     (Caa, {}),
     (StyleVector, {"layers": [0, 2]}),
-    (Chameleon, {"ccs": CCS}),
-    (Chameleon, {"ccs": CCS, "eval_prompt": "insight", "edit": "neutral", "position": "answer_start"}),
-    (Chameleon, {"ccs": CCS, "pair_text": "history", "identification": "ccs", "edit": "personalized"}),
-    (RandomDirection, {"ccs": CCS, "subspace": "principal"}),
-    (ShuffledHistory, {"ccs": CCS}),
-    (MeanDifference, {"ccs": CCS}),
+    (Chameleon, SMALL),
+    (Chameleon, {**SMALL, "eval_prompt": "insight", "edit": "neutral", "position": "answer_start"}),
+    (Chameleon, {**SMALL, "pair_text": "history", "identification": "ccs", "edit": "personalized"}),
+    (RandomDirection, {**SMALL, "subspace": "principal"}),
+    (ShuffledHistory, SMALL),
+    (MeanDifference, SMALL),
     (Constant, {}),
     (UserMajority, {}),
 ]
@@ -62,10 +63,10 @@ def test_methods_without_training(method, config, toy_source: HuggingFaceModel):
     ("method", "config"),
     [
         (Instruct, {}),
-        (LlmRec, {}),
+        (LlmRec, BRIEF),
         (StyleVector, {}),
-        (Chameleon, {"ccs": CCS}),
-        (Chameleon, {"ccs": CCS, "position": "answer_start"}),
+        (Chameleon, SMALL),
+        (Chameleon, {**SMALL, "position": "answer_start"}),
     ],
 )
 def test_encoder_decoders(method, config, t5: HuggingFaceModel):
@@ -86,11 +87,11 @@ def test_methods_that_train_encoder_decoders(method, config, t5: HuggingFaceMode
     ("method", "config"),
     [
         (Instruct, {}),
-        (LlmRec, {}),
+        (LlmRec, BRIEF),
         (Rag, {"k": 2}),
-        (Pag, {"k": 2}),
+        (Pag, {**BRIEF, "k": 2}),
         (StyleVector, {}),
-        (Chameleon, {"ccs": CCS, "group_size": 1, "min_pairs": 2, "num_layers": 1}),
+        (Chameleon, {**SMALL, "group_size": 1, "min_pairs": 2, "num_layers": 1}),
         (UserMajority, {}),
     ],
 )
