@@ -15,7 +15,13 @@ from harness.commands.options import ExecutorName, Wandb, path_option
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from harness.analysis.comparison import Comparison
+    from harness.repeats.finished import Call
+    from harness.reporting.wandb_session import Mode
     from harness.specs.run_spec import RunSpec
+
+# Options that say where and how to work; all others say what is asked.
+_HOW = ("out", "wandb", "executor", "save_fits", "dry_run", "fresh")
 
 
 def compare(
@@ -85,7 +91,13 @@ def compare(
 
       harness compare --preset paper-mistral --data DIR --budget 20m
     """
+    asked = {name: value for name, value in locals().items() if name not in _HOW}
     from harness.commands.terminal import announce
+    from harness.repeats.finished import Call
+
+    call = Call("compare", asked)
+    if out is not None and executor == "local" and not (fresh or dry_run) and _repeat(call, out, wandb):
+        return
     from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
 
     announce()
@@ -117,21 +129,61 @@ def compare(
         quantization=quantization,
         batch_size=batch_size,
     )
-    sys.exit(_run(spec, out, wandb, executor, save_fits, fresh, dry_run))
+    sys.exit(_run(call, spec, out, wandb, executor, save_fits, fresh, dry_run))
 
 
-def _run(
-    spec: RunSpec, out: Path | None, wandb: str, executor: str, save_fits: bool, fresh: bool, dry_run: bool
-) -> int:
-    """Run under a live view and print what came out; 1 if a method failed, else 0."""
-    from harness.commands.terminal import console, quieten_libraries, warn_if_crowded
+def _repeat(call: Call, out: Path, wandb: str) -> bool:
+    """Print what the folder holds if the same run has finished there and nothing it was made from has changed."""
+    from harness.repeats.finished_run import finished_comparison
 
+    comparison = finished_comparison(call, out)
+    if comparison is None:
+        return False
+    from harness.commands.terminal import console, set_up
+    from harness.reporting.wandb_session import require_mode
+
+    set_up()
+    mode = require_mode(wandb)
+    _print_size(comparison.spec, console)
+    console.print(
+        f"Going on in {out}: all of it is finished, and nothing that it was made from has changed.", soft_wrap=True
+    )
+    _conclude(comparison, out, mode, console)
+    return True
+
+
+def _print_size(spec: RunSpec, console: Console) -> None:
     cells = len(spec.tasks) * len(spec.methods) * len(spec.seeds)
     console.print(
         f"{len(spec.methods)} methods x {len(spec.tasks)} tasks x {len(spec.seeds)} seeds = {cells} cells, "
         f"model {spec.model}, data {spec.data}, at most {spec.budget:g}s of fitting each",
         soft_wrap=True,
     )
+
+
+def _conclude(comparison: Comparison, folder: Path, mode: Mode, console: Console) -> None:
+    from harness.reporting.comparison_report import print_report
+    from harness.reporting.tracking import track
+
+    print_report(comparison, console)
+    track(comparison, folder, mode)
+    console.print(f"\nTables, plots and records: {folder}", soft_wrap=True)
+
+
+def _run(
+    call: Call,
+    spec: RunSpec,
+    out: Path | None,
+    wandb: str,
+    executor: str,
+    save_fits: bool,
+    fresh: bool,
+    dry_run: bool,
+) -> int:
+    """Run under a live view and print what came out; 1 if a method failed, else 0."""
+    from harness.commands.terminal import console, quieten_libraries, warn_if_crowded
+
+    _print_size(spec, console)
     quieten_libraries()
     from harness.executors.ray_pool import require_executor
     from harness.library import default_folder, run
@@ -142,8 +194,8 @@ def _run(
     if dry_run:
         _print_plan(spec, folder, fresh, console)
         return 0
-    from harness.reporting.comparison_report import print_report
-    from harness.reporting.tracking import track
+    from harness.repeats.finished_run import leave_comparison
+    from harness.repeats.run_inputs import run_inputs
     from harness.reporting.wandb_session import require_mode
     from harness.results.disk import require_folder
     from harness.running.progress import Display
@@ -153,11 +205,12 @@ def _run(
     if (folder / "run.json").exists() and not fresh:
         console.print(f"Going on in {folder}: what is finished there is not computed again.", soft_wrap=True)
     warn_if_crowded()
+    if chosen == "local":
+        call.reads(run_inputs([spec]))
     with Display(console) as display:
         comparison = run(spec, folder, save_fits, fresh, display, executor=chosen)
-    print_report(comparison, console)
-    track(comparison, folder, mode)
-    console.print(f"\nTables, plots and records: {folder}", soft_wrap=True)
+    leave_comparison(call, comparison, folder)
+    _conclude(comparison, folder, mode, console)
     return int(any(row.status == "failed" for row in comparison.rows))
 
 

@@ -45,8 +45,10 @@ def reproduce(
     if rebuild and fresh:
         raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
     from harness.commands.terminal import announce, console, quieten_libraries
+    from harness.repeats.finished import Call
     from harness.specs.run_spec import parse_seeds
 
+    call = Call("reproduce", {})
     announce()
     quieten_libraries()
     from harness.executors.ray_pool import require_executor
@@ -63,4 +65,4 @@ def reproduce(
     chosen = choose(name, preset_name, models.split(",") if models else [], **given)
     print_plan(chosen, preset_name, folder, console)
     if not dry_run:
-        sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs, on))
+        sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs, on, call))

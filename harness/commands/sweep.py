@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from harness.api import HarnessError
 from harness.commands.options import ExecutorName, Wandb, path_argument, path_option
+
+if TYPE_CHECKING:
+    from harness.repeats.finished import Call
+    from harness.sweeps.sweep_spec import SweepSpec
 
 
 def sweep(
@@ -27,21 +31,47 @@ def sweep(
     Exit status 1 if a method failed at some point, 2 if the file cannot run as given.
     """
     from harness.commands.terminal import announce, console, quieten_libraries, warn_if_crowded
+    from harness.repeats.finished import Call
+    from harness.sweeps.sweep_spec import default_folder, expand, read_sweep
 
+    read = read_sweep(file)
+    call = Call("sweep", {"file": file, "content": file.read_bytes().hex(), "preset": preset})
+    folder = out or default_folder(read)
+    if executor == "local" and not (fresh or dry_run) and _repeat(call, read, folder, wandb):
+        return
     announce()
     quieten_libraries()
     from harness.executors.ray_pool import require_executor
     from harness.reporting.wandb_session import require_mode
-    from harness.sweeps.sweep_spec import expand, read_sweep
-    from harness.sweeps.sweeping import default_folder, print_plan, run_sweep
+    from harness.sweeps.sweeping import print_plan, run_sweep
 
-    read = read_sweep(file)
     try:
-        points, folder = expand(read, preset), out or default_folder(read)
+        points = expand(read, preset)
     except HarnessError as error:
         raise HarnessError(f"{file}: {error}") from error
     chosen = require_executor(executor)
     print_plan(read, points, folder, console)
     if not dry_run:
         warn_if_crowded()
-        sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, chosen))
+        sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, chosen, call))
+
+
+def _repeat(call: Call, read: SweepSpec, out: Path, wandb: str) -> bool:
+    """Print what the folder holds if the same sweep has finished there and nothing it was made from has changed."""
+    from harness.repeats.finished_sweep import conclude, finished_sweep
+
+    found = finished_sweep(call, out)
+    if found is None:
+        return False
+    from harness.commands.terminal import console, set_up
+    from harness.reporting.wandb_session import require_mode
+
+    set_up()
+    mode = require_mode(wandb)
+    results, written = found
+    console.print(
+        f"{len(results)} points in {out}: all of it is finished, and nothing that it was made from has changed.",
+        soft_wrap=True,
+    )
+    conclude(read, results, written, out, mode, console)
+    return True

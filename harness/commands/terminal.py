@@ -15,12 +15,17 @@ WIDTH = 150  # columns where no terminal says how wide it is, so that tables in 
 console = Console(width=None if sys.stdout.isatty() else WIDTH, markup=False, emoji=False, highlight=False)
 
 
-def announce() -> None:
-    """Say at once that work has begun: the imports that come next take seconds."""
+def set_up() -> None:
+    """Have libraries that will be imported keep quiet, and warnings read as sentences."""
     os.environ.setdefault("TQDM_DISABLE", "1")  # read when tqdm is imported
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     warnings.formatwarning = _format_warning
+
+
+def announce() -> None:
+    """Say at once that work has begun: the imports that come next take seconds."""
+    set_up()
     console.print("Importing torch and the methods ...", style="dim")
 
 

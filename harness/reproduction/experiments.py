@@ -7,6 +7,7 @@ from pathlib import Path
 
 from harness.analysis.comparison import BASELINE
 from harness.executors.ray_pool import Executor
+from harness.repeats.finished import Call
 from harness.reporting.comparison_report import build
 from harness.reproduction.claims import judge
 from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
@@ -16,7 +17,8 @@ from harness.reproduction.paper_figures import draw
 from harness.reproduction.reported import reported
 from harness.reproduction.result import Measured, Reproduction
 from harness.results.store import CellRecord, Store, replacing, write_text
-from harness.sweeps.points import PointResult, SweepListener, run_points
+from harness.sweeps.point_result import PointResult
+from harness.sweeps.points import SweepListener, run_points
 from harness.sweeps.sweep_spec import Point
 
 
@@ -28,14 +30,16 @@ def reproduce(
     listener: SweepListener,
     compute: bool = True,
     executor: Executor = "local",
+    call: Call | None = None,
 ) -> Reproduction:
     """One experiment under OUT/<name>/, its cells shared with the others of OUT; without `compute`, from its records.
+    `call`: as in `run_points`.
 
     Raises HarnessError where there is nothing to rebuild from.
     """
     folder = out / spec.name
     if compute:
-        results = run_points(points, folder, listener, pool=out / "cells", executor=executor)
+        results = run_points(points, folder, listener, pool=out / "cells", executor=executor, call=call)
     else:
         results = _recorded(points, folder)
     result = assemble(spec, results, preset)

@@ -19,7 +19,7 @@ from harness.reproduction.reported import Reported
 from harness.reproduction.result import Bounds, Measured
 from harness.results.store import CellRecord, Store
 from harness.specs.run_spec import format_value
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 
 
 @dataclass(frozen=True)

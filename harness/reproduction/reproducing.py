@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.executors.ray_pool import Executor
+from harness.repeats.finished import Call
 from harness.reporting.comparison_report import print_table
 from harness.reporting.formatting import memory, seconds
 from harness.reporting.tracking import track
@@ -71,6 +72,7 @@ def run_reproduce(
     compute: bool = True,
     docs: Path | None = None,
     executor: Executor = "local",
+    call: Call | None = None,
 ) -> int:
     """Run or rebuild the experiments, print and write them; 1 if a cell failed, else 0."""
     mode = require_mode(wandb)
@@ -82,7 +84,7 @@ def run_reproduce(
             shutil.rmtree(folder, ignore_errors=True)
         for spec, points in chosen:
             display.stage(spec.title)
-            results.append(reproduce(spec, points, preset, out, display, compute, executor))
+            results.append(reproduce(spec, points, preset, out, display, compute, executor, call))
     for result in results:
         print_result(result, console)
     console.print(Text(f"{LEGEND} {RULE}", style="dim"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 import threading
@@ -13,6 +12,8 @@ from typing import Any
 
 import psutil
 import torch
+
+from harness.results.machine import machine
 
 PACKAGES = (
     "personalization-harness",
@@ -30,24 +31,10 @@ PACKAGES = (
 
 def hardware(device: str) -> dict[str, Any]:
     """What timings depend on: processor, cores and memory, and the accelerator in use."""
-    found: dict[str, Any] = {
-        "device": device,
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-    }
+    found = {"device": device, **machine(), "torch_threads": torch.get_num_threads()}
     if device.startswith("cuda"):
         found["accelerator"] = torch.cuda.get_device_name(device)
     return found
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def versions() -> dict[str, str]:

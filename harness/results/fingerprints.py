@@ -92,7 +92,12 @@ def data_fingerprint(data: TaskData) -> str:
 
 def config_files(config: BaseModel) -> dict[str, str]:
     """Hashes of the files that a method's configuration names as `Path`, by field; a folder counts with all in it."""
-    return {name: _path_hash(path.expanduser()) for name, path in _paths("", config)}
+    return {name: _path_hash(path.expanduser()) for name, path in config_paths(config)}
+
+
+def config_paths(config: BaseModel) -> Iterator[tuple[str, Path]]:
+    """(field, path) of the files and folders that a method's configuration names as `Path`."""
+    return _paths("", config)
 
 
 def _paths(name: str, value: Any) -> Iterator[tuple[str, Path]]:

@@ -82,7 +82,7 @@ def _followed(name: str, rooms: tuple[str, ...]) -> bool:
 
 @cache
 def _is_local(first: str) -> bool:
-    spec = None if first in sys.stdlib_module_names else _find(first)
+    spec = None if first in sys.stdlib_module_names else find(first)
     return (
         spec is not None
         and bool(spec.origin)
@@ -110,7 +110,7 @@ class _Source:
 @cache
 def _read(name: str) -> _Source | None:
     """A module's source; None where there is no such module, as for a name imported from one."""
-    spec = _find(name)
+    spec = find(name)
     if spec is None or spec.origin is None or not Path(spec.origin).is_file():
         return None
     content = Path(spec.origin).read_bytes()
@@ -130,10 +130,10 @@ def _read(name: str) -> _Source | None:
 
 
 @cache
-def _find(name: str) -> ModuleSpec | None:
+def find(name: str) -> ModuleSpec | None:
     """Where a module would be imported from. Unlike importlib.util.find_spec, this runs no parent of it."""
     parent, _, _ = name.rpartition(".")
-    within = _find(parent) if parent else None
+    within = find(parent) if parent else None
     if parent and (within is None or within.submodule_search_locations is None):
         return None
     # Where a package that runs really looks: in a checkout, `harness` has added the folder beside it.

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from harness.analysis.comparison import Comparison
 from harness.executors.ray_pool import Executor
 from harness.library import run
+from harness.repeats.finished import Call
+from harness.repeats.finished_run import finished_comparison, leave_comparison
+from harness.repeats.run_inputs import run_inputs
 from harness.reporting.comparison_report import build, write
 from harness.results.store import Store
 from harness.running.experiment import Listener
+from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_spec import Point
 
 
@@ -24,15 +27,6 @@ class SweepListener(Listener, Protocol):
         """A point, counted from 1, has begun."""
 
 
-@dataclass(frozen=True)
-class PointResult:
-    """A point, the folder of its run, and what its methods came to."""
-
-    point: Point
-    folder: Path
-    comparison: Comparison
-
-
 def run_points(
     points: Sequence[Point],
     out: Path,
@@ -40,11 +34,13 @@ def run_points(
     fresh: bool = False,
     pool: Path | None = None,
     executor: Executor = "local",
+    call: Call | None = None,
 ) -> list[PointResult]:
     """Run every point into OUT/points/<slug>/, an ordinary run's folder each; finished cells are shared in `pool`.
 
     `pool` defaults to OUT/cells. `fresh` discards the points and the pool first. The executor "ray" has workers compute
-    all cells before the first point is put together; a run must hold the pool's parent, see `alone`.
+    all cells before the first point is put together; a run must hold the pool's parent, see `alone`. `call` is that of
+    the command: points that have finished under the same and of which nothing has changed are read as they are.
     """
     pool = pool or out / "cells"
     if fresh:
@@ -61,7 +57,21 @@ def run_points(
         if executor == "ray":
             comparison = build(store)
             write(comparison, store.root)
-        else:
+        elif call is None:
             comparison = run(point.spec, store.root, listener=listener, pool=pool)
+        else:
+            comparison = _unless_finished(point, store, listener, pool, call)
         results.append(PointResult(point, store.root, comparison))
     return results
+
+
+def _unless_finished(point: Point, store: Store, listener: SweepListener, pool: Path, command: Call) -> Comparison:
+    call = command.part("point", point.spec.model_dump(mode="json"))
+    comparison = finished_comparison(call, store.root)
+    if comparison is not None:
+        listener.stage("Finished, and nothing that it was made from has changed")
+        return comparison
+    call.reads(run_inputs([point.spec]))
+    comparison = run(point.spec, store.root, listener=listener, pool=pool)
+    leave_comparison(call, comparison, store.root)
+    return comparison

@@ -12,7 +12,7 @@ import pandas as pd
 from harness.analysis.comparison import BASELINE
 from harness.reporting.canvas import REFERENCE, canvas, headline, legend, save, styles, tidy
 from harness.reporting.formatting import number, plain
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_table import frame, values, varied
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import markdown, plain
 from harness.results.store import replacing, write_text
 from harness.specs.run_spec import SCHEMA_VERSION
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_plots import write_plots
 from harness.sweeps.sweep_spec import SweepSpec
 from harness.sweeps.sweep_table import frame, tables

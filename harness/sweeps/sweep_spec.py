@@ -90,6 +90,11 @@ def read_sweep(path: Path) -> SweepSpec:
         raise HarnessError(f"{path} is no sweep. {explain(error, SweepSpec)}") from error
 
 
+def default_folder(sweep: SweepSpec) -> Path:
+    """runs/<name>: the same for the same file, so that a second call goes on where the first was stopped."""
+    return Path("runs") / (re.sub(r"[^A-Za-z0-9._-]+", "-", sweep.name).strip("-.") or "sweep")
+
+
 def expand(sweep: SweepSpec, preset_name: str | None = None) -> list[Point]:
     """The points, the last axis fastest; each is checked here, so that a sweep does not stop half-way at a bad one.
 

@@ -11,7 +11,7 @@ from harness.analysis.comparison import Comparison, Row
 from harness.reporting.comparison_tables import Table
 from harness.reporting.formatting import number, plain, seconds
 from harness.specs.run_spec import format_value
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 
 NOT_AXES = ("methods", "tasks")  # what varies in them has a line or a figure of its own
 

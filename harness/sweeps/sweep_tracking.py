@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.reporting.wandb_session import Mode, log_run
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_report import Written
 from harness.sweeps.sweep_spec import SweepSpec
 from harness.sweeps.sweep_table import frame

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,9 @@ from rich.text import Text
 
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
+from harness.repeats.finished import Call
+from harness.repeats.finished_sweep import conclude, leave_sweep
+from harness.repeats.run_inputs import run_inputs
 from harness.reporting.comparison_report import print_report
 from harness.reporting.formatting import seconds
 from harness.reporting.tracking import track
@@ -24,14 +26,8 @@ from harness.running.progress import Display
 from harness.specs.run_spec import parse_value
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.points import run_points
-from harness.sweeps.sweep_report import print_results, write
+from harness.sweeps.sweep_report import write
 from harness.sweeps.sweep_spec import Point, SweepSpec, run_spec
-from harness.sweeps.sweep_tracking import track_sweep
-
-
-def default_folder(sweep: SweepSpec) -> Path:
-    """runs/<name>: the same for the same file, so that a second call goes on where the first was stopped."""
-    return Path("runs") / (re.sub(r"[^A-Za-z0-9._-]+", "-", sweep.name).strip("-.") or "sweep")
 
 
 def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, console: Console) -> None:
@@ -59,16 +55,22 @@ def run_sweep(
     fresh: bool,
     console: Console,
     executor: Executor = "local",
+    call: Call | None = None,
 ) -> int:
-    """Compute, print and write a sweep; 1 if a method failed at some point, else 0."""
+    """Compute, print and write a sweep; 1 if a method failed at some point, else 0.
+
+    By the note of `call`, if one is given, its repetition will know that there is nothing to do.
+    """
     require_folder(out)
     with alone(out):
+        if call is not None and executor == "local":
+            call.reads(run_inputs([point.spec for point in points]))
         with Display(console) as display:
-            results = run_points(points, out, display, fresh, executor=executor)
+            results = run_points(points, out, display, fresh, executor=executor, call=call)
         written = write(sweep, results, out)
-    print_results(results, written, console)
-    track_sweep(sweep, results, written, out, wandb)
-    console.print(Text(f"\nTables, plots and records: {out}"), soft_wrap=True)
+        if call is not None:
+            leave_sweep(call, results, written, out)
+    conclude(sweep, results, written, out, wandb, console)
     return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
 
 

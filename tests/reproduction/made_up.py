@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.reporting.comparison_report import build
 from harness.reproduction.experiment_spec import ExperimentSpec, experiments
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_spec import Point
 from tests import fabricate
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_spec import Point
 from tests import fabricate
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.sweeps.points import PointResult
+from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_report import write
 from harness.sweeps.sweep_spec import Point, SweepSpec
 from harness.sweeps.sweep_tracking import track_sweep

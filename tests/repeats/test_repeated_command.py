@@ -1,0 +1,93 @@
+"""A finished `harness compare`, repeated: nothing heavy is imported, nothing is written, the same is printed."""
+
+import importlib.abc
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.forking import command_line, forked
+
+ASKED = ("compare", "--methods", "instruct,constant", "--tasks", "lamp3", "--budget", "600s", "--users", "2")
+HEAVY = {"torch", "transformers", "trl", "peft", "lm_eval", "sentence_transformers", "datasets", "scipy", "matplotlib"}
+PLUGINS = (
+    "harness.methods",
+    "harness.tasks.lamp",
+    "harness.tasks.metrics",
+    "harness.library",
+    "harness.running.experiment",
+)
+
+
+class Refusing(importlib.abc.MetaPathFinder):
+    """Says which of the heavy modules was to be imported."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in HEAVY or name in PLUGINS:
+            print(f"imports {name}", file=sys.stderr)
+            raise ImportError(name)
+
+
+def without_heavy_modules():
+    """The command line where the libraries that the process began with are as good as not imported."""
+    for name in list(sys.modules):
+        if name.partition(".")[0] in HEAVY:
+            del sys.modules[name]
+    sys.meta_path.insert(0, Refusing())
+    command_line()
+
+
+def call(target, folder, *options):
+    with forked(target, *ASKED, "--out", "out", *options, cwd=folder) as process:
+        status = process.wait(120)
+        return status, process.stdout, process.stderr
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder whose `out` has a finished run, and what that printed."""
+    folder = tmp_path_factory.mktemp("repeated")
+    status, printed, said = call(command_line, folder, "--wandb", "disabled")
+    assert status == 0, said
+    return folder, printed
+
+
+def state(folder: Path):
+    files = [path for path in sorted((folder / "out").rglob("*")) if path.is_file() and path.name != "run.lock"]
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+
+
+def table(printed):
+    """From the first sentence to the last line; before it stands what was computed."""
+    return printed[printed.index("\nlamp3: ") :]
+
+
+def test_a_repeated_run_imports_and_writes_nothing_and_prints_the_same(finished):
+    folder, printed = finished
+    before = state(folder)
+    assert folder / "out" / "finished.json" in before
+    status, again, said = call(without_heavy_modules, folder, "--wandb", "disabled")
+    assert (status, said) == (0, "")
+    assert "all of it is finished, and nothing that it was made from has changed" in again
+    assert table(again) == table(printed)
+    assert state(folder) == before
+
+
+def test_wandb_gets_a_run_of_a_repeated_one_as_before(finished):
+    folder, _ = finished
+    status, _, said = call(without_heavy_modules, folder, "--wandb", "offline")
+    assert (status, "Warning" in said) == (0, False), said
+    assert list((folder / "out" / "wandb").glob("offline-run-*"))
+
+
+def test_another_option_takes_the_long_way(finished):
+    folder, _ = finished
+    status, _, said = call(without_heavy_modules, folder, "--wandb", "disabled", "--seeds", "0,1")
+    assert status != 0
+    assert "imports" in said
+
+
+def test_fresh_and_dry_run_take_the_long_way(finished):
+    folder, _ = finished
+    for option in ("--fresh", "--dry-run"):
+        assert "imports" in call(without_heavy_modules, folder, "--wandb", "disabled", option)[2]
