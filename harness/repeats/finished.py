@@ -24,7 +24,7 @@ _NO_RESULTS = ("wandb", "run.lock.txt", LOCK, NOTE)  # what may change in a fold
 
 
 class Finished(BaseModel):
-    """`finished.json`: digests of what was asked, of what decided the results, and of the state of both's files."""
+    """`finished.json`: digests of what was asked, of what decided the results, and of the results' files."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -42,7 +42,7 @@ class Call:
     """One call of a command, made before anything is read that its results may depend on."""
 
     def __init__(self, command: str, asked: Mapping[str, Any]) -> None:
-        self._asked = digest([command, {name: _plain(value) for name, value in asked.items()}])
+        self._asked = digest([command, {name: str(x) if isinstance(x, Path) else x for name, x in asked.items()}])
         self._began = list(sys.path), dict(os.environ)  # libraries add to both while they are imported
         self._surroundings = surroundings(*self._began)
         self._inputs: RunInputs | None = None
@@ -99,7 +99,3 @@ def _state(inputs: RunInputs) -> tuple[str, dict[str, str]]:
 
 def _results(out: Path) -> str:
     return snapshot([out], _NO_RESULTS)
-
-
-def _plain(value: Any) -> Any:
-    return str(value) if isinstance(value, Path) else value
