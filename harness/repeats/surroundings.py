@@ -71,7 +71,7 @@ def _foreign_plugins() -> list[Path]:
     """The packages of all plug-ins that are not ours: `--methods all` leaves out one that is broken."""
     names = {module.partition(".")[0] for module in _plugin_modules()} - {"harness"}
     specs = [spec for name in sorted(names) if (spec := find(name)) is not None]
-    return [Path(place) for spec in specs for place in spec.submodule_search_locations or [spec.origin] if place]
+    return [Path(place) for spec in specs for place in spec.submodule_search_locations or [spec.origin or ""] if place]
 
 
 def _plugin_modules() -> set[str]:
