@@ -74,7 +74,7 @@ class Aloe(Method):
 
     def _personal_rows(self, context: FitContext) -> list[Row]:
         rows: list[Row] = []
-        reserve = self.config.training_share * context.clock.budget
+        reserve = self.config.reserve(context.clock, rows)
         for batch in context.examples(self.config.generation_batch_size, reserve):
             for example in batch:
                 prompt = training_prompt(context, self.config.max_length, example, [example.answer])

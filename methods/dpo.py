@@ -48,7 +48,7 @@ class Dpo(Method):
     def fit(self, context: FitContext) -> Personalizer:
         insights: dict[str, Insights] = {}
         rows: list[Row] = []
-        reserve = self.config.training_share * context.clock.budget
+        reserve = self.config.reserve(context.clock, rows)
         for batch in context.examples(self.config.generation_batch_size, reserve):
             with context.clock.cut_off(), context.clock.phase("pairs"):
                 choices = self._choices(context, batch, insights)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,8 @@ from numpy.typing import NDArray
 
 from harness.api import HistoryItem, Query, Retrieval
 from harness.running.history import by_recency, take, to_digits
+
+logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets its own to DEBUG, and reports every index
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # N texts to [N, e]
 

@@ -53,6 +53,10 @@ class TrainingConfig(BaseModel):
     training_share: float = Field(default=0.5, gt=0, lt=1)
     gradient_checkpointing: bool = False
 
+    def reserve(self, clock: Clock, rows: Sequence[Row]) -> Callable[[int], float]:
+        """Seconds to keep for training on `rows`: none before there are any, as the first may take what it needs."""
+        return lambda _: self.training_share * clock.budget if rows else 0.0
+
     def arguments(self, context: FitContext) -> dict[str, Any]:
         """Keyword arguments for the trainer's own: reproducible, quiet, in the order of the data, nothing written.
 
