@@ -1,4 +1,7 @@
-"""Greedy decoding of decoder-only models: prompts that begin alike are read once, and finished rows leave the batch."""
+"""Greedy decoding of decoder-only models: prompts that begin alike are read once, and finished rows leave the batch.
+
+Prompts are read a few at a time, as padding costs more than small batches save, and decoded together.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
 
 from harness.api import OutOfTime
-from harness.model.architectures import mlp_modules
+from harness.model.architectures import mlp_modules, without_adapter
+from harness.model.batching import cut, prefill_tokens
 from harness.model.editing import EditedRows
 from harness.model.first_line import FirstLine
+from harness.model.kv_cache import joined, may_be_joined
 from harness.model.prefill import Ids, Prefilled, is_cached_plainly, prefill
 from harness.model.recorded_states import Recording
 
@@ -35,7 +42,7 @@ _WITHOUT_EFFECT = {
 class Stop:
     """When a row is done: at a token in `ends`, with its first line if `line`, after `max_new_tokens`.
 
-    OutOfTime is raised once `time_left()`, asked after every token, is 0.
+    OutOfTime is raised once `time_left()`, asked after every token and between prompts, is 0.
     """
 
     max_new_tokens: int
@@ -70,7 +77,7 @@ def decode(
     prompts: Ids,
     sizes: Sequence[int],
     stop: Stop,
-    pad: int,
+    pad_id: int,
     rows: EditedRows,
     recording: Recording | None = None,
 ) -> tuple[list[list[int]], int]:
@@ -79,11 +86,8 @@ def decode(
     `sizes` of the prompts in turn begin alike; the edits of `rows` are open on the model.
     """
     with nullcontext() if recording is None else recording.on(mlp_modules(model)):
-        limits = [len(ids) - 1 for ids in prompts]
-        run = partial(model, logits_to_keep=1)
-        batch = _Batch(model, prefill(model, run, prompts, limits, sizes, pad, rows, stop.max_new_tokens), rows)
-        if recording is not None:
-            recording.passed(batch.alive)
+        states = _read(model, prompts, sizes, stop, pad_id, rows, recording)
+        batch = _Batch(model, states, stop.max_new_tokens, rows)
         while True:
             batch.append_likeliest()
             stop.check_time()
@@ -94,25 +98,57 @@ def decode(
                 break
             batch.feed(going)
             if recording is not None:
-                recording.passed(going)
+                recording.saw(batch.alive)
+                recording.passed()
         if recording is not None and (late := [row for row in batch.alive if recording.lacks(row, batch.found[row])]):
             batch.feed(late)
-            recording.passed(late)
+            recording.saw(batch.alive)
+            recording.passed()
             recording.finish({row: batch.found[row] for row in late})
     return batch.found, batch.computed
+
+
+def _read(
+    model: Any,
+    prompts: Ids,
+    sizes: Sequence[int],
+    stop: Stop,
+    pad_id: int,
+    rows: EditedRows,
+    recording: Recording | None,
+) -> list[Prefilled]:
+    """Prefill the prompts, a few of the groups that begin alike at a time where their caches can be joined."""
+    run = partial(model, logits_to_keep=1)
+    apart = may_be_joined(DynamicCache(config=without_adapter(model).config))
+    found: list[Prefilled] = []
+    for part in cut(sizes, [len(ids) for ids in prompts], prefill_tokens(model.device)) if apart else [sizes]:
+        if found:
+            stop.check_time()
+        start = sum(len(state.mask) for state in found)
+        places = range(start, start + sum(part))
+        some = [prompts[place] for place in places]
+        limits = [len(ids) - 1 for ids in some]
+        found.append(prefill(model, run, some, limits, part, pad_id, rows, stop.max_new_tokens, start))
+        if recording is not None:
+            recording.saw(places)
+    if recording is not None:
+        recording.passed()
+    return found
 
 
 class _Batch:
     """The rows that are still decoded, `alive`, and the new tokens of all."""
 
-    def __init__(self, model: Any, state: Prefilled, rows: EditedRows) -> None:
+    def __init__(self, model: Any, states: Sequence[Prefilled], room: int, rows: EditedRows) -> None:
+        longest = max(state.mask.shape[1] for state in states)
         self._model = model
         self._rows = rows
-        self._logits = state.output.logits
-        self._cache = state.cache
-        self._mask = state.mask
-        self.computed = state.computed
-        self.alive = list(range(len(state.mask)))
+        self._logits = torch.cat([state.output.logits for state in states])
+        self._mask = torch.cat([pad(state.mask, (longest - state.mask.shape[1], 0)) for state in states])
+        self._cache = joined([state.cache for state in states], room)
+        self.computed = sum(state.computed for state in states)
+        self.alive = list(range(len(self._mask)))
+        rows.keep(self.alive)
         self.found: list[list[int]] = [[] for _ in self.alive]
 
     def append_likeliest(self) -> None:
@@ -123,13 +159,14 @@ class _Batch:
     def feed(self, rows: list[int]) -> None:
         """Let all other rows go, and put the last tokens of these through the model."""
         if len(rows) < len(self.alive):
-            places = torch.tensor([self.alive.index(row) for row in rows])
+            order = _fewest_moved(self.alive, rows)
+            places = torch.tensor([self.alive.index(row) for row in order])
             self._cache.batch_select_indices(places)
             self._mask = self._mask[places.to(self._mask.device)]
-            self._rows.keep(rows)
-            self.alive = rows
+            self._rows.keep(order)
+            self.alive = order
         device = self._mask.device
-        tokens = torch.tensor([[self.found[row][-1]] for row in rows], device=device)
+        tokens = torch.tensor([[self.found[row][-1]] for row in self.alive], device=device)
         positions = self._mask.sum(1, keepdim=True)
         self._mask = torch.cat([self._mask, torch.ones_like(tokens)], 1)
         self._logits = self._model(
@@ -140,7 +177,14 @@ class _Batch:
             use_cache=True,
             logits_to_keep=1,
         ).logits
-        self.computed += len(rows)
+        self.computed += len(self.alive)
+
+
+def _fewest_moved(alive: list[int], rows: list[int]) -> list[int]:
+    """`rows`, some of those alive, in the order that leaves most of them at their places and fills the holes."""
+    staying = set(rows)
+    moving = [row for row in alive[len(rows) :] if row in staying]
+    return [row if row in staying else moving.pop() for row in alive[: len(rows)]]
 
 
 def likeliest(logits: Tensor) -> Tensor:

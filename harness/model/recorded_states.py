@@ -26,6 +26,7 @@ class Recording:
         self._content = content
         self._outputs: list[Tensor] = []
         self._passes: deque[tuple[int, list[int], Tensor]] = deque(maxlen=_STEPS)
+        self._parts: list[tuple[list[int], Tensor]] = []
         self._fed = 0
         self.states: list[Tensor | None] = [None] * count
 
@@ -43,11 +44,17 @@ class Recording:
                 hooks.callback(mlp.register_forward_hook(keep).remove)
             yield
 
-    def passed(self, rows: Sequence[int]) -> None:
-        """A pass is over: the one that ended with the prompts of these rows, then with one more new token each time."""
-        states = torch.stack(self._outputs, 1)
+    def saw(self, rows: Sequence[int]) -> None:
+        """A pass over these rows is over, one of those that `passed` sums up."""
+        self._parts.append((list(rows), torch.stack(self._outputs, 1)))
+
+    def passed(self) -> None:
+        """All rows that go on are through: first with their prompts, then with one more new token each time."""
+        rows = [row for part, _ in self._parts for row in part]
+        states = torch.cat([part for _, part in self._parts])
+        self._parts.clear()
         if self._position == "last":
-            self._passes.append((self._fed, list(rows), states))
+            self._passes.append((self._fed, rows, states))
         elif self._fed == 0:
             self.states = [*states]
         self._fed += 1

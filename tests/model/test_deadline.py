@@ -2,6 +2,7 @@
 
 import pytest
 
+import harness.model.decoding
 from harness.api import OutOfTime
 from harness.model.lm import HuggingFaceModel
 
@@ -21,3 +22,12 @@ def test_generation_is_given_up_at_the_token_after_the_deadline(any_lm: HuggingF
 def test_a_deadline_that_is_not_reached_changes_no_answer(any_lm: HuggingFaceModel) -> None:
     prompts = ["a b c", "a"]
     assert any_lm.generate(prompts, 8, time_left=lambda: 1.0) == any_lm.generate(prompts, 8)
+
+
+def test_reading_many_prompts_is_given_up_between_two_of_them(
+    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness.model.decoding, "prefill_tokens", lambda device: 1)
+    with pytest.raises(OutOfTime):
+        llama.generate(["a b c", "d e f", "g h i"], 8, time_left=lambda: 0.0)
+    assert llama.tokens_computed == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import harness.model.decoding
 from harness.api import Edits, Position
 from harness.model.lm import HuggingFaceModel, load
 from tests.tiny_models import CAUSAL, byte_level_tokenizer
@@ -64,12 +65,31 @@ def test_rows_that_finish_at_different_times_leave_the_others_alone(lm: HuggingF
     whole = lm.generate(PROMPTS, 12, make_edits())
     ends = [(lm.answer_ids(text) or [1])[:2][-1] for text in whole[:3]]
     lm.model.generation_config.eos_token_id = ends
-    fed: list[int] = []
-    lm.model.register_forward_pre_hook(lambda m, a, k: fed.append(len(k["input_ids"])), with_kwargs=True)
+    shapes: list[torch.Size] = []
+    lm.model.register_forward_pre_hook(lambda m, a, k: shapes.append(k["input_ids"].shape), with_kwargs=True)
     together = lm.generate(PROMPTS, 12, make_edits())
+    fed = [rows for rows, tokens in shapes if tokens == 1]
     assert fed == sorted(fed, reverse=True)
     assert len(set(fed)) > 1
     assert together == solo(lm, 12, make_edits())
+
+
+def test_prompts_that_are_read_a_few_at_a_time_are_decoded_together(
+    lm: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness.model.decoding, "prefill_tokens", lambda device: 2**20)
+    at_once = lm.generate_represented(PROMPTS, 12, "last")
+    monkeypatch.setattr(harness.model.decoding, "prefill_tokens", lambda device: 1)
+    shapes: list[torch.Size] = []
+    lm.model.register_forward_pre_hook(lambda m, a, k: shapes.append(k["input_ids"].shape), with_kwargs=True)
+    apart = lm.generate_represented(PROMPTS, 12, "last")
+    assert apart.texts == at_once.texts
+    assert sum(tokens > 1 for _, tokens in shapes) > 1
+    assert max(rows for rows, tokens in shapes if tokens == 1) == len(PROMPTS)
+    for one, other in zip(apart.states, at_once.states, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
 
 
 def test_only_rows_of_equal_edits_share(lm: HuggingFaceModel) -> None:
