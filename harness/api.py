@@ -23,6 +23,8 @@ InsightKind = Literal["personal", "neutral"]
 SummaryStrategy = Literal["basic", "recommendation", "engagement", "profile"]
 Regime = Literal["seen", "unseen"]
 Position = Literal["last", "answer_start"]
+Site = Literal["mlp", "block"]  # the MLP's output, or the decoder block's: after the residual connection
+EditPositions = Literal["all", "generated"]
 Retrieval = Literal["bm25", "dense", "recency"]
 
 Reserve = float | Callable[[int], float]  # seconds kept for later stages: always, or after so many items more
@@ -206,12 +208,14 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class Edits:
-    """Per-row edits of MLP outputs x at decoder layers `layers`, at all positions, in this order (Section 3.2):
+    """Per-row edits of representations x at decoder layers `layers`, in this order (Section 3.2):
 
         x <- x + strength * proj_personal(x);  x <- x - strength * proj_neutral(x);  x <- x + offset
 
     Banks are [U, L, d] with L = len(layers); `rows` maps each prompt to its bank row, -1 leaves the prompt unedited.
     A projection does not depend on the norm of its direction; a zero direction edits nothing. `strength` is [U, L].
+    x is the output at `site`. `positions` "generated": only of tokens after the prompt, so that the first token of an
+    answer, which the prompt's last one predicts, stays as it is (encoder-decoder: of all after the start token).
     """
 
     layers: tuple[int, ...]
@@ -220,11 +224,13 @@ class Edits:
     neutral: torch.Tensor | None = None
     offset: torch.Tensor | None = None
     strength: torch.Tensor | None = None
+    site: Site = "mlp"
+    positions: EditPositions = "all"
 
 
 @dataclass(frozen=True)
 class Continuations:
-    """Outputs, and of each the MLP outputs [num_layers, d], float32 on the CPU, or None where they are not known."""
+    """Outputs, and of each the states [num_layers, d], float32 on the CPU, or None where they are not known."""
 
     texts: tuple[str, ...]
     states: tuple[torch.Tensor | None, ...]
@@ -268,15 +274,18 @@ class LanguageModel(Protocol):
         position: Position,
         one_line: bool = False,
         time_left: Callable[[], float] | None = None,
+        site: Site = "mlp",
     ) -> Continuations:
         """What `generate` gives, with what `represent` would give for it, as far as generating computes that."""
         ...
 
-    def represent(self, prompts: Sequence[str], outputs: Sequence[str], position: Position) -> torch.Tensor:
-        """MLP outputs of every decoder layer at one position of prompt + output, [N, num_layers, d], float32 on CPU.
+    def represent(
+        self, prompts: Sequence[str], outputs: Sequence[str], position: Position, site: Site = "mlp"
+    ) -> torch.Tensor:
+        """Outputs at `site` of every decoder layer, at one position of prompt + output, [N, num_layers, d], float32.
 
         "last": the last content token of the output (no EOS). "answer_start": the last prompt token (encoder-decoder:
-        the decoder's start token). One forward pass, no vocabulary projection.
+        the decoder's start token). On the CPU. One forward pass, no vocabulary projection.
         """
         ...
 

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from harness.api import Example, FitContext, HarnessError, HistoryItem, Method, Personalizer, Task
+from harness.api import Example, FitContext, HarnessError, HistoryItem, Method, Personalizer, Site, Task
 from harness.methods.answer_pairs import Choice, answer_pairs
 from harness.methods.chameleon.steering import Banks, Steering
 
 
 class CaaConfig(BaseModel):
-    """`layers`: decoder layers counted from 0, None for the middle one. `strength` multiplies what is added.
+    """`layers`: decoder layers counted from 0, None for the middle one. `strength` multiplies what is added at `site`.
 
     `batch_size` is in examples and is the grain at which the clock can stop the fit.
     """
@@ -24,6 +24,7 @@ class CaaConfig(BaseModel):
 
     layers: tuple[int, ...] | None = None
     strength: float = 1.0
+    site: Site = "mlp"
     batch_size: int = Field(default=16, ge=1)
 
     @field_validator("layers")
@@ -88,7 +89,8 @@ class Caa(Method):
             return []
         prompts = [prompt for _, prompt in prompted] * 2
         outputs = [own for (_, own, _), _ in prompted] + [neutral for (_, _, neutral), _ in prompted]
-        own, neutral = context.lm.represent(prompts, outputs, "last")[:, list(layers)].tensor_split(2)
+        states = context.lm.represent(prompts, outputs, "last", self.config.site)
+        own, neutral = states[:, list(layers)].tensor_split(2)
         return [Differences(tuple(example.user for (example, _, _), _ in prompted), own - neutral)]
 
     def _prompt(self, context: FitContext, pair: Choice) -> str | None:
@@ -115,7 +117,7 @@ class Caa(Method):
         for row, user in enumerate(found.users):
             own.setdefault(user, []).append(row)
         groups = list(own.values()) if self.personal else [list(range(len(found.users)))]
-        banks = Banks(layers, offset=self.config.strength * found.means(groups))
+        banks = Banks(layers, offset=self.config.strength * found.means(groups), site=self.config.site)
         rows = {user: number if self.personal else 0 for number, user in enumerate(own)}
         return Steering(context.task, banks, rows, default_row=-1 if self.personal else 0)
 

@@ -100,7 +100,8 @@ class RandomDirection(Chameleon):
             personal=None if fitted.personal is None else self._draw(pairs, generator),
             neutral=None if fitted.neutral is None else self._draw(pairs, generator),
         )
-        target = mean_change(pairs, mask, fitted, torch.ones(pairs.shape[1:3]))
+        own = torch.ones(pairs.shape[1:3]) if fitted.strength is None else fitted.strength
+        target = mean_change(pairs, mask, fitted, own)
         return replace(drawn, strength=_solve(lambda strength: mean_change(pairs, mask, drawn, strength), target))
 
     def _draw(self, pairs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -38,6 +38,12 @@ def save_edits(model: PreTrainedModel, edits: Edits, row: int, directory: Path) 
 
     Raises HarnessError for edits that no adapter of a bias-free layer can express.
     """
+    if edits.site != "mlp" or edits.positions != "all":
+        raise HarnessError(
+            f"This edit is made at site={edits.site}, positions={edits.positions}, which is no change of weights: an "
+            "adapter changes what an MLP puts out, for every token. Serve it with the harness's hooks "
+            "(harness.model.editing), or fit with site=mlp and edit_positions=all."
+        )
     if edits.offset is not None:
         raise HarnessError("An edit that adds an offset is no change of weights, so it cannot become an adapter.")
     names = {module: name for name, module in model.named_modules()}

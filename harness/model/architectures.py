@@ -1,13 +1,14 @@
-"""Where each architecture keeps the MLPs of its decoder layers."""
+"""Where each architecture keeps its decoder blocks and their MLPs."""
 
 from collections.abc import Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from harness.api import HarnessError
+from harness.api import HarnessError, Site
 
-# The output of these modules is the MLP output x_l of Section 3.2, [B, T, d], before it joins the residual stream.
+# The output of these modules is the MLP output x_l of Section 3.2, [B, T, d], before it joins the residual stream. The
+# module that a path numbers is the decoder block, whose output is the residual stream.
 MLP_PATHS = (
     "model.layers.{}.mlp",  # Llama, Mistral, Mixtral, Qwen, Gemma, Phi, OLMo
     "model.language_model.layers.{}.mlp",  # Gemma 3 with vision
@@ -24,18 +25,28 @@ def without_adapter(model: Any) -> Any:
 
 def mlp_modules(model: nn.Module) -> list[nn.Module]:
     """The MLP of every decoder layer, in order. Raises HarnessError for an architecture that is not known."""
+    return site_modules(model, "mlp")
+
+
+def site_modules(model: nn.Module, site: Site) -> list[nn.Module]:
+    """What gives the output at `site` in every decoder layer, in order; `hidden` finds it. Raises as `mlp_modules`."""
     inner = without_adapter(model)
     # Bloom matches a path, but its MLP adds the residual stream before it returns.
     paths = () if getattr(inner.config, "model_type", "") == "bloom" else MLP_PATHS
     for path in paths:
-        if modules := list(_numbered(inner, path)):
-            return modules
+        if mlps := list(_numbered(inner, path)):
+            return mlps if site == "mlp" else list(_numbered(inner, path[: path.index("{}") + 2]))
     tried = ", ".join(path.format("<i>") for path in MLP_PATHS)
     raise HarnessError(
         f"{type(inner).__name__} cannot be edited: no module is known to give the MLP output of its decoder layers. "
         f"Looked for {tried}. Use a Llama, Mistral, Qwen, Gemma, GPT-2, GPT-NeoX or T5 model, or add the path "
         "to harness/model/architectures.py."
     )
+
+
+def hidden(output: Any) -> Tensor:
+    """The representations [B, T, d] among what a module gives: a T5 block gives its attention's position biases too."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def _numbered(model: nn.Module, path: str) -> Iterator[nn.Module]:

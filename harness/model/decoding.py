@@ -17,7 +17,7 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from harness.api import OutOfTime
-from harness.model.architectures import mlp_modules, without_adapter
+from harness.model.architectures import without_adapter
 from harness.model.batching import cut, prefill_tokens
 from harness.model.editing import EditedRows
 from harness.model.first_line import FirstLine
@@ -85,7 +85,7 @@ def decode(
 
     `sizes` of the prompts in turn begin alike; the edits of `rows` are open on the model.
     """
-    with nullcontext() if recording is None else recording.on(mlp_modules(model)):
+    with nullcontext() if recording is None else recording.on(model):
         states = _read(model, prompts, sizes, stop, pad_id, rows, recording)
         batch = _Batch(model, states, stop.max_new_tokens, rows)
         while True:
@@ -165,6 +165,7 @@ class _Batch:
             self._mask = self._mask[places.to(self._mask.device)]
             self._rows.keep(order)
             self.alive = order
+        self._rows.follow(1)
         device = self._mask.device
         tokens = torch.tensor([[self.found[row][-1]] for row in self.alive], device=device)
         positions = self._mask.sum(1, keepdim=True)

@@ -1,15 +1,17 @@
-"""Representation editing (Section 3.2) as forward hooks on MLP modules, with other directions for every batch row."""
+"""Representation editing (Section 3.2) as forward hooks on MLPs or blocks, with other directions for each batch row."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from harness.api import Edits
+from harness.model.architectures import hidden
 
 
 def unit(directions: Tensor) -> Tensor:
@@ -35,12 +37,20 @@ class EditedRows:
         for hook in self._hooks:
             hook.edit = hook.whole.of(places)
 
+    def follow(self, tokens: int | Sequence[int]) -> None:
+        """Of the next passes the last so many tokens, of each row, come after its prompt; none do before this is said.
+
+        Only edits of generated tokens ask.
+        """
+        for hook in self._hooks:
+            hook.follows = tokens
+
 
 @contextmanager
 def edited(
-    mlps: Sequence[nn.Module], edits: Edits | None, prompts: Sequence[int] | None = None
+    modules: Sequence[nn.Module], edits: Edits | None, prompts: Sequence[int] | None = None
 ) -> Iterator[EditedRows]:
-    """Edit the outputs of `mlps` (one per decoder layer) while the context is open; None edits nothing.
+    """Edit the outputs of `modules` (one per decoder layer) while the context is open; None edits nothing.
 
     `prompts` are the positions in `edits.rows` that make up the batch, in batch order; all by default. A batch that
     was expanded by beams or return sequences, [B * n, T, d], keeps the rows of its prompts. Half-precision outputs are
@@ -50,29 +60,30 @@ def edited(
     made: list[_Hook] = []
     with ExitStack() as hooks:
         if edits is not None:
-            _check(edits, len(mlps))
+            _check(edits, len(modules))
             rows = torch.tensor([edits.rows[i] for i in (range(len(edits.rows)) if prompts is None else prompts)])
             for position, layer in enumerate(edits.layers):
-                device = next(mlps[layer].parameters()).device
-                made.append(_Hook(_layer_edit(edits, position, rows, device)))
-                hooks.callback(mlps[layer].register_forward_hook(made[-1]).remove)
+                device = next(modules[layer].parameters()).device
+                made.append(_Hook(_layer_edit(edits, position, rows, device), edits.positions == "generated"))
+                hooks.callback(modules[layer].register_forward_hook(made[-1]).remove)
         yield EditedRows(made)
 
 
 @contextmanager
-def recorded(mlps: Sequence[nn.Module], positions: Tensor) -> Iterator[list[Tensor]]:
-    """Collect, in the order of `mlps`, their outputs at one token position per batch row, [B, d] each.
+def recorded(modules: Sequence[nn.Module], positions: Tensor) -> Iterator[list[Tensor]]:
+    """Collect, in the order of `modules`, their outputs at one token position per batch row, [B, d] each.
 
     `positions` [B] may count from the end. The hooks go with the context.
     """
     seen: list[Tensor] = []
 
-    def keep(module: nn.Module, args: object, output: Tensor) -> None:
-        seen.append(output[torch.arange(len(positions), device=output.device), positions.to(output.device)].detach())
+    def keep(module: nn.Module, args: object, output: Any) -> None:
+        states = hidden(output)
+        seen.append(states[torch.arange(len(positions), device=states.device), positions.to(states.device)].detach())
 
     with ExitStack() as hooks:
-        for mlp in mlps:
-            hooks.callback(mlp.register_forward_hook(keep).remove)
+        for module in modules:
+            hooks.callback(module.register_forward_hook(keep).remove)
         yield seen
 
 
@@ -90,13 +101,28 @@ def _check(edits: Edits, num_layers: int) -> None:
 
 
 class _Hook:
-    """The hook of one layer: the edits of all its prompts, and of those that are in the batch now."""
+    """The hook of one layer: the edits of all its prompts, and of those that are in the batch now.
 
-    def __init__(self, whole: _LayerEdit) -> None:
+    `follows`: how many tokens at the end of each row come after its prompt, or of all rows alike.
+    """
+
+    def __init__(self, whole: _LayerEdit, only_generated: bool) -> None:
         self.whole = self.edit = whole
+        self.only_generated = only_generated
+        self.follows: int | Sequence[int] = 0
 
-    def __call__(self, module: nn.Module, args: object, output: Tensor) -> Tensor:
-        return self.edit(output)
+    def __call__(self, module: nn.Module, args: object, output: Any) -> Any:
+        found = self._generated(hidden(output)) if self.only_generated else self.edit(hidden(output))
+        return (found, *output[1:]) if isinstance(output, tuple) else found
+
+    def _generated(self, x: Tensor) -> Tensor:
+        """`x` [B, T, d], edited where its tokens follow their prompts."""
+        width = x.shape[1]
+        follows = torch.tensor(self.follows, device=x.device).reshape(-1, 1)
+        if not follows.any():
+            return x
+        chosen = torch.arange(width, 0, -1, device=x.device) <= follows
+        return self.edit(x) if chosen.all() else torch.where(chosen[..., None], self.edit(x), x)
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,14 @@ right, where causal attention does not look; its encoder reads both ways and has
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import StoppingCriteria
 
-from harness.api import Position
-from harness.model.architectures import mlp_modules, without_adapter
+from harness.api import Position, Site
+from harness.model.architectures import site_modules, without_adapter
 from harness.model.decoding import Stop
 from harness.model.editing import EditedRows, recorded
 from harness.model.prefill import Ids, is_cached_plainly, left_padded, positioned, prefill
@@ -33,11 +32,11 @@ def inference(model: torch.nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
-def continuations(model: Any, prompts: Ids, stop: Stop, pad: int) -> list[list[int]]:
+def continuations(model: Any, prompts: Ids, stop: Stop, pad: int, rows: EditedRows) -> list[list[int]]:
     """What `decoding.decode` gives, by transformers' own `generate`: for encoder-decoders and unusual caches."""
     inputs = left_padded(model, prompts, pad)
     start = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
-    rows = model.generate(
+    sequences = model.generate(
         **inputs,
         max_new_tokens=stop.max_new_tokens,
         do_sample=False,
@@ -45,36 +44,39 @@ def continuations(model: Any, prompts: Ids, stop: Stop, pad: int) -> list[list[i
         pad_token_id=pad,
         eos_token_id=stop.ends,
         stopping_criteria=[
-            _Deadline(stop),
+            _AfterEachToken(stop, rows, start),
             *([] if stop.line is None else [stop.line.criterion(start)]),
         ],
     )
-    found = [_until(row[start:], stop.ends) for row in rows.tolist()]
+    found = [_until(row[start:], stop.ends) for row in sequences.tolist()]
     return found if stop.line is None else [stop.line.cut(ids) for ids in found]
 
 
-class _Deadline(StoppingCriteria):
-    def __init__(self, stop: Stop) -> None:
-        self._stop = stop
+class _AfterEachToken(StoppingCriteria):
+    """Stops at the deadline, and tells the edits how many tokens are new: the next pass has one of them, or all."""
+
+    def __init__(self, stop: Stop, rows: EditedRows, start: int) -> None:
+        self._stop, self._rows, self._start = stop, rows, start
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
         self._stop.check_time()
+        self._rows.follow(input_ids.shape[1] - self._start)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 
 
 def representations(
-    model: Any, prompts: Ids, answers: Ids, sizes: Sequence[int], position: Position, pad: int
+    model: Any, prompts: Ids, answers: Ids, sizes: Sequence[int], position: Position, site: Site, pad: int
 ) -> tuple[Tensor, int]:
-    """MLP outputs of every decoder layer at one position, [B, L, d], and how many tokens were computed.
+    """Outputs at `site` of every decoder layer at one position, [B, L, d], and how many tokens were computed.
 
     `sizes` of the sequences in turn begin alike. The vocabulary projection is not computed.
     """
     inner, lengths = without_adapter(model), torch.tensor([len(answer) for answer in answers])
-    sequences = _joined(prompts, answers)
+    sequences, modules = _joined(prompts, answers), site_modules(inner, site)
     if inner.config.is_encoder_decoder:
         inputs = left_padded(model, prompts, pad)
         states = inner.get_encoder()(**inputs).last_hidden_state
-        with recorded(mlp_modules(inner), lengths if position == "last" else 0 * lengths) as seen:
+        with recorded(modules, lengths if position == "last" else 0 * lengths) as seen:
             inner.get_decoder()(
                 input_ids=_decoder_inputs(model, answers, pad),
                 encoder_hidden_states=states,
@@ -85,7 +87,7 @@ def representations(
     found: list[Tensor] = []
 
     def run(**inputs: Any) -> None:
-        with recorded(mlp_modules(inner), 0 * lengths - 1 if position == "last" else -1 - lengths) as seen:
+        with recorded(modules, 0 * lengths - 1 if position == "last" else -1 - lengths) as seen:
             inner.base_model(**inputs)
         found.extend(seen)
 
@@ -107,10 +109,15 @@ def log_likelihoods(
     computed = sum(map(len, sequences))
     if model.config.is_encoder_decoder:
         started = _decoder_inputs(model, [answer[:-1] for answer in answers], pad)
+        rows.follow(longest - 1)
         logits = model(**left_padded(model, prompts, pad), decoder_input_ids=started, use_cache=False).logits
         targets = [answer + [-1] * (longest - len(answer)) for answer in answers]
     else:
-        run = partial(model, logits_to_keep=longest + 1)
+
+        def run(**inputs: Any) -> Any:
+            rows.follow([len(answer) for answer in answers])  # what is shared before that is of the prompts
+            return model(**inputs, logits_to_keep=longest + 1)
+
         if is_cached_plainly(model):
             state = prefill(model, run, sequences, _before(prompts), sizes, pad, rows)
             output, computed = state.output, state.computed

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.api import Continuations, Edits, HarnessError, Position
-from harness.model.architectures import mlp_modules
+from harness.api import Continuations, Edits, HarnessError, Position, Site
+from harness.model.architectures import mlp_modules, site_modules
 from harness.model.batching import default_tokens, longest_first, next_batch
 from harness.model.copying import copied, has_room_for
 from harness.model.decoding import Stop, decode, decodes
-from harness.model.editing import edited
+from harness.model.editing import EditedRows, edited
 from harness.model.encoding import Encoder
 from harness.model.first_line import FirstLine
 from harness.model.forward import continuations, inference, log_likelihoods, representations
@@ -159,6 +160,7 @@ class HuggingFaceModel:
         position: Position,
         one_line: bool = False,
         time_left: Callable[[], float] | None = None,
+        site: Site = "mlp",
     ) -> Continuations:
         """What `generate` gives, with what `represent` would give for it, as far as generating computes that.
 
@@ -166,21 +168,23 @@ class HuggingFaceModel:
         """
         stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None, time_left)
         states: list[Tensor | None] = [None] * len(prompts)
-        return Continuations(tuple(self._generate(prompts, stop, record=(position, states))), tuple(states))
+        return Continuations(tuple(self._generate(prompts, stop, record=(position, site, states))), tuple(states))
 
-    def represent(self, prompts: Sequence[str], outputs: Sequence[str], position: Position) -> Tensor:
-        """MLP outputs of every decoder layer at one position of prompt + output, [N, num_layers, d], float32 on CPU.
+    def represent(
+        self, prompts: Sequence[str], outputs: Sequence[str], position: Position, site: Site = "mlp"
+    ) -> Tensor:
+        """Outputs at `site` of every decoder layer at one position of prompt + output, [N, num_layers, d].
 
         "last": the last content token of the output (no end of sequence), of the prompt if the output is empty.
-        "answer_start": the last prompt token. An encoder-decoder's start token stands for its prompt. Raises ValueError
-        where prompt and output do not fit the context.
+        "answer_start": the last prompt token. An encoder-decoder's start token stands for its prompt. float32, on
+        the CPU. Raises ValueError where prompt and output do not fit the context.
         """
         sources, answers = self._pairs(prompts, outputs)
         found = torch.empty(len(sources), self.num_layers, self.hidden_size)
 
         def run(batch: list[int], sizes: list[int]) -> None:
             chosen = [sources[i] for i in batch], [answers[i] for i in batch]
-            states, computed = representations(self.model, *chosen, sizes, position, self._pad)
+            states, computed = representations(self.model, *chosen, sizes, position, site, self._pad)
             found[batch] = states.float().cpu()
             self.tokens_computed += computed
 
@@ -198,7 +202,7 @@ class HuggingFaceModel:
 
         def run(batch: list[int], sizes: list[int]) -> None:
             chosen = [sources[i] for i in batch], [answers[i] for i in batch]
-            with edited(mlp_modules(self.model), edits, batch) as rows:
+            with self._edited(edits, batch) as rows:
                 likelihoods, computed = log_likelihoods(self.model, *chosen, sizes, self._pad, rows)
             found[batch] = likelihoods.cpu()
             self.tokens_computed += computed
@@ -212,22 +216,23 @@ class HuggingFaceModel:
         stop: Stop,
         edits: Edits | None = None,
         on_batch: Callable[[int], None] | None = None,
-        record: tuple[Position, list[Tensor | None]] | None = None,
+        record: tuple[Position, Site, list[Tensor | None]] | None = None,
     ) -> list[str]:
-        """`record`: a position, and where to put the states there that were computed, [L, d] for each prompt."""
+        """`record`: a position, a site, and where to put the states there that were computed, [L, d] by prompt."""
         sources = [self.prompt_ids(prompt) for prompt in prompts]
         self._check(sources, self.room(stop.max_new_tokens), edits)
         outputs = [""] * len(sources)
         own = decodes(self.model)
 
         def run(batch: list[int], sizes: list[int]) -> None:
-            recording = None if record is None else Recording(record[0], partial(self._content, stop.line), len(batch))
+            content = partial(self._content, stop.line)
+            recording = None if record is None else Recording(record[0], record[1], content, len(batch))
             asked = [sources[i] for i in batch]
-            with edited(mlp_modules(self.model), edits, batch) as rows:
+            with self._edited(edits, batch) as rows:
                 if own:
                     found, computed = decode(self.model, asked, sizes, stop, self._pad, rows, recording)
                 else:
-                    found = continuations(self.model, asked, stop, self._pad)
+                    found = continuations(self.model, asked, stop, self._pad, rows)
                     computed = sum(map(len, asked)) + sum(map(len, found))
             self.tokens_computed += computed
             for place, (index, ids) in enumerate(zip(batch, found, strict=True)):
@@ -235,11 +240,14 @@ class HuggingFaceModel:
                 self.tokens_in += len(sources[index])
                 self.tokens_out += len(ids)
                 if record is not None and recording is not None:
-                    record[1][index] = recording.states[place]
+                    record[2][index] = recording.states[place]
 
         lengths = [len(ids) + stop.max_new_tokens for ids in sources]
         self._batched(sources, lengths, edits, run, on_batch)
         return outputs
+
+    def _edited(self, edits: Edits | None, batch: list[int]) -> AbstractContextManager[EditedRows]:
+        return edited(site_modules(self.model, "mlp" if edits is None else edits.site), edits, batch)
 
     def _text(self, line: FirstLine | None, ids: list[int]) -> str:
         return self._encoder.decode(ids) if line is None else line.text(ids)
@@ -284,11 +292,12 @@ class HuggingFaceModel:
         run: Callable[[list[int], list[int]], None],
         on_batch: Callable[[int], None] | None = None,
     ) -> None:
-        """Run over all indices, longest first; what begins alike, under the same edits, is in one batch if it fits.
+        """Run over all indices, longest first; prompts that begin alike, edited alike, are in one batch if they fit.
 
         `run` is given indices, and the sizes of the neighbours among them that begin alike. `lengths` are in tokens.
         """
-        kinds = [0] * len(prompts) if edits is None else edits.rows
+        # Edits of generated tokens leave the prompts alone.
+        kinds = edits.rows if edits is not None and edits.positions == "all" else [0] * len(prompts)
         alike = [[index] for index in range(len(prompts))] if self.is_encoder_decoder else groups(prompts, kinds)
         left, done = longest_first(alike, lengths), 0
         with inference(self.model):

@@ -1,28 +1,31 @@
-"""What the MLPs put out while a model decodes, kept as far back as the last content token may lie."""
+"""What the MLPs or blocks put out while a model decodes, kept as far back as the last content token may lie."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.api import Position
+from harness.api import Position, Site
+from harness.model.architectures import hidden, site_modules
 
 _STEPS = 4  # an answer ends with few tokens that are no content: white space, a line break, the end of sequence
 
 
 class Recording:
-    """MLP outputs of every layer at one position of each row of a batch, `states` [B, L, d], where they were seen.
+    """Outputs of every layer at one position of each row of a batch, `states` [B, L, d], where they were seen.
 
     `content` gives the number of content tokens at the start of a row's new tokens, None where they are not the tokens
     that the text would be read as.
     """
 
-    def __init__(self, position: Position, content: Callable[[list[int]], int | None], count: int) -> None:
+    def __init__(self, position: Position, site: Site, content: Callable[[list[int]], int | None], count: int) -> None:
         self._position = position
+        self._site = site
         self._content = content
         self._outputs: list[Tensor] = []
         self._passes: deque[tuple[int, list[int], Tensor]] = deque(maxlen=_STEPS)
@@ -31,17 +34,18 @@ class Recording:
         self.states: list[Tensor | None] = [None] * count
 
     @contextmanager
-    def on(self, mlps: Sequence[nn.Module]) -> Iterator[None]:
-        """See every pass through `mlps`, one per decoder layer, while the context is open."""
+    def on(self, model: nn.Module) -> Iterator[None]:
+        """See every pass through the model while the context is open."""
+        modules = site_modules(model, self._site)
 
-        def keep(module: nn.Module, args: object, output: Tensor) -> None:
+        def keep(module: nn.Module, args: object, output: Any) -> None:
             # A copy: a view would keep the outputs at all positions.
-            self._outputs.append(output[:, -1].detach().float().cpu().clone())
-            del self._outputs[: -len(mlps)]
+            self._outputs.append(hidden(output)[:, -1].detach().float().cpu().clone())
+            del self._outputs[: -len(modules)]
 
         with ExitStack() as hooks:
-            for mlp in mlps:
-                hooks.callback(mlp.register_forward_hook(keep).remove)
+            for module in modules:
+                hooks.callback(module.register_forward_hook(keep).remove)
             yield
 
     def saw(self, rows: Sequence[int]) -> None:

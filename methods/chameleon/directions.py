@@ -16,7 +16,7 @@ from torch.nn.functional import normalize
 
 from harness.methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
 
-Identification = Literal["hybrid", "svd", "ccs"]
+Identification = Literal["hybrid", "svd", "ccs", "svd_difference"]
 LayerChoice = Literal["ccs_loss", "margin"]
 
 TIE = 1e-3  # losses, and margins, closer than this say nothing about which layer is better
@@ -183,7 +183,7 @@ def find_directions(
 ) -> Directions:
     """theta_P, theta_N and the layers to edit.
 
-    With `ccs` both directions are normals of one hyperplane, so that strengthening and then removing comes to removing.
+    With `ccs` and `svd_difference` both are one direction, so that strengthening and then removing comes to removing.
     `layers_per_group` lets each group choose by its own loss, which keeps individual users independent of each other.
     `layer_choice`: by the lowest loss, ties going to the larger held-out margin, or the other way round.
     """
@@ -221,9 +221,14 @@ def tied_layers(loss: torch.Tensor, num_layers: int) -> list[int]:
 
 
 def identify(pairs: torch.Tensor, normals: torch.Tensor, identification: Identification) -> torch.Tensor:
-    """theta_P and theta_N [2, G, L, d] from pairs [2, G, L, K, d] and the normals of `Probe.directions`."""
+    """theta_P and theta_N [2, G, L, d] from pairs [2, G, L, K, d] and the normals of `Probe.directions`.
+
+    `svd_difference`: both are the top right singular vector of the matrix of differences, personalized minus neutral.
+    """
     if identification == "ccs":
         return normals
+    if identification == "svd_difference":
+        return top_direction(pairs[0] - pairs[1]).expand(2, -1, -1, -1)
     personal = top_direction(pairs[0])
     return torch.stack([personal, normals[1] if identification == "hybrid" else top_direction(pairs[1])])
 

@@ -1,17 +1,29 @@
-"""Chameleon (the paper): insights, self-generated pairs, directions, and edits of MLP outputs while answering."""
+"""Chameleon (the paper): insights, self-generated pairs, directions, and edits of representations while answering."""
 
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from torch.nn.functional import cosine_similarity
 
-from harness.api import Diagnosis, Example, FitContext, HarnessError, Method, Personalizer, Position, Task
+from harness.api import (
+    Diagnosis,
+    EditPositions,
+    Example,
+    FitContext,
+    HarnessError,
+    Method,
+    Personalizer,
+    Position,
+    Site,
+    Task,
+)
 from harness.methods.chameleon.ccs import CcsConfig
 from harness.methods.chameleon.diagnosis import diagnose
 from harness.methods.chameleon.directions import (
@@ -23,7 +35,7 @@ from harness.methods.chameleon.directions import (
 )
 from harness.methods.chameleon.directions_time import seconds_by_pairs
 from harness.methods.chameleon.insights import Insights, add_insights
-from harness.methods.chameleon.preference_pairs import PairText, generate_pairs, represent_pairs
+from harness.methods.chameleon.preference_pairs import PairText, dissimilar, generate_pairs, represent_pairs
 from harness.methods.chameleon.steering import Banks, Steering
 from harness.methods.chameleon.stored_pairs import StoredGroups, StoredPairs
 
@@ -36,6 +48,9 @@ class ChameleonConfig(BaseModel):
     `group_size`: users whose pairs form one direction; None for all, 1 for individual users. `min_pairs`: a group with
     fewer has no direction, and its users get the base prompt. `layers`: these instead of the `num_layers` with the
     lowest loss, or with the largest held-out margin (`layer_choice`). `batch_size` is the most examples at once.
+
+    `position` is where pairs are represented, `edit_positions` where answers are edited, both at `site`; `strength` is
+    the paper's 1. `max_similarity`: pairs whose outputs' sentence embeddings have a larger cosine are dropped.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +58,10 @@ class ChameleonConfig(BaseModel):
     identification: Identification = "hybrid"
     edit: Literal["both", "personalized", "neutral"] = "both"
     position: Position = "last"
+    site: Site = "mlp"
+    edit_positions: EditPositions = "all"
+    strength: float = 1.0
+    max_similarity: float | None = Field(default=None, ge=-1, le=1)
     pair_text: PairText = "full"
     eval_prompt: Literal["base", "insight"] = "base"
     num_layers: int = Field(default=2, ge=1)
@@ -106,7 +125,9 @@ class Chameleon(Method):
         """What to do with the directions found; controls put something else in their place."""
         personal = None if self.config.edit == "neutral" else found.of_personal
         neutral = None if self.config.edit == "personalized" else found.of_neutral
-        return Banks(found.layers, personal, neutral, places=found.places)
+        size = (len(found.chosen), len(found.layers))
+        strength = None if self.config.strength == 1 else torch.full(size, self.config.strength)
+        return Banks(found.layers, personal, neutral, strength=strength, places=found.places)
 
     def _collect(self, context: FitContext, groups: Sequence[Sequence[str]]) -> Collected:
         insights: dict[str, Insights] = {}
@@ -118,10 +139,13 @@ class Chameleon(Method):
                     add_insights(context, batch, insights, self.config.insight_tokens)
                 with context.clock.phase("pairs"):
                     recorded = self.config.position if self.config.pair_text == "full" else None
-                    pairs = generate_pairs(context, batch, insights, recorded)
+                    pairs = generate_pairs(context, batch, insights, recorded, self.config.site)
+                    if self.config.max_similarity is not None:
+                        pairs = dissimilar(context, pairs, self.config.max_similarity)
                 with context.clock.phase("representations"):
                     if pairs:
-                        stored.append(represent_pairs(context, pairs, self.config.pair_text, self.config.position))
+                        text, position, site = self.config.pair_text, self.config.position, self.config.site
+                        stored.append(represent_pairs(context, pairs, text, position, site))
             context.checkpoint(len(stored.users), lambda: self._answer(context, groups, collected))
         return collected
 
@@ -164,7 +188,8 @@ class Chameleon(Method):
             layers_per_group=self.config.group_size == 1,
             layer_choice=self.config.layer_choice,
         )
-        return self._banks(context, source, found), found
+        banks = self._banks(context, source, found)
+        return replace(banks, site=self.config.site, positions=self.config.edit_positions), found
 
     def _diagnose(self, context: FitContext, source: Source, found: Directions) -> Diagnosis:
         config = self.config

@@ -6,8 +6,9 @@ from functools import partial
 from typing import Literal
 
 import torch
+from torch.nn.functional import cosine_similarity
 
-from harness.api import Example, FitContext, HistoryItem, Position
+from harness.api import Example, FitContext, HistoryItem, Position, Site
 from harness.methods.chameleon.insights import Insights
 
 PairText = Literal["full", "history"]
@@ -39,7 +40,11 @@ class Pairs:
 
 
 def generate_pairs(
-    context: FitContext, examples: Sequence[Example], insights: dict[str, Insights], record: Position | None = None
+    context: FitContext,
+    examples: Sequence[Example],
+    insights: dict[str, Insights],
+    record: Position | None = None,
+    site: Site = "mlp",
 ) -> list[OutputPair]:
     """Both agents' outputs to each example, identical ones left out (Section 4.1); with their states at `record`.
 
@@ -49,7 +54,7 @@ def generate_pairs(
     asked = [agents for example in examples if (agents := _agents(context, example, insights)) is not None]
     # An example's prompts are neighbours: what they share is computed once where they are in one batch.
     prompts = [prompt for _, *agents in asked for prompt in agents]
-    outputs, states = _generate(context, prompts, record)
+    outputs, states = _generate(context, prompts, record, site)
     made = [
         OutputPair(*agents, personal, neutral, *recorded)
         for agents, personal, neutral, *recorded in zip(
@@ -66,8 +71,22 @@ def generate_pairs(
     return kept
 
 
-def represent_pairs(context: FitContext, pairs: Sequence[OutputPair], text: PairText, position: Position) -> Pairs:
-    """Embed the preferences p^P and p^N of the pairs.
+def dissimilar(context: FitContext, pairs: Sequence[OutputPair], most: float) -> list[OutputPair]:
+    """Pairs whose outputs' sentence embeddings have a cosine of at most `most`; the others count `similar_outputs`."""
+    if not pairs:
+        return []
+    found = torch.from_numpy(context.embed([text for pair in pairs for text in (pair.personal, pair.neutral)]))
+    cosines = cosine_similarity(found[::2], found[1::2], dim=-1).tolist()
+    kept = [pair for pair, cosine in zip(pairs, cosines, strict=True) if cosine <= most]
+    counts = context.report.counts
+    counts["similar_outputs"] = counts.get("similar_outputs", 0) + len(pairs) - len(kept)
+    return kept
+
+
+def represent_pairs(
+    context: FitContext, pairs: Sequence[OutputPair], text: PairText, position: Position, site: Site = "mlp"
+) -> Pairs:
+    """Embed the preferences p^P and p^N of the pairs, as the model's states at `site`.
 
     `full`: the prompt that led to the output, and the output. `history`: history, query and output, so that the two
     differ in the output only. Counts as `texts_represented` those that were not recorded while they were generated.
@@ -85,7 +104,8 @@ def represent_pairs(context: FitContext, pairs: Sequence[OutputPair], text: Pair
     missing = [(prompt, output) for prompt, output, state in sides if state is None]
     counts = context.report.counts
     counts["texts_represented"] = counts.get("texts_represented", 0) + len(missing)
-    found = iter(context.lm.represent([p for p, _ in missing], [o for _, o in missing], position) if missing else ())
+    prompts, outputs = [prompt for prompt, _ in missing], [output for _, output in missing]
+    found = iter(context.lm.represent(prompts, outputs, position, site) if missing else ())
     states = torch.empty(len(sides), context.lm.num_layers, context.lm.hidden_size)
     for place, (*_, state) in enumerate(sides):
         states[place] = next(found) if state is None else state
@@ -93,13 +113,13 @@ def represent_pairs(context: FitContext, pairs: Sequence[OutputPair], text: Pair
 
 
 def _generate(
-    context: FitContext, prompts: Sequence[str], record: Position | None
+    context: FitContext, prompts: Sequence[str], record: Position | None, site: Site
 ) -> tuple[Sequence[str], Sequence[torch.Tensor | None]]:
     new_tokens, time_left = context.task.max_new_tokens, context.clock.time_left
     if record is None:
         texts = context.lm.generate(prompts, new_tokens, one_line=True, time_left=time_left)
         return texts, [None] * len(prompts)
-    found = context.lm.generate_represented(prompts, new_tokens, record, one_line=True, time_left=time_left)
+    found = context.lm.generate_represented(prompts, new_tokens, record, one_line=True, time_left=time_left, site=site)
     return found.texts, found.states
 
 

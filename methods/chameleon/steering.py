@@ -1,15 +1,15 @@
-"""The personalizer that edits MLP outputs: banks of directions, one row per group, and who is served by which row."""
+"""The personalizer that edits representations: banks of directions, a row per group, and who is served by which."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
-from harness.api import Edits, HistoryItem, Personalizer, Query, Task
+from harness.api import EditPositions, Edits, HistoryItem, Personalizer, Query, Site, Task
 from harness.methods.chameleon.bank_file import Bank, write_banks
 from harness.methods.chameleon.directions import spread
 
@@ -29,6 +29,8 @@ class Banks:
     offset: torch.Tensor | None = None
     strength: torch.Tensor | None = None
     places: torch.Tensor | None = None
+    site: Site = "mlp"
+    positions: EditPositions = "all"
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The banks that are there, by name, each with all layers."""
@@ -36,7 +38,7 @@ class Banks:
 
     def dense(self) -> "Banks":
         """The same without `places`."""
-        return Banks(self.layers, **self.tensors())
+        return replace(self, places=None, **self.tensors())
 
     def save(self, path: Path) -> None:
         """Write `tensors()` as safetensors, a few groups at a time."""
@@ -82,14 +84,16 @@ class Steering(Personalizer):
         rows = tuple(self._row(query) for query in queries)
         if self.banks is None or max(rows, default=-1) < 0:
             return None
-        return Edits(layers=self.banks.layers, rows=rows, **self.banks.tensors())
+        where = {"site": self.banks.site, "positions": self.banks.positions}
+        return Edits(layers=self.banks.layers, rows=rows, **self.banks.tensors(), **where)
 
     def serves(self, query: Query) -> bool:
         return self._row(query) >= 0 or query.user in self.insights
 
     def save(self, directory: Path) -> None:
-        layers = None if self.banks is None else self.banks.layers
-        state = {"layers": layers, "rows": self.rows, "default_row": self.default_row, "insights": self.insights}
+        state = {"layers": None, "rows": self.rows, "default_row": self.default_row, "insights": self.insights}
+        if self.banks is not None:
+            state |= {"layers": self.banks.layers, "site": self.banks.site, "positions": self.banks.positions}
         (directory / _JSON).write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
         if self.banks is not None:
             self.banks.save(directory / _TENSORS)
@@ -98,8 +102,8 @@ class Steering(Personalizer):
     def load(directory: Path, task: Task) -> "Steering":
         """Read what `save` wrote; the banks stay on disk, and only the rows that are asked for are read."""
         state = json.loads((directory / _JSON).read_text(encoding="utf-8"))
-        layers = state.pop("layers")
-        banks = None if layers is None else Banks(tuple(layers), **load_file(directory / _TENSORS))
+        layers, where = state.pop("layers"), {key: state.pop(key) for key in ("site", "positions") if key in state}
+        banks = None if layers is None else Banks(tuple(layers), **load_file(directory / _TENSORS), **where)
         return Steering(task, banks, **state)
 
     def _row(self, query: Query) -> int:

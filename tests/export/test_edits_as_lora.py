@@ -83,3 +83,10 @@ def test_an_offset_is_refused(tmp_path):
     lm = load(str(write_model("llama", tmp_path / "model")), "cpu")
     with pytest.raises(HarnessError, match="offset"):
         save_edits(lm.model, edits(lm, offset=torch.ones(2, 2, lm.hidden_size)), 0, tmp_path / "adapter")
+
+
+@pytest.mark.parametrize("where", [{"site": "block"}, {"positions": "generated"}])
+def test_edits_that_are_no_change_of_an_mlps_weights_are_refused(where, tmp_path):
+    lm = load(str(write_model("llama", tmp_path / "model")), "cpu")
+    with pytest.raises(HarnessError, match="no change of weights"):
+        save_edits(lm.model, edits(lm, **where), 0, tmp_path / "adapter")

@@ -35,12 +35,12 @@ class Recorder:
         self.asked += prompts
         return [self.answer(prompt) for prompt in prompts]
 
-    def generate_represented(self, prompts, max_new_tokens, position, one_line=False, time_left=None):
+    def generate_represented(self, prompts, max_new_tokens, position, one_line=False, time_left=None, site="mlp"):
         texts = self.generate(prompts, max_new_tokens, one_line=one_line)
         known = [torch.full((3, 4), -1.0) if text == "classic" else None for text in texts]
         return Continuations(tuple(texts), tuple(known))
 
-    def represent(self, prompts, outputs, position):
+    def represent(self, prompts, outputs, position, site="mlp"):
         self.represented.append((list(prompts), list(outputs), position))
         return torch.arange(len(prompts) * 12.0).reshape(len(prompts), 3, 4)
 
@@ -185,7 +185,7 @@ class Everything:
     def generate(self, prompts, max_new_tokens, edits=None, one_line=False, time_left=None):
         return [self.answer] * len(prompts)
 
-    def generate_represented(self, prompts, max_new_tokens, position, one_line=False, time_left=None):
+    def generate_represented(self, prompts, max_new_tokens, position, one_line=False, time_left=None, site="mlp"):
         return Continuations((self.answer,) * len(prompts), (None,) * len(prompts))
 
 
