@@ -68,6 +68,7 @@ class Result(_Strict):
     likelihood: dict[str, Score] = Field(default_factory=dict)  # of gold answers; no official metrics
     parse_failures: float | None
     regret_rate: float | None
+    mean_loss: float | None = None  # of the users who regret it
     worst_decile: float | None
     queries: int
     users: int

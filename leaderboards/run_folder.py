@@ -53,6 +53,7 @@ class Row(_Loose):
     likelihood: dict[str, LikelihoodScore] = {}
     parse_failures: float | None
     regret_rate: float | None
+    mean_loss: float | None = None
     worst_decile: float | None
     queries: int
     users: int

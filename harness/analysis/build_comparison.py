@@ -12,7 +12,7 @@ from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row
 from harness.analysis.costs import marginal, storage, with_front
 from harness.analysis.for_whom import distribution, user_scores, with_gains
 from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests, versus_instruct
-from harness.analysis.preference_likelihood import GOLD, likelihoods, measured, with_likelihood
+from harness.analysis.preference_likelihood import GOLD, SIDE_EFFECTS, likelihoods, measured, with_likelihood
 from harness.analysis.scores import Scores, pool, score
 from harness.api import HarnessError, Metric
 from harness.results.store import CellRecord, Status, Store
@@ -36,6 +36,7 @@ class Cell:
     scores: Scores | None
     notes: tuple[str, ...] = ()  # on its answers
     likelihood: Scores | None = None
+    neutral: Scores | None = None
 
 
 def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
@@ -90,7 +91,7 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     try:
         samples = store.samples(record.spec)
         scores = score(samples, metrics[record.spec.task]) if len(samples) else None
-        likelihood = likelihoods(samples)
+        likelihood, neutral = likelihoods(samples), likelihoods(samples, SIDE_EFFECTS)
     except (HarnessError, KeyError, ValueError) as error:
         kind = type(error.__cause__ or error).__name__
         notes.append(
@@ -102,7 +103,7 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
     notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
-    return Cell(record, scores, notes_on_golds, likelihood)
+    return Cell(record, scores, notes_on_golds, likelihood, neutral)
 
 
 def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -157,8 +158,14 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
         diagnosis=records[0].diagnosis if len(records) == 1 else None,
         **fields,
     )
-    measured_cells = [cell.likelihood for cell in cells if cell.likelihood is not None]
-    return Entry(row, scores, pool(measured_cells) if measured_cells else None)
+    return Entry(
+        row, scores, *(_pooled(found) for found in zip(*((c.likelihood, c.neutral) for c in cells), strict=True))
+    )
+
+
+def _pooled(measured: Sequence[Scores | None]) -> Scores | None:
+    found = [scores for scores in measured if scores is not None]
+    return pool(found) if found else None
 
 
 def _mean(records: Sequence[CellRecord], field: str) -> float:
@@ -226,7 +233,7 @@ def _unmeasured(cells: Sequence[Cell], entries: Sequence[Entry]) -> list[str]:
     asked = {_key(cell.record)[:2] for cell in cells if cell.record.spec.likelihood}
     notes = []
     for row in [entry.row for entry in entries if (entry.row.task, entry.row.label) in asked and entry.row.metrics]:
-        found = row.likelihood[GOLD].queries if row.likelihood else 0
+        found = row.likelihood[GOLD].queries if GOLD in row.likelihood else 0
         if not found:
             notes.append(
                 f"{row.label} on {row.task} has no likelihood of gold answers: it answers without the model, or none "

@@ -90,6 +90,7 @@ class Row(BaseModel):
     per_user_quartiles: Quartiles | None = None
     worst_decile: float | None = None
     regret_rate: float | None = None  # share of users worse than with instruct
+    mean_loss: float | None = None  # what these lose by it, on average, above 0; None where there are none
     better_rate: float | None = None  # share of users better than with instruct
     gain_quartiles: Quartiles | None = None  # of the users' gains over instruct, above 0 for the better
     by_history: list[HistoryBin] = Field(default_factory=list)

@@ -84,6 +84,7 @@ def _against(entry: Entry, base: Scores | None, main: Metric) -> Entry:
     gains = stats.gains(*_values(ours, theirs, main), main.higher_is_better)
     fields = {
         "regret_rate": float(np.mean(gains < 0)),
+        "mean_loss": float(-gains[gains < 0].mean()) if (gains < 0).any() else None,
         "better_rate": float(np.mean(gains > 0)),
         "gain_quartiles": stats.quartiles(gains),
         "by_history": _with_differences(entry.row.by_history, ours, theirs, main),

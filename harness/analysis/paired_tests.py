@@ -23,11 +23,15 @@ Measures = Mapping[str, Sequence[Measure]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A row, and the scores it was made from; None where there are no answers, or no likelihoods of gold answers."""
+    """A row, and the scores it was made from; None where there are no answers, or no likelihoods of gold answers.
+
+    `neutral` are the likelihoods of neutral texts.
+    """
 
     row: Row
     scores: Scores | None
     likelihood: Scores | None = None
+    neutral: Scores | None = None
 
 
 @dataclass(frozen=True)

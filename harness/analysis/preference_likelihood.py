@@ -1,5 +1,7 @@
 """Preference likelihood in a comparison: means of what was measured, their intervals, and tests of their own family.
 
+So is the likelihood of neutral texts, whose tests are a family apart again.
+
 It stands beside the official metrics: no ranking uses it, and its tests share no Holm correction with theirs, so that
 whether it is measured changes nothing in what they say.
 """
@@ -35,11 +37,12 @@ class Mean:
 
 
 MEASURES = (Mean(GOLD, True), Mean("label_accuracy", True), Mean("label_mae", False))
+SIDE_EFFECTS = (Mean("neutral_nats", True),)
 
 
-def likelihoods(samples: pd.DataFrame) -> Scores | None:
+def likelihoods(samples: pd.DataFrame, measures: Sequence[Mean] = MEASURES) -> Scores | None:
     """What was measured of one cell's queries; None if nothing was. Queries without likelihood are left out."""
-    found = [measure for measure in MEASURES if measure.name in samples]
+    found = [measure for measure in measures if measure.name in samples]
     measured = samples.dropna(subset=[measure.name for measure in found]).sort_values("query_id", kind="stable")
     if not found or measured.empty:
         return None
@@ -51,24 +54,36 @@ def measured(entries: Sequence[Entry]) -> dict[str, list[Mean]]:
     """Which measures each task has."""
     found: dict[str, set[str]] = {}
     for entry in entries:
-        if entry.likelihood is not None:
-            found.setdefault(entry.row.task, set()).update(entry.likelihood.statistics)
-    return {task: [measure for measure in MEASURES if measure.name in names] for task, names in found.items()}
+        for scores in (entry.likelihood, entry.neutral):
+            if scores is not None:
+                found.setdefault(entry.row.task, set()).update(scores.statistics)
+    both = (*MEASURES, *SIDE_EFFECTS)
+    return {task: [measure for measure in both if measure.name in names] for task, names in found.items()}
 
 
 def with_likelihood(entries: Sequence[Entry], others: bool = True) -> tuple[list[Entry], list[PairTest]]:
     """(the entries with `row.likelihood` filled in, the tests); `others` as for `run_tests`."""
-    measures = measured(entries)
-    tests = run_tests([replace(entry, scores=entry.likelihood) for entry in entries], measures, others)
-    return [_filled(entry, measures[entry.row.task], tests) if entry.likelihood else entry for entry in entries], tests
+    found = measured(entries)
+    gold, neutral = (
+        {task: [measure for measure in own if measure in measures] for task, own in found.items()}
+        for measures in (MEASURES, SIDE_EFFECTS)
+    )
+    tests = [
+        *run_tests([replace(entry, scores=entry.likelihood) for entry in entries], gold, others),
+        *run_tests([replace(entry, scores=entry.neutral) for entry in entries], neutral, others),
+    ]
+    return [_filled(entry, tests) for entry in entries], tests
 
 
-def _filled(entry: Entry, measures: Sequence[Mean], tests: Sequence[PairTest]) -> Entry:
-    row, scores = entry.row, entry.likelihood
-    assert scores is not None
-    against = versus_instruct(row, tests)
-    found = {measure.name: _score(scores, measure, against.get(measure.name)) for measure in measures}
-    return replace(entry, row=row.model_copy(update={"likelihood": found}))
+def _filled(entry: Entry, tests: Sequence[PairTest]) -> Entry:
+    against = versus_instruct(entry.row, tests)
+    found = {
+        measure.name: _score(scores, measure, against.get(measure.name))
+        for scores, measures in ((entry.likelihood, MEASURES), (entry.neutral, SIDE_EFFECTS))
+        for measure in measures
+        if scores is not None and measure.name in scores.statistics
+    }
+    return replace(entry, row=entry.row.model_copy(update={"likelihood": found}))
 
 
 def _score(scores: Scores, measure: Mean, against: VsInstruct | None) -> LikelihoodScore:

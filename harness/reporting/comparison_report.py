@@ -24,7 +24,7 @@ _LEGEND = (
     "Bold: best. ≈: not told apart from the best. [ ]: 95% interval, bootstrap over users. p: paired permutation test "
     "over users, after Holm over all tests of the run against {baseline}; comparison.json has all other pairs too. "
     "d: the difference in standard deviations over users. MDD: the smallest difference that this sample would find "
-    "with 80% power. Regret rate: users with a worse score than under {baseline}. Worst decile: mean score of the "
+    "with 80% power. Regret rate: users with a worse score than under {baseline}, and by how much on average. Worst decile: mean score of the "
     "worst tenth of the users. Gain: how much better than {baseline} a user fares. Pareto: no method that fits as fast "
     "scores as well by the first metric, whatever the intervals. One more user: nothing where the fit serves users "
     "whom it has never seen, otherwise what it cost per user fitted. History items are counted before any selection; "
@@ -33,7 +33,9 @@ _LEGEND = (
 _LIKELIHOOD = (
     "Preference likelihood: the mean log p of the users' gold answers per token, the end of the answer included, under "
     "the prompt, edits and weights that answered; of a closed set also how right the label with the highest log p is. "
-    "It is no official metric, it ranks nothing, and its tests share a Holm correction of their own."
+    "It is no official metric, it ranks nothing, and its tests share a Holm correction of their own. Neutral nats: of "
+    "texts that concern no preference, in prompts without history, under the same edits and weights: what falls there "
+    "is damage to the model. Its tests are a family apart."
 )
 _GAP = 2  # columns of the screen between two columns of a table
 

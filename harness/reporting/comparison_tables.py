@@ -56,16 +56,22 @@ def _quality(comparison: Comparison, task: str) -> Table:
             if standing(row, rankings.get(metric)) == "best":
                 table.bold.add((index, len(cells)))
             cells += [_score(row, metric, rankings.get(metric)), _versus(tests.get((metric, row.label)))]
-        regret = "–" if row.label == BASELINE else share(row.regret_rate)
+        regret = "–" if row.label == BASELINE else _regret(row)
         worst = "–" if row.worst_decile is None else number(row.worst_decile)
         table.rows.append([*cells, regret, worst, share(row.parse_failures), state(row)])
     return table
+
+
+def _regret(row: Row) -> str:
+    """The share of users who are worse off and, in the line below, by how much on average."""
+    return share(row.regret_rate) + ("" if row.mean_loss is None else f",\nby {rounded(row.mean_loss)}")
 
 
 _MEASURES = {
     "gold_nats": "gold nats/token",
     "label_accuracy": "label accuracy",
     "label_mae": "label MAE",
+    "neutral_nats": "neutral nats/token",
 }
 
 
@@ -85,7 +91,7 @@ def _likelihood(comparison: Comparison, task: str) -> list[Table]:
             score = row.likelihood.get(name)
             cells.append("–" if score is None else f"{number(score.value)}{_bounds(score.interval)}")
             cells.append(_versus(tests.get((name, row.label))))
-        found = next(iter(row.likelihood.values()), None)
+        found = row.likelihood.get("gold_nats")
         measured = ["0", "–"] if found is None else [str(found.queries), seconds(row.likelihood_seconds)]
         table.rows.append([*cells, *measured])
     return [table]

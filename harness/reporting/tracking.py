@@ -46,7 +46,12 @@ def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
         charts[f"plots/{path.stem}"] = wandb.Image(str(path))
     run.log(charts)
     for row in comparison.pooled:
-        numbers = {**_values(row), "fit_seconds": row.fit_seconds, "regret_rate": row.regret_rate}
+        numbers = {
+            **_values(row),
+            "fit_seconds": row.fit_seconds,
+            "regret_rate": row.regret_rate,
+            "mean_loss": row.mean_loss,
+        }
         run.summary.update({f"{row.task}/{row.label}/{name}": x for name, x in numbers.items() if x is not None})
     data = _data_artifacts(out)
     artifact = wandb.Artifact(

@@ -1,7 +1,8 @@
 """Preference likelihood: how probable a user's gold answer is to the model that answers, and its likeliest label.
 
 One forward pass per query over prompt and gold answer, under the prompt, edits and weights with which the query was
-answered. Of a closed set of answers every label is passed, which gives the gold answer's likelihood along the way.
+answered. Of a closed set of answers every label is passed, which gives the gold answer's likelihood along the way. A
+neutral text is measured beside it, to see what the method does to the model where it should do nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 
 from harness.api import Edits, LanguageModel, Personalizer, Query, Task
 from harness.running.context import FittedPrompt
+from harness.running.side_effects import neutral_nats
 
 GOLD = "gold_nats"  # log p of the gold answer per token, its end included
 LABEL = "likely_label"  # the label of the highest log p in all
 ACCURACY = "label_accuracy"  # whether that is the gold one
 MAE = "label_mae"  # how far it is from the gold one, where labels are numbers
+NEUTRAL = "neutral_nats"  # log p of a neutral text per token, its end included
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ def measure(
     totals = _totals(lm, personalizer, chosen, prompts, answers) if personalizer and chosen else {}
     ordinal = bool(task.labels) and all(map(_is_number, (*task.labels, *(golds[query.id] for query in queries))))
     rows = [_row(lm, task, answers[q.id], golds[q.id], totals.get(q.id), ordinal) for q in queries]
-    return Likelihood(pd.DataFrame(rows), time.monotonic() - begun, lm.tokens_in - tokens)
+    samples = pd.DataFrame(rows).assign(**{NEUTRAL: neutral_nats(lm, personalizer, queries)})
+    return Likelihood(samples, time.monotonic() - begun, lm.tokens_in - tokens)
 
 
 def _answers(task: Task, gold: str) -> list[str]:
