@@ -158,9 +158,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
         diagnosis=records[0].diagnosis if len(records) == 1 else None,
         **fields,
     )
-    return Entry(
-        row, scores, *(_pooled(found) for found in zip(*((c.likelihood, c.neutral) for c in cells), strict=True))
-    )
+    return Entry(row, scores, _pooled([cell.likelihood for cell in cells]), _pooled([cell.neutral for cell in cells]))
 
 
 def _pooled(measured: Sequence[Scores | None]) -> Scores | None:

@@ -256,7 +256,8 @@ class Store:
 
         After these what `harness.running.gold_likelihood` measures: `gold_nats`, and `likely_label`, `label_accuracy`,
         `label_mae` where answers are labels; not a number, or null, for a query without; and `neutral_nats`, of a text
-        that concerns no preference. `history_items` comes last: how many items the data has of the query's user, before leaks go and any selection.
+        that concerns no preference. `history_items` comes last: how many items the data has of the query's user,
+        before leaks go and any selection.
         Raises HarnessError for a file that is absent or damaged.
         """
         import pandas as pd

@@ -1,4 +1,4 @@
-"""What a method does to the model where no preference is asked for: log p of neutral texts, the same for all methods."""
+"""What a method does to the model where no preference is asked for: log p of the same neutral texts for all."""
 
 from __future__ import annotations
 

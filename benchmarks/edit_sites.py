@@ -1,0 +1,237 @@
+"""Where does an edit work? Sites, layers, positions, strengths and directions, by the gold answers' log p and by KL.
+
+python benchmarks/edit_sites.py OUT --model smollm2-135m --data DIR --split dev --task lamp7     # tuning users only
+
+Pairs are made once, of the first users in seeded order, as Chameleon makes them. Every setting is scored on one question
+of each of the next users by log p of the gold answer per token, and by the KL of the edited model's next-token
+distributions from the unedited one's along that answer. Nothing is generated for it. Negative strengths remove.
+"""
+
+import argparse
+import csv
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+
+from harness.api import Edits, Query
+from harness.methods.chameleon.ccs import CcsConfig, fit_ccs
+from harness.methods.chameleon.directions import Grouped, top_direction
+from harness.methods.chameleon.insights import Insights, add_insights
+from harness.methods.chameleon.preference_pairs import Pairs, generate_pairs, represent_pairs
+from harness.model.architectures import site_modules
+from harness.model.editing import edited
+from harness.model.embedding import load_embedder
+from harness.model.forward import inference
+from harness.model.lm import HuggingFaceModel, load
+from harness.registry import make_task, model_folder
+from harness.running.clock import BudgetClock
+from harness.running.context import Context, fit_prompt
+from harness.running.preparation import Prepared, prepare
+from harness.specs.run_spec import RunSpec, parse_methods
+
+SITES, POSITIONS = ("mlp", "block"), ("all", "generated")
+INSIGHT_TOKENS, BATCH = 64, 8
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and its gold answer as tokens, and log p [T, V] of the unedited model along the answer."""
+
+    prompt: list[int]
+    answer: list[int]
+    plain: torch.Tensor
+
+    def nats(self, logs: torch.Tensor) -> float:
+        """Log p of the answer per token."""
+        return float(logs[range(len(self.answer)), self.answer].mean())
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One point of the grid; `direction` is added `strength` times, or its projection is."""
+
+    site: str
+    layer: int
+    positions: str
+    direction: str
+    strength: float
+
+
+def collect(prepared: Prepared, lm: HuggingFaceModel, embed, users: int) -> dict[str, Pairs]:
+    """Pairs of the first `users` in seeded order, represented at each site."""
+    chosen = prepared.pool.users(0)[:users]
+    insights: dict[str, Insights] = {}
+    found: dict[str, list[Pairs]] = {site: [] for site in SITES}
+    with tempfile.TemporaryDirectory() as scratch:
+        clock = BudgetClock(float("inf"))
+        search = None  # nothing here searches histories
+        context = Context(lm, prepared.task, chosen, "seen", clock, 0, Path(scratch), embed, search)
+        for batch in context.examples(BATCH):
+            add_insights(context, batch, insights, INSIGHT_TOKENS)
+            pairs = generate_pairs(context, batch, insights)
+            for site in SITES if pairs else ():
+                found[site].append(represent_pairs(context, pairs, "full", "last", site))
+            print(f"{sum(len(one.users) for one in found['mlp'])} pairs", flush=True)
+    return {
+        site: Pairs(
+            tuple(user for one in parts for user in one.users),
+            torch.cat([one.personal for one in parts]),
+            torch.cat([one.neutral for one in parts]),
+        )
+        for site, parts in found.items()
+    }
+
+
+def directions(pairs: Pairs) -> dict[str, torch.Tensor]:
+    """Of every layer, [L, d] each."""
+    personal, neutral = (side.transpose(0, 1) for side in (pairs.personal, pairs.neutral))
+    grouped = Grouped.of(pairs.personal, pairs.neutral, [range(len(pairs.users))])
+    random = torch.randn(personal.shape[0], personal.shape[2], generator=torch.Generator().manual_seed(0))
+    return {
+        "svd_personal": top_direction(personal),
+        "svd_neutral": top_direction(neutral),
+        "svd_difference": top_direction(personal - neutral),
+        "ccs": fit_ccs(grouped.pairs, grouped.mask, CcsConfig(), 0).directions()[1, 0],
+        "random": random,
+        "mean_difference": (personal - neutral).mean(dim=1),
+    }
+
+
+def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count: int) -> list[Question]:
+    """One question of each of `count` users who gave no pairs."""
+    first: dict[str, Query] = {}
+    for query in prepared.queries:
+        if query.user not in skipped:
+            first.setdefault(query.user, query)
+    found = []
+    for query in first.values():
+        base, answer = prepared.task.prompts.base, lm.answer_ids(prepared.data.golds[query.id])
+        history = prepared.histories[query.id]
+        prompt = fit_prompt(lm, lambda items, text=query.text: base(text, items), history, len(answer) + 1)
+        if prompt.fits and len(found) < count:
+            ids, target = lm.prompt_ids(prompt.text), [*answer, lm.answer_end]
+            found.append(Question(ids, target, log_p(lm, ids, target, None)))
+    return found
+
+
+def log_p(lm: HuggingFaceModel, prompt: list[int], answer: list[int], edits: Edits | None) -> torch.Tensor:
+    """Log p of each token that could stand in the answer's places, [T, V], in one unpadded pass."""
+    modules = site_modules(lm.model, "mlp" if edits is None else edits.site)
+    with inference(lm.model), edited(modules, edits) as rows:
+        rows.follow(len(answer))
+        ids = torch.tensor([prompt + answer], device=lm.model.device)
+        logits = lm.model(ids, logits_to_keep=len(answer) + 1, use_cache=False).logits[0, :-1]
+    return logits.float().log_softmax(-1).cpu()
+
+
+def edits_of(setting: Setting, found: dict[str, torch.Tensor]) -> Edits:
+    bank = found[setting.direction][setting.layer][None, None]
+    where = {"layers": (setting.layer,), "rows": (0,), "site": setting.site, "positions": setting.positions}
+    if setting.direction == "mean_difference":
+        return Edits(offset=setting.strength * bank, **where)
+    return Edits(personal=bank, strength=torch.tensor([[setting.strength]]), **where)
+
+
+def measure(lm: HuggingFaceModel, asked: list[Question], edits: Edits) -> dict[str, float]:
+    """Means over the questions: the change of the gold's nats per token, its standard error, the KL per token."""
+    gains, kls = [], []
+    for one in asked:
+        logs = log_p(lm, one.prompt, one.answer, edits)
+        gains.append(one.nats(logs) - one.nats(one.plain))
+        kls.append(float((logs.exp() * (logs - one.plain)).sum(-1).mean()))
+    error = np.std(gains, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
+    return {"gain": float(np.mean(gains)), "gain_se": float(error), "kl": float(np.mean(kls)), "questions": len(gains)}
+
+
+def grid(options: argparse.Namespace, names: list[str]) -> Iterator[Setting]:
+    for values in itertools.product(SITES, options.layers, POSITIONS, names, options.strengths):
+        yield Setting(*values)
+
+
+def draw(rows: list[dict], out: Path) -> None:
+    """A heat map of gains for each site and positions, and gain against KL."""
+    for site, positions in itertools.product(SITES, POSITIONS):
+        own = [row for row in rows if (row["site"], row["positions"]) == (site, positions)]
+        layers = sorted({row["layer"] for row in own})
+        columns = list(dict.fromkeys((row["direction"], row["strength"]) for row in own))
+        image = np.full((len(layers), len(columns)), np.nan)
+        for row in own:
+            image[layers.index(row["layer"]), columns.index((row["direction"], row["strength"]))] = row["gain"]
+        figure, axes = plt.subplots(figsize=(2 + 0.5 * len(columns), 2 + 0.25 * len(layers)), layout="constrained")
+        size = max(float(np.nanquantile(np.abs(image), 0.9)), 1e-6)  # a few settings break the model
+        shown = axes.imshow(image, cmap="RdBu", vmin=-size, vmax=size, aspect="auto")
+        axes.set_xticks(range(len(columns)), [f"{name} {strength:+g}" for name, strength in columns], rotation=90)
+        axes.set_yticks(range(len(layers)), layers)
+        axes.set(ylabel="layer", title=f"{site}, {positions}")
+        figure.colorbar(shown, label="change of gold nats per token")
+        figure.savefig(out / f"{site}-{positions}.png", dpi=120)
+        plt.close(figure)
+    figure, axes = plt.subplots(layout="constrained")
+    for name in dict.fromkeys(row["direction"] for row in rows):
+        own = [row for row in rows if row["direction"] == name]
+        axes.scatter([max(row["kl"], 1e-7) for row in own], [row["gain"] for row in own], s=8, label=name)
+    axes.set(xscale="log", xlabel="KL from the unedited model per token", ylabel="change of gold nats per token")
+    axes.set_yscale("symlog", linthresh=0.01)
+    axes.legend()
+    figure.savefig(out / "gain-by-kl.png", dpi=120)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--model", default="tiny-llama")
+    parser.add_argument("--embedder", default="model")
+    parser.add_argument("--data", default="synthetic")
+    parser.add_argument("--split", default="dev")
+    parser.add_argument("--task", default="lamp7")
+    parser.add_argument("--history", type=int, default=8)
+    parser.add_argument("--fit-users", type=int, default=60)
+    parser.add_argument("--users", type=int, default=24, help="who are scored")
+    parser.add_argument("--layers", type=int, nargs="+", help="all by default")
+    parser.add_argument("--strengths", type=float, nargs="+", default=[-1.0, 1.0])
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    lm, task = load(model_folder(options.model)), make_task(options.task)
+    options.layers = options.layers or list(range(lm.num_layers))
+    embed = load_embedder(options.model if options.embedder == "model" else options.embedder, str(lm.model.device))
+    spec = RunSpec(
+        methods=parse_methods("chameleon"),
+        tasks=(options.task,),
+        budget=1,
+        model=options.model,
+        data=options.data,
+        split=options.split,
+        users=options.fit_users + options.users,
+        history=options.history,
+    )
+    prepared = prepare(task, spec, lm, embed)
+    pairs = collect(prepared, lm, embed, options.fit_users)
+    fitted = {user.id for user in prepared.pool.users(0)[: options.fit_users]}
+    asked = questions(prepared, lm, fitted, options.users)
+    found = {site: directions(pairs[site]) for site in SITES}
+    settings = list(grid(options, list(found["mlp"])))
+    begun, rows = time.monotonic(), []
+    with (options.out / "edit-sites.csv").open("w", newline="") as file:
+        for number, setting in enumerate(settings, start=1):
+            rows.append({**vars(setting), **measure(lm, asked, edits_of(setting, found[setting.site]))})
+            if number == 1:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+            writer.writerow(rows[-1])
+            file.flush()
+            if number in (10, 100) or number % 500 == 0:
+                hours = (time.monotonic() - begun) / number * len(settings) / 3600
+                print(f"{number} of {len(settings)} settings; {hours:.2f} hours in all", flush=True)
+    draw(rows, options.out)
+
+
+if __name__ == "__main__":
+    main()
