@@ -1,24 +1,28 @@
 """Where does an edit work? Sites, layers, positions, strengths and directions, by the gold answers' log p and by KL.
 
-python benchmarks/edit_sites.py OUT --model smollm2-135m --data DIR --split dev --task lamp7     # tuning users only
+python benchmarks/edit_sites.py OUT --model smollm2-135m --data DIR --task lamp7
 
-Pairs are made once, of the first users in seeded order, as Chameleon makes them. Every setting is scored on one question
-of each of the next users by log p of the gold answer per token, and by the KL of the edited model's next-token
-distributions from the unedited one's along that answer. Nothing is generated for it. Negative strengths remove.
+Give it tuning users only: it takes the first of the split, those who give pairs and those who are scored. Pairs are made
+once, as Chameleon makes them. Every setting is scored on one question of each other user by log p of the gold answer per
+token, and by the KL of the edited model's next-token distributions from the unedited one's along that answer. Nothing is
+generated for it. Negative strengths remove.
 """
 
 import argparse
+import copy
 import csv
 import itertools
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from transformers import DynamicCache
 
 from harness.api import Edits, Query
 from harness.methods.chameleon.ccs import CcsConfig, fit_ccs
@@ -42,10 +46,14 @@ INSIGHT_TOKENS, BATCH = 64, 8
 
 @dataclass(frozen=True)
 class Question:
-    """A prompt and its gold answer as tokens, and log p [T, V] of the unedited model along the answer."""
+    """A prompt and its gold answer as tokens, and what the unedited model makes of them.
+
+    `cache` holds the prompt but for its last token, `plain` log p [T, V] along the answer.
+    """
 
     prompt: list[int]
     answer: list[int]
+    cache: DynamicCache
     plain: torch.Tensor
 
     def nats(self, logs: torch.Tensor) -> float:
@@ -110,24 +118,32 @@ def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count
     for query in prepared.queries:
         if query.user not in skipped:
             first.setdefault(query.user, query)
-    found = []
+    base, found = prepared.task.prompts.base, []
     for query in first.values():
-        base, answer = prepared.task.prompts.base, lm.answer_ids(prepared.data.golds[query.id])
-        history = prepared.histories[query.id]
-        prompt = fit_prompt(lm, lambda items, text=query.text: base(text, items), history, len(answer) + 1)
+        answer, history = lm.answer_ids(prepared.data.golds[query.id]), prepared.histories[query.id]
+        prompt = fit_prompt(lm, partial(base, query.text), history, len(answer) + 1)
         if prompt.fits and len(found) < count:
-            ids, target = lm.prompt_ids(prompt.text), [*answer, lm.answer_end]
-            found.append(Question(ids, target, log_p(lm, ids, target, None)))
+            ids, target, cache = lm.prompt_ids(prompt.text), [*answer, lm.answer_end], DynamicCache()
+            plain = log_p(lm, ids, target, None)
+            with inference(lm.model):
+                lm.model(torch.tensor([ids[:-1]], device=lm.model.device), past_key_values=cache, logits_to_keep=1)
+            found.append(Question(ids, target, cache, plain))
     return found
 
 
-def log_p(lm: HuggingFaceModel, prompt: list[int], answer: list[int], edits: Edits | None) -> torch.Tensor:
-    """Log p of each token that could stand in the answer's places, [T, V], in one unpadded pass."""
+def log_p(
+    lm: HuggingFaceModel, prompt: list[int], answer: list[int], edits: Edits | None, cache: DynamicCache | None = None
+) -> torch.Tensor:
+    """Log p of each token that could stand in the answer's places, [T, V], in one unpadded pass.
+
+    `cache` holds the prompt but for its last token; it stays as it is.
+    """
     modules = site_modules(lm.model, "mlp" if edits is None else edits.site)
     with inference(lm.model), edited(modules, edits) as rows:
         rows.follow(len(answer))
-        ids = torch.tensor([prompt + answer], device=lm.model.device)
-        logits = lm.model(ids, logits_to_keep=len(answer) + 1, use_cache=False).logits[0, :-1]
+        ids = torch.tensor([prompt + answer if cache is None else prompt[-1:] + answer], device=lm.model.device)
+        past = {"use_cache": False} if cache is None else {"past_key_values": copy.deepcopy(cache), "use_cache": True}
+        logits = lm.model(ids, logits_to_keep=len(answer) + 1, **past).logits[0, :-1]
     return logits.float().log_softmax(-1).cpu()
 
 
@@ -143,7 +159,8 @@ def measure(lm: HuggingFaceModel, asked: list[Question], edits: Edits) -> dict[s
     """Means over the questions: the change of the gold's nats per token, its standard error, the KL per token."""
     gains, kls = [], []
     for one in asked:
-        logs = log_p(lm, one.prompt, one.answer, edits)
+        cache = one.cache if edits.positions == "generated" else None  # such edits leave the prompt alone
+        logs = log_p(lm, one.prompt, one.answer, edits, cache)
         gains.append(one.nats(logs) - one.nats(one.plain))
         kls.append(float((logs.exp() * (logs - one.plain)).sum(-1).mean()))
     error = np.std(gains, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
