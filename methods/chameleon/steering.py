@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Banks:
 
     def dense(self) -> "Banks":
         """The same without `places`."""
-        return replace(self, places=None, **self.tensors())
+        return Banks(self.layers, **self.tensors(), site=self.site, positions=self.positions)
 
     def save(self, path: Path) -> None:
         """Write `tensors()` as safetensors, a few groups at a time."""
@@ -84,8 +84,8 @@ class Steering(Personalizer):
         rows = tuple(self._row(query) for query in queries)
         if self.banks is None or max(rows, default=-1) < 0:
             return None
-        where = {"site": self.banks.site, "positions": self.banks.positions}
-        return Edits(layers=self.banks.layers, rows=rows, **self.banks.tensors(), **where)
+        banks = self.banks
+        return Edits(banks.layers, rows, **banks.tensors(), site=banks.site, positions=banks.positions)
 
     def serves(self, query: Query) -> bool:
         return self._row(query) >= 0 or query.user in self.insights
@@ -102,8 +102,10 @@ class Steering(Personalizer):
     def load(directory: Path, task: Task) -> "Steering":
         """Read what `save` wrote; the banks stay on disk, and only the rows that are asked for are read."""
         state = json.loads((directory / _JSON).read_text(encoding="utf-8"))
-        layers, where = state.pop("layers"), {key: state.pop(key) for key in ("site", "positions") if key in state}
-        banks = None if layers is None else Banks(tuple(layers), **load_file(directory / _TENSORS), **where)
+        layers, site, positions = state.pop("layers"), state.pop("site", "mlp"), state.pop("positions", "all")
+        banks = None
+        if layers is not None:
+            banks = Banks(tuple(layers), **load_file(directory / _TENSORS), site=site, positions=positions)
         return Steering(task, banks, **state)
 
     def _row(self, query: Query) -> int:
