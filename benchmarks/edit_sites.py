@@ -2,7 +2,7 @@
 
 python benchmarks/edit_sites.py OUT --model smollm2-135m --data DIR --task lamp7
 
-Give it tuning users only: it takes the first of the split, some to make pairs of, some to score. Pairs are made once, as
+Give it tuning users only: it takes the first of the split, some for pairs, some to score. Pairs are made once, as
 Chameleon makes them. Every setting is scored on one question of each other user by log p of the gold answer per token,
 and by the KL of the edited model's next-token distributions from the unedited one's along that answer. Nothing is
 generated for it. Negative strengths remove.
