@@ -18,6 +18,8 @@ def test_regret_counts_users_not_queries(tmp_path: Path) -> None:
     run.write(record("lamp2", "dpo", worse), worse)
     row = row_of(compare(run), "dpo")
     assert row.regret_rate == pytest.approx(0.2)
+    assert row.mean_loss == pytest.approx(1.0)  # of those two users, not of all
+    assert row_of(compare(run), "instruct").mean_loss is None
     assert row.worst_decile == 0
     assert row.per_user_mean == pytest.approx(0.8)
 
