@@ -59,9 +59,9 @@ class PreallocatedLayer(DynamicLayer):
         length = self.get_seq_length()
         here = torch.arange(len(indices))
         moved = here[indices != here]
-        if len(moved):
-            self.keys[moved.to(self.device)] = self.keys[indices[moved].to(self.device)]
-            self.values[moved.to(self.device)] = self.values[indices[moved].to(self.device)]
+        for buffer in (self._key_room, self._value_room) if len(moved) else ():
+            written = buffer[..., :length, :]
+            written[moved.to(self.device)] = written[indices[moved].to(self.device)]
         self._key_room = self._key_room[: len(indices)]
         self._value_room = self._value_room[: len(indices)]
         self._show(length)

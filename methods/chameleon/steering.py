@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -91,7 +92,8 @@ class Steering(Personalizer):
         return self._row(query) >= 0 or query.user in self.insights
 
     def save(self, directory: Path) -> None:
-        state = {"layers": None, "rows": self.rows, "default_row": self.default_row, "insights": self.insights}
+        state: dict[str, Any] = {"layers": None, "rows": self.rows, "default_row": self.default_row}
+        state["insights"] = self.insights
         if self.banks is not None:
             state |= {"layers": self.banks.layers, "site": self.banks.site, "positions": self.banks.positions}
         (directory / _JSON).write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
