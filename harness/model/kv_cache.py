@@ -52,7 +52,7 @@ class PreallocatedLayer(DynamicLayer):
         self._key_room[..., start:end, :] = key_states
         self._value_room[..., start:end, :] = value_states
         self._show(end)
-        return self.keys, self.values
+        return self._key_room[..., :end, :], self._value_room[..., :end, :]
 
     def batch_select_indices(self, indices: Tensor) -> None:
         """Keep the rows at `indices`, each at most once, in this order; rows that keep their place are not copied."""
