@@ -14,7 +14,7 @@ from harness.methods.chameleon import directions
 from harness.methods.chameleon.ccs import Probe
 from harness.methods.chameleon.steering import Steering
 from harness.methods.fine_tuning import causal_trainer, schedule, weights
-from harness.model.lm import HuggingFaceModel
+from harness.model.recorded_states import Recording
 from tests.gate.planting import Faults
 
 FAULTS = Faults()
@@ -39,7 +39,7 @@ def _on_layer_edit(patch: pytest.MonkeyPatch, change: Callable[[Any], Any]) -> N
 
 @FAULTS.add("the edit's sign", "synthetic", "lamp7", "chameleon")
 def _(patch):
-    _on_layer_edit(patch, lambda edit: replace(edit, strength=-edit.strength))
+    _on_layer_edit(patch, lambda edit: replace(edit, given=-edit.given))
 
 
 @FAULTS.add("edits one layer too high", "synthetic", "lamp7", "chameleon")
@@ -55,7 +55,8 @@ def _(patch):
 @FAULTS.add("edits the first row of a batch only", "synthetic", "lamp7", "chameleon")
 def _(patch):
     def first(edit):
-        return replace(edit, chosen=edit.chosen & (torch.arange(len(edit.chosen)) == 0)[:, None, None])
+        is_first = (torch.arange(edit.prompts) == 0)[:, None, None]
+        return replace(edit, chosen=is_first if edit.chosen is None else edit.chosen & is_first)
 
     _on_layer_edit(patch, first)
 
@@ -64,8 +65,8 @@ def _(patch):
 def _(patch):
     real = harness.model.editing._LayerEdit.__call__
 
-    def only_prompt(self, module, args, output):
-        return output if output.shape[1] == 1 else real(self, module, args, output)
+    def only_prompt(self, output):
+        return output if output.shape[1] == 1 else real(self, output)
 
     patch.setattr(harness.model.editing._LayerEdit, "__call__", only_prompt)
 
@@ -106,10 +107,12 @@ def _(patch):
 
 @FAULTS.add("representations at the wrong position", "synthetic", "lamp7", "chameleon")
 def _(patch):
-    real = HuggingFaceModel.represent
-    patch.setattr(
-        HuggingFaceModel, "represent", lambda self, prompts, outputs, position: real(self, prompts, outputs, "last")
-    )
+    real = Recording.__init__
+
+    def at_last(self, position, *rest):
+        real(self, "last", *rest)
+
+    patch.setattr(Recording, "__init__", at_last)
 
 
 # ------------------------------------------------------------------------------------------------------------ training

@@ -32,6 +32,8 @@ FAULTS = Faults()
 @FAULTS.add("the budget ignored while examples are taken", "no time", "lamp7", "llm_rec", "aloe", "dpo", "chameleon")
 def _(patch):
     patch.setattr(BudgetClock, "steps", lambda self, items, reserve=0.0: iter(items))
+    patch.setattr(BudgetClock, "batches", lambda self, items, most, work, reserve=0.0: iter([list(items)]))
+    patch.setattr(BudgetClock, "time_left", lambda self: 1.0)
 
 
 @FAULTS.add("the budget ignored while training", "short budget", "lamp7", "aloe:num_epochs=5")
@@ -84,7 +86,7 @@ def _(patch):
 # ---------------------------------------------------------------------------------------------------------- generation
 
 
-@FAULTS.add("prompts padded on the right", "synthetic", "lamp7", "instruct")
+@FAULTS.add("prompts padded on the right", "awkward", "lamp3", "instruct")
 def _(patch):
     def right_padded(model, sequences, pad):
         longest = max(map(len, sequences))
