@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import Example, FitContext, HarnessError, HistoryItem, Method, Personalizer, Site, Task
 from harness.methods.answer_pairs import Choice, answer_pairs
 from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chosen_layers import ChosenLayers
 
 
 class CaaConfig(BaseModel):
@@ -22,17 +23,10 @@ class CaaConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    layers: tuple[int, ...] | None = None
+    layers: ChosenLayers = None
     strength: float = 1.0
     site: Site = "mlp"
     batch_size: int = Field(default=16, ge=1)
-
-    @field_validator("layers")
-    @classmethod
-    def _layers_are_distinct(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if layers is not None and (not layers or len(set(layers)) < len(layers) or min(layers) < 0):
-            raise ValueError("name at least one decoder layer, each once, counted from 0")
-        return layers
 
 
 @dataclass(frozen=True)

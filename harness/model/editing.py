@@ -21,11 +21,6 @@ def unit(directions: Tensor) -> Tensor:
     return (exact / norm.where(norm > 0, 1.0)).float()
 
 
-def project(x: Tensor, units: Tensor) -> Tensor:
-    """<x, theta> theta for x [..., d] and unit or zero directions that broadcast against it."""
-    return (x * units).sum(-1, keepdim=True) * units
-
-
 class EditedRows:
     """The hooks of an open `edited`, whose batch may change while it is decoded."""
 

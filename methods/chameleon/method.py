@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch.nn.functional import cosine_similarity
 
 from harness.api import (
@@ -38,6 +38,7 @@ from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import PairText, dissimilar, generate_pairs, represent_pairs
 from harness.methods.chameleon.steering import Banks, Steering
 from harness.methods.chameleon.stored_pairs import StoredGroups, StoredPairs
+from harness.methods.chosen_layers import ChosenLayers
 
 _DIAGNOSED = 2**28  # numbers of the edited layers' representations: with more, there is no diagnosis
 
@@ -65,20 +66,13 @@ class ChameleonConfig(BaseModel):
     pair_text: PairText = "full"
     eval_prompt: Literal["base", "insight"] = "base"
     num_layers: int = Field(default=2, ge=1)
-    layers: tuple[int, ...] | None = None
+    layers: ChosenLayers = None
     layer_choice: LayerChoice = "ccs_loss"
     group_size: int | None = Field(default=None, ge=1)
     min_pairs: int = Field(default=4, ge=1)
     insight_tokens: int = Field(default=64, ge=1)
     batch_size: int = Field(default=16, ge=1)
     ccs: CcsConfig = CcsConfig()
-
-    @field_validator("layers")
-    @classmethod
-    def _layers_are_distinct(cls, layers: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if layers is not None and (not layers or len(set(layers)) < len(layers) or min(layers) < 0):
-            raise ValueError("name at least one decoder layer, each once, counted from 0")
-        return layers
 
     @model_validator(mode="after")
     def _pairs_can_differ(self) -> "ChameleonConfig":

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from harness.api import Edits
 from harness.model.architectures import mlp_modules
-from harness.model.editing import edited, project, recorded, unit
+from harness.model.editing import edited, recorded, unit
 from harness.model.lm import HuggingFaceModel, load
 from tests.tiny_models import tiny_model
 
@@ -213,6 +213,11 @@ def test_an_adapter_in_the_model_is_edited_too(llama: HuggingFaceModel) -> None:
 
 vectors = st.integers(0, 2**31).map(lambda seed: torch.randn(3, 2, 16, generator=torch.Generator().manual_seed(seed)))
 scales = st.floats(-150, 120).map(lambda exponent: torch.tensor(2.0) ** (exponent / 2))
+
+
+def project(x: Tensor, units: Tensor) -> Tensor:
+    """<x, theta> theta, as Section 3.2 has it."""
+    return (x * units).sum(-1, keepdim=True) * units
 
 
 @settings(deadline=None)
