@@ -3,6 +3,7 @@
 import json
 import os
 import random
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from typing import Literal
 from datasets import Dataset
 from pydantic import Field, field_validator, model_validator
 
-from harness.api import FitContext, HarnessError, LanguageModel, Method, Personalizer, Task
+from harness.api import Example, FitContext, HarnessError, LanguageModel, Method, Personalizer, Task
 from harness.methods.fine_tuning.causal_trainer import Sft
 from harness.methods.fine_tuning.memory import refuse_quantized, too_little, training_bytes
 from harness.methods.fine_tuning.micro_batches import MicroBatched
@@ -61,26 +62,25 @@ class Aloe(Method):
         return too_little("aloe", training_bytes(lm, None), memory, "Train an adapter: --set aloe.training=lora.")
 
     def fit(self, context: FitContext) -> Personalizer:
-        rows = self._personal_rows(context)
+        lora = self.config.lora if self.config.training == "lora" else None
+        rows: list[Row] = []
+        forecast = self.config.forecast(context, rows, lora, share=1 - self.config.general_fraction)
+        for batch in context.examples(self.config.generation_batch_size, forecast.reserve):
+            rows += self._personal_rows(context, batch)
         if self.config.general_fraction and rows:
             with context.clock.phase("general data"):
                 rows += self._general_rows(context, len(rows))
                 random.Random(context.seed).shuffle(rows)
-        lora = self.config.lora if self.config.training == "lora" else None
-        return fit_weights(context, rows, lora, lambda data: self._trainer(context, data, lora))
+        return fit_weights(context, forecast, lora, lambda data: self._trainer(context, data, lora))
 
     def load(self, directory: Path, task: Task) -> Personalizer:
         return load_weights(directory, task)
 
-    def _personal_rows(self, context: FitContext) -> list[Row]:
-        rows: list[Row] = []
-        reserve = self.config.reserve(context.clock, rows)
-        for batch in context.examples(self.config.generation_batch_size, reserve):
-            for example in batch:
-                prompt = training_prompt(context, self.config.max_length, example, [example.answer])
-                if prompt is not None:
-                    rows.append(Row(prompt, {"completion": example.answer}, example.user))
-        return rows
+    def _personal_rows(self, context: FitContext, batch: Sequence[Example]) -> Iterator[Row]:
+        for example in batch:
+            prompt = training_prompt(context, self.config.max_length, example, [example.answer])
+            if prompt is not None:
+                yield Row(prompt, {"completion": example.answer}, example.user)
 
     def _general_rows(self, context: FitContext, personal: int) -> list[Row]:
         wanted = round(personal * self.config.general_fraction / (1 - self.config.general_fraction))

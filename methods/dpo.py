@@ -48,12 +48,12 @@ class Dpo(Method):
     def fit(self, context: FitContext) -> Personalizer:
         insights: dict[str, Insights] = {}
         rows: list[Row] = []
-        reserve = self.config.reserve(context.clock, rows)
-        for batch in context.examples(self.config.generation_batch_size, reserve):
+        forecast = self.config.forecast(context, rows, self.config.lora, reference=True)
+        for batch in context.examples(self.config.generation_batch_size, forecast.reserve):
             with context.clock.cut_off(), context.clock.phase("pairs"):
                 choices = self._choices(context, batch, insights)
                 rows += [row for choice in choices if (row := self._row(context, *choice)) is not None]
-        return fit_weights(context, rows, self.config.lora, lambda data: self._trainer(context, data))
+        return fit_weights(context, forecast, self.config.lora, lambda data: self._trainer(context, data))
 
     def load(self, directory: Path, task: Task) -> Personalizer:
         return load_weights(directory, task)

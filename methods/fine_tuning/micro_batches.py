@@ -116,13 +116,6 @@ class MicroBatched(Trainer):
         self.accelerator.backward(loss)
         return loss.detach()
 
-    def look(self, piece: list[int]) -> None:
-        """One pass forward of a micro-batch, which leaves everything as it is."""
-        rows = [self.train_dataset[place] for place in piece]
-        self.model.eval()
-        with torch.no_grad(), self.compute_loss_context_manager():
-            self.piece_loss(self.model, self._prepare_inputs(self.pad(rows)), piece)
-
     def _gathered(self, model: nn.Module, rows: dict[int, Record]) -> Tensor:
         weights = {place: self.weight(row) for place, row in rows.items()}
         whole = sum(weights.values())

@@ -14,8 +14,8 @@ from harness.api import LanguageModel
 def counted(lm: LanguageModel, model: nn.Module) -> Iterator[None]:
     """Add to `lm.tokens_in` the prompt and answer tokens of every forward pass of `model`, padding left out.
 
-    Each pass counts: every epoch, DPO's reference, the look before training. What goes backward
-    does not count again, although it costs about twice as much as what went forward.
+    Each pass counts: every epoch, DPO's reference. What goes backward does not count again, although it costs about
+    twice as much as what went forward.
     """
     # Sums stay on the device until the end: reading each would make the processor wait for every step.
     passes: list[Tensor] = []

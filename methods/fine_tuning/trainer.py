@@ -12,6 +12,7 @@ from typing import Any, Literal
 import datasets
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
 from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
@@ -21,17 +22,19 @@ from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, 
 from harness.methods.fine_tuning.schedule import Offers, Plan
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.training_data import Row, record
+from harness.methods.fine_tuning.training_forecast import Forecast
 from harness.methods.fine_tuning.training_pace import Pace
 from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained, trained_tensors
 from harness.methods.instruct import BasePrompt
 
 _COPIES = 3  # how often the trained weights are copied after training, disk included
 _COPIES_IN_A_STEP = 6  # clipping and AdamW read and write weights, gradients and two moments
-_PASSES = 3  # forward, that a micro-batch costs
+_PASSES = 3  # forward, that a micro-batch costs: what goes back is as much for the weights as for the activations
+_PASSES_OF_AN_ADAPTER = 2  # its own weights are few
 
 
 class TrainingConfig(BaseModel):
-    """What trainers share. `training_share` of the budget is kept for training while the training data is generated.
+    """What trainers share. At most `training_share` of the budget is kept for training while its data is generated.
 
     An optimizer step sees `batch_size` * `accumulation` examples; `batch_size` are the most in a micro-batch.
     `gradient_checkpointing` computes activations twice instead of keeping them. What runs out of memory turns to it by
@@ -53,9 +56,23 @@ class TrainingConfig(BaseModel):
     training_share: float = Field(default=0.5, gt=0, lt=1)
     gradient_checkpointing: bool = False
 
-    def reserve(self, clock: Clock, rows: Sequence[Row]) -> Callable[[int], float]:
-        """Seconds to keep for training on `rows`: none before there are any, as the first may take what it needs."""
-        return lambda _: self.training_share * clock.budget if rows else 0.0
+    def forecast(
+        self,
+        context: FitContext,
+        rows: Sequence[Row],
+        lora: LoraSettings | None,
+        reference: bool = False,
+        share: float = 1.0,
+    ) -> Forecast:
+        """How long training on `rows`, which may grow, will take.
+
+        With a `reference`, it reads them once more. They are a `share` of all that is trained on.
+        """
+        weights = 0.0 if lora else _copying(context.lm.model, None, context.clock)  # an adapter's are few
+        overhead = _COPIES_IN_A_STEP * weights / (self.batch_size * self.accumulation)
+        passes = (_PASSES if lora is None else _PASSES_OF_AN_ADAPTER) + reference
+        most = self.training_share * context.clock.budget
+        return Forecast(context, rows, passes, self.num_epochs / share, most, overhead)
 
     def arguments(self, context: FitContext) -> dict[str, Any]:
         """Keyword arguments for the trainer's own: reproducible, quiet, in the order of the data, nothing written.
@@ -89,14 +106,15 @@ class TrainingConfig(BaseModel):
 
 def fit_weights(
     context: FitContext,
-    rows: Sequence[Row],
+    forecast: Forecast,
     lora: LoraSettings | None,
     build: Callable[[datasets.Dataset], MicroBatched],
 ) -> Personalizer:
-    """Train on the rows what `build` makes of their records; without rows, or time, all get the base prompt.
+    """Train on the forecast's rows what `build` makes of their records; without rows, or time, all get the base prompt.
 
     Raises HarnessError if trl dropped records, which would make methods learn from different data.
     """
+    rows = forecast.rows
     if not rows:
         return BasePrompt(context.task)
     with context.clock.phase("construction"), _quiet():
@@ -104,8 +122,10 @@ def fit_weights(
     if (kept := len(trainer.lengths)) != len(rows):
         raise HarnessError(f"trl kept {kept} of {len(rows)} training examples. Please report this.")
     trainer.remove_callback(PrinterCallback)
+    with context.clock.phase("forecast"):
+        pace = _pace(trainer, context.clock, forecast, lora)
     with counted(context.lm, trainer.model):
-        done = _train(trainer, context, rows, lora)
+        done = _train(trainer, context, pace, rows, lora)
     if not done:
         return BasePrompt(context.task)
     assert trainer.optimizer is not None
@@ -120,11 +140,12 @@ def load_weights(directory: Path, task: Task) -> Personalizer:
     return Trained.load(directory, task) if Trained.saved_in(directory) else BasePrompt(task)
 
 
-def _train(trainer: MicroBatched, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None) -> bool:
+def _train(
+    trainer: MicroBatched, context: FitContext, pace: Pace, rows: Sequence[Row], lora: LoraSettings | None
+) -> bool:
     """Train and account; False if not even one micro-batch fits."""
     clock, natural = context.clock, _natural_steps(trainer)
     with clock.phase("training"):
-        pace = _pace(trainer, clock, lora)
         plan = Plan(trainer, pace, natural)
         if pace.fits(trainer.size(trainer.pieces(0)[0])):
             loss = _run(trainer, context, plan, Offers(lambda: _offer(trainer, context, rows, lora)), natural)
@@ -145,19 +166,21 @@ def _reason(steps: int, natural: int, cut: int) -> str:
     return "the end of training was expected sooner, so that the learning rate fell earlier"
 
 
-def _pace(trainer: MicroBatched, clock: Clock, lora: LoraSettings | None) -> Pace:
-    """What training will take, from copying its weights once and from one pass forward of its shortest micro-batch."""
-    begun = clock.elapsed()
-    for tensor in trained(trainer.model, lora).values():
-        tensor.detach().to("cpu", copy=True)
-    copied = clock.elapsed() - begun
+def _pace(trainer: MicroBatched, clock: Clock, forecast: Forecast, lora: LoraSettings | None) -> Pace:
+    """What training will take: the forecast, and copying the trained weights once."""
+    copied = _copying(trainer.model, lora, clock)
     pace = Pace(clock, _COPIES * copied, _COPIES_IN_A_STEP * copied, trainer.args.device)
-    piece = trainer.pieces(0)[0]
-    if clock.remaining() > pace.reserve:
-        begun = clock.elapsed()
-        unless_out_of_memory(lambda: trainer.look(piece))  # training itself knows what to do then
-        pace.expect(trainer.size(piece), _PASSES * (clock.elapsed() - begun))
+    size = trainer.size(trainer.pieces(0)[0])
+    pace.expect(size, forecast.of(size))
     return pace
+
+
+def _copying(model: nn.Module, lora: LoraSettings | None, clock: Clock) -> float:
+    """Seconds that copying the trained weights to the CPU takes."""
+    begun = clock.elapsed()
+    for tensor in trained(model, lora).values():
+        tensor.detach().to("cpu", copy=True)
+    return clock.elapsed() - begun
 
 
 def _natural_steps(trainer: MicroBatched) -> int:

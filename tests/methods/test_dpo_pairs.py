@@ -1,5 +1,7 @@
 """The pairs that DPO trains on: rejected answers, self-generated pairs, and the time that generating them may take."""
 
+import pytest
+
 from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.fine_tuning.weights import Trained
 from harness.methods.instruct import BasePrompt
@@ -57,7 +59,8 @@ def test_dpo_on_self_generated_pairs(make_context, trainers):
     assert len(trainers[-1].train_dataset) == 6
 
 
-def test_generation_leaves_the_training_its_share(make_context):
+@pytest.mark.parametrize(("seconds", "samples"), [(0.0, 6), (1.0, 4)])
+def test_generation_leaves_training_what_it_needs_and_its_share_at_most(make_context, seconds, samples):
     time = [0.0]
     context = make_context(clock=BudgetClock(10.0, now=lambda: time[0]), users=toy_users(6, examples=1))
 
@@ -65,7 +68,12 @@ def test_generation_leaves_the_training_its_share(make_context):
         time[0] += 1.0
         return "nothing"
 
+    def read(prompts: list[str], outputs: list[str]) -> None:
+        time[0] += seconds
+
     context.lm = Says(context.lm, slow)
+    context.lm.log_likelihood = read
     assert isinstance(dpo(generation_batch_size=1).fit(context), Trained)
-    assert context.report.samples_used == 4  # the fifth second would end in the training's half
-    assert context.clock.exhausted
+    # After four examples and reading one, 5 s are left: a fifth would end in the half that training may take.
+    assert context.report.samples_used == samples
+    assert context.clock.exhausted is (samples < 6)

@@ -2,30 +2,10 @@
 
 import pytest
 import torch
-from datasets import Dataset
 
 from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
-from harness.methods.aloe import Aloe
-from harness.methods.dpo import Dpo
-from harness.methods.fine_tuning.training_data import Row, record
 from harness.methods.fine_tuning.weights import LoraSettings, Trained
 from tests.methods.trained import aloe, dpo
-
-EXTRA = {Aloe: (None,), Dpo: ()}  # what their trainers get besides
-
-
-@pytest.mark.parametrize("method", [aloe(), dpo()])
-def test_the_look_before_training_leaves_weights_gradients_and_random_numbers_as_they_are(make_context, method):
-    context = make_context()
-    rows = [Row("A movie. Which tag?", {"completion": "a", "chosen": "a", "rejected": "b"}, "u")]
-    trainer = method._trainer(
-        context, Dataset.from_list([record(context.lm, row) for row in rows]), *EXTRA[type(method)]
-    )
-    before, state = {name: weight.clone() for name, weight in trainer.model.named_parameters()}, torch.get_rng_state()
-    trainer.look([0])
-    assert all(torch.equal(weight, before[name]) for name, weight in trainer.model.named_parameters())
-    assert all(weight.grad is None for weight in trainer.model.parameters())
-    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_training_changes_what_it_should_and_accounts_for_it(make_context, trainers):

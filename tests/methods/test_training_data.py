@@ -56,7 +56,12 @@ def test_records_dropped_by_trl_are_an_error(make_context):
     context = make_context()
     rows = [Row("x " * length, {"completion": "y"}, "u") for length in (1, 900)]
     with pytest.raises(HarnessError, match="kept 1 of 2"):
-        fit_weights(context, rows, None, lambda data: aloe()._trainer(context, data, None))
+        fit_weights(
+            context,
+            aloe().config.forecast(context, rows, None),
+            None,
+            lambda data: aloe()._trainer(context, data, None),
+        )
 
 
 def test_general_data_is_mixed_in(make_context, trainers, tmp_path):

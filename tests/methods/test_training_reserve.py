@@ -2,10 +2,15 @@
 
 from dataclasses import replace
 
+import pytest
+
 from harness.api import OutOfTime
 from harness.conformance.toys import toy_users
 from harness.methods.aloe import Aloe, AloeConfig
+from harness.methods.dpo import Dpo
+from harness.methods.fine_tuning.training_data import Row
 from harness.running.clock import BudgetClock
+from tests.methods.trained import LORA, aloe, dpo
 
 
 class Slow:
@@ -35,3 +40,54 @@ def test_the_first_example_may_take_more_than_the_share_of_the_data_and_is_train
     Aloe(AloeConfig(learning_rate=1e-3, batch_size=1, accumulation=1, training_share=0.5)).fit(context)
     assert context.report.samples_used == 1
     assert context.report.counts["optimizer_steps"] == 1
+
+
+class Timed:
+    """A language model whose reading takes a tenth of a second of the test's clock per token, each prompt once."""
+
+    def __init__(self, lm, time):
+        self.lm, self.time = lm, time
+
+    def __getattr__(self, name):
+        return getattr(self.lm, name)
+
+    def log_likelihood(self, prompts, outputs):
+        answers = sum(len(self.lm.answer_ids(output)) + 1 for output in outputs)
+        self.time[0] += 0.1 * (sum(map(self.lm.count_tokens, set(prompts))) + answers)
+
+
+def tokens(lm, row):
+    return lm.count_tokens(row.prompt) + sum(len(lm.answer_ids(answer)) + 1 for answer in row.answers.values())
+
+
+@pytest.mark.parametrize(
+    ("method", "lora", "passes"),
+    [(aloe(), None, 3), (aloe(training="lora", lora=LORA), LORA, 2), (dpo(), LORA, 3)],
+)
+def test_training_is_forecast_by_the_tokens_of_its_rows_from_one_pass_over_the_first(
+    make_context, method, lora, passes
+):
+    time, rows = [0.0], list[Row]()
+    context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
+    context.lm = Timed(context.lm, time)
+    reference = {"reference": True} if isinstance(method, Dpo) else {}
+    forecast = method.config.forecast(context, rows, lora, **reference)
+    assert forecast.reserve(3) == time[0] == 0.0
+    rows.append(Row("A movie in the city. Which tag?", {"chosen": "comedy", "rejected": "a classic"}, "u"))
+    assert forecast.reserve(0) == pytest.approx(0.1 * passes * tokens(context.lm, rows[0]))
+    read = time[0]
+    rows.append(Row("A letter.", {"chosen": "a", "rejected": "b"}, "v"))
+    both = sum(tokens(context.lm, row) for row in rows)
+    assert forecast.reserve(0) == pytest.approx(0.1 * passes * both)
+    assert forecast.reserve(2) == pytest.approx(2 * forecast.reserve(0))
+    assert forecast.of(7) == pytest.approx(0.7 * passes)
+    assert time[0] == read
+    assert forecast.reserve(10**6) == 0.5 * context.clock.budget
+
+
+def test_epochs_and_data_that_is_still_to_be_mixed_in_are_forecast_too(make_context):
+    time, rows = [0.0], [Row("A movie.", {"completion": "a"}, "u")]
+    context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
+    context.lm = Timed(context.lm, time)
+    plain = aloe().config.forecast(context, rows, None).reserve(0)
+    assert aloe(num_epochs=3).config.forecast(context, rows, None, share=0.5).reserve(0) == pytest.approx(6 * plain)

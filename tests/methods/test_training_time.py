@@ -102,7 +102,8 @@ def test_a_step_that_is_cut_short_has_the_mean_gradient_of_its_examples(make_con
     def fit(count, budget):
         context = make_context(lm=toy_source.pristine(), clock=BudgetClock(budget, now=Ticks(monkeypatch)))
         set_seed(0)  # an adapter starts at random
-        fit_weights(context, rows[:count], lora, lambda data: method._trainer(context, data, lora))
+        forecast = method.config.forecast(context, rows[:count], lora)
+        fit_weights(context, forecast, lora, lambda data: method._trainer(context, data, lora))
         assert context.report.samples_used == 1
 
     hook = register_optimizer_step_pre_hook(keep)

@@ -76,7 +76,8 @@ def test_a_fit_ends_with_the_weights_of_a_bare_trl_trainer(make_context, toy_sou
     made = aloe(training="lora", **config) if method == "aloe" else dpo(**config)
     extra = (LORA,) if method == "aloe" else ()
     set_seed(0)  # adapters start at random
-    ours = fit_weights(context, ROWS, LORA, lambda data: made._trainer(context, data, *extra)).tensors
+    forecast = made.config.forecast(context, ROWS, LORA)
+    ours = fit_weights(context, forecast, LORA, lambda data: made._trainer(context, data, *extra)).tensors
 
     lm = toy_source.pristine()
     arguments = {**made.config.arguments(context), "per_device_train_batch_size": 2}
