@@ -153,11 +153,11 @@ class BudgetClock:
 
     def _affordable(self, pace: Pace, amounts: Sequence[float], reserve: Reserve, daring: bool) -> int:
         """How many of the next items to take on: 0 for none."""
-        left = self.remaining()
         for count in range(len(amounts), 0, -1):
-            if left > pace.with_margin(sum(amounts[:count])) + _kept(reserve, count):
+            needed = pace.with_margin(sum(amounts[:count])) + _kept(reserve, count)  # finding out may take time itself
+            if self.remaining() > needed:
                 return count
-        return int(daring and left > pace.plain(amounts[0]) + _kept(reserve, 1))
+        return int(daring and self.remaining() > pace.plain(amounts[0]) + _kept(reserve, 1))
 
     @contextmanager
     def cut_off(self) -> Iterator[None]:
