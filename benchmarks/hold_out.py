@@ -1,10 +1,11 @@
 """Put a share of a LaMP directory's users aside for tuning: no comparison on what is written evaluates them.
 
-python benchmarks/hold_out.py DATA OUT
+python benchmarks/hold_out.py DATA OUT [--train]
 
 The last quarter of the users of each task's split becomes the split `tune` in OUT, the others keep its name. Users are
 taken from the end because a comparison takes the first `--users` of a file, so that most comparisons on DATA itself
-evaluate none of them either.
+evaluate none of them either. With --train they become the split `train` and the others `dev`, for a folder where
+`--regime unseen` finds users to fit on who are not evaluated.
 """
 
 import argparse
@@ -20,7 +21,7 @@ SHARE = 4  # one user in so many is put aside
 SPLITS = ("dev", "train")  # the first that is there is divided
 
 
-def hold_out(data: Path, out: Path) -> dict[str, tuple[int, int]]:
+def hold_out(data: Path, out: Path, train: bool = False) -> dict[str, tuple[int, int]]:
     """(users that stay, users put aside) by task. Raises HarnessError where no task of LaMP has a usable split."""
     divided = {}
     for task, schema in SCHEMAS.items():
@@ -29,26 +30,27 @@ def hold_out(data: Path, out: Path) -> dict[str, tuple[int, int]]:
         except MissingError:
             continue
         if name := next((split for split in SPLITS if split in splits), None):
-            divided[task] = _divide(splits[name], name, out / schema.folder)
+            stay, aside = ("dev", "train") if train else (name, "tune")
+            divided[task] = _divide(splits[name], stay, aside, out / schema.folder)
     if not divided:
         raise HarnessError(f"{data} holds no LaMP_<n>/dev_questions.json, nor one of train.")
     return divided
 
 
-def _divide(files: Files, split: str, out: Path) -> tuple[int, int]:
+def _divide(files: Files, stay: str, aside: str, out: Path) -> tuple[int, int]:
     questions, outputs = _read(files.questions), _read(files.outputs)
     named = _read(files.users) if files.users.is_file() else {}
     users = {str(q["id"]): str(named.get(str(q["id"]), q.get("user_id", q["id"]))) for q in questions}
     order = list(dict.fromkeys(users.values()))
-    tune = set(order[len(order) - len(order) // SHARE :])
+    last = set(order[len(order) - len(order) // SHARE :])
     out.mkdir(parents=True, exist_ok=True)
-    for name, wanted in ((split, set(order) - tune), ("tune", tune)):
+    for name, wanted in ((stay, set(order) - last), (aside, last)):
         ids = {question for question, user in users.items() if user in wanted}
         golds = [gold for gold in outputs["golds"] if str(gold["id"]) in ids]
         _write(out / f"{name}_questions.json", [question for question in questions if str(question["id"]) in ids])
         _write(out / f"{name}_outputs.json", {**outputs, "golds": golds})
         _write(out / f"{name}_users.json", {question: users[question] for question in users if question in ids})
-    return len(order) - len(tune), len(tune)
+    return len(order) - len(last), len(last)
 
 
 def _read(path: Path) -> Any:
@@ -63,6 +65,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="LaMP files as they are published")
     parser.add_argument("out", type=Path, help="folder for the divided files")
+    parser.add_argument("--train", action="store_true", help="name the splits dev and train")
     arguments = parser.parse_args()
-    for task, (stay, aside) in hold_out(arguments.data, arguments.out).items():
-        print(f"{task}: {stay} users stay, {aside} are put aside as the split tune")
+    for task, (stay, aside) in hold_out(arguments.data, arguments.out, arguments.train).items():
+        print(f"{task}: {stay} users stay, {aside} are put aside")

@@ -66,6 +66,7 @@ class Row(_Loose):
     tokens_out: int
     peak_memory_bytes: int
     bytes_per_user: float | None = None
+    reach_seconds: float | None = None
 
 
 class PairTest(_Loose):

@@ -15,10 +15,9 @@ from harness.leaderboards.page_filters import FILTERS
 from harness.leaderboards.paper import Reported, read_paper
 from harness.leaderboards.record_schema import Record
 from harness.leaderboards.recording import read_records
-from harness.leaderboards.views import Row, departures, flat, rows, slug
+from harness.leaderboards.views import INSTRUMENTS, Row, departures, flat, rows, slug
 
 _HERE = Path(__file__).parent
-INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _MARKER = ".leaderboard-site"  # tells a folder that `build` may clear from one that it may not
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from harness.leaderboards.record_schema import Record, Result, Score
 
 ALPHA = 0.05
+INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _SHOWN = ("likelihood", "methods", "tasks", "model", "regime", "budget", "seeds")
 _UNRANKED = ("overran", "failed", "interrupted")
 
@@ -55,18 +56,23 @@ class Row:
         return slug(self.result.label)
 
     @property
+    def instrument(self) -> bool:
+        """Whether its model is an embedded one, which is no evidence about real models."""
+        return self.record.setting.model in INSTRUMENTS
+
+    @property
     def ranks(self) -> bool:
         """Whether the row takes part in its run's ranking."""
         return self.result.status not in _UNRANKED
 
 
 def rows(records: Iterable[Record]) -> list[Row]:
-    """By task, then run by run in the order of `records`, each run's best first."""
+    """Real models first; by task, then run by run in the order of `records`, each run's best first."""
     found = [_row(record, result) for record in records for result in record.results]
     axes = _axes(found)
     placed = [replace(row, cells=_on(axes, row, row.cells), likelihood=_on(axes, row, row.likelihood)) for row in found]
     runs = list(dict.fromkeys(row.record.id for row in placed))
-    return sorted(placed, key=lambda row: (row.result.task, runs.index(row.record.id), _quality(row)))
+    return sorted(placed, key=lambda row: (row.instrument, row.result.task, runs.index(row.record.id), _quality(row)))
 
 
 def departures(records: Iterable[Record]) -> dict[str, str]:

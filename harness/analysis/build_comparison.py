@@ -9,13 +9,14 @@ from typing import Any
 
 from harness.analysis import stats
 from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row
-from harness.analysis.costs import marginal, storage, with_front
+from harness.analysis.costs import marginal, storage, with_front, with_reach
 from harness.analysis.for_whom import distribution, user_scores, with_gains
 from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests, versus_instruct
 from harness.analysis.preference_likelihood import GOLD, SIDE_EFFECTS, likelihoods, measured, with_likelihood
 from harness.analysis.scores import Scores, pool, score
 from harness.api import HarnessError, Metric
 from harness.results.store import CellRecord, Status, Store
+from harness.running import checkpoints
 from harness.specs.run_spec import RunSpec
 
 _SEVERITY: tuple[Status, ...] = ("complete", "budget_exhausted", "overran", "interrupted", "failed")
@@ -37,6 +38,7 @@ class Cell:
     notes: tuple[str, ...] = ()  # on its answers
     likelihood: Scores | None = None
     neutral: Scores | None = None
+    points: tuple[checkpoints.Point, ...] = ()  # evaluations of the fit on its way
 
 
 def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
@@ -103,7 +105,8 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
     notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
-    return Cell(record, scores, notes_on_golds, likelihood, neutral)
+    anytime = checkpoints.read(store, record.spec) if record.spec.marks else None
+    return Cell(record, scores, notes_on_golds, likelihood, neutral, tuple(anytime.points) if anytime else ())
 
 
 def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -158,7 +161,17 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
         diagnosis=records[0].diagnosis if len(records) == 1 else None,
         **fields,
     )
-    return Entry(row, scores, _pooled([cell.likelihood for cell in cells]), _pooled([cell.neutral for cell in cells]))
+    likelihood, neutral = _pooled([cell.likelihood for cell in cells]), _pooled([cell.neutral for cell in cells])
+    main = metrics[spec.task][0].name
+    return Entry(
+        row, scores, likelihood, neutral, tuple(_curve(cell, main) for cell in cells if cell.scores is not None)
+    )
+
+
+def _curve(cell: Cell, metric: str) -> tuple[tuple[float, float], ...]:
+    """(seconds until an answer was ready, its score) of a fit's checkpoints and of the whole fit."""
+    whole = (cell.record.fit_seconds, cell.record.metrics.get(metric, math.nan))
+    return (*((p.ready, p.metrics[metric]) for p in cell.points if metric in p.metrics and not p.annealed), whole)
 
 
 def _pooled(measured: Sequence[Scores | None]) -> Scores | None:
@@ -181,8 +194,8 @@ def _quality(scores: Scores, metrics: Sequence[Metric]) -> dict[str, Any]:
 
 
 def _completed(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
-    """Fill in what a row says relative to others: gains over instruct and the Pareto front."""
-    return with_front(with_gains(entries, metrics), metrics)
+    """Fill in what a row says relative to others: gains over instruct, when it was reached, and the Pareto front."""
+    return with_reach(with_front(with_gains(entries, metrics), metrics), metrics)
 
 
 def _seed_rows(

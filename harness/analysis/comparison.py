@@ -114,6 +114,7 @@ class Row(BaseModel):
     marginal_seconds: float | None = None  # what it takes to fit one more user: see `costs.marginal`
     marginal_tokens: float | None = None
     marginal_bytes: float | None = None
+    reach_seconds: float | None = None  # of the fit, until it was a tenth better than instruct; None where it never was
     on_front: bool | None = None  # no method that fits as fast scores as well; None where it does not rank
     peak_memory_bytes: int = 0
     leaks_removed: int = 0

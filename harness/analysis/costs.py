@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.analysis.comparison import Row
+from harness.analysis.comparison import BASELINE, Row
 from harness.analysis.paired_tests import Entry, Metrics
 from harness.api import Metric
 from harness.results.store import CellRecord
+
+REACH = 0.1  # share of instruct's score by which a method is to be better
 
 
 def storage(records: Sequence[CellRecord]) -> dict[str, Any]:
@@ -43,6 +45,28 @@ def with_front(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
     """Mark the rows of each task's Pareto front of the main metric against fit seconds. Overrun fits are not on it."""
     ranked = [entry.row for entry in entries if entry.row.ranks]
     return [_marked(entry, ranked, metrics[entry.row.task][0]) if entry.row.ranks else entry for entry in entries]
+
+
+def with_reach(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
+    """Fill in after how many seconds a fit was REACH better than instruct by the main metric, in every seed."""
+    base = {entry.row.task: entry.row for entry in entries if entry.row.label == BASELINE and entry.row.metrics}
+    return [_reached(entry, base.get(entry.row.task), metrics[entry.row.task][0]) for entry in entries]
+
+
+def _reached(entry: Entry, base: Row | None, main: Metric) -> Entry:
+    if base is None or entry.row.label == BASELINE or not entry.curves:
+        return entry
+    sign = 1 if main.higher_is_better else -1
+    start = base.metrics[main.name]
+    wanted = max(REACH * abs(start), 1e-9)  # rounding is no gain on a score of zero
+    firsts = [
+        min((seconds for seconds, value in curve if sign * (value - start) >= wanted), default=None)
+        for curve in entry.curves
+    ]
+    reached = [first for first in firsts if first is not None]
+    if len(reached) < len(firsts):
+        return entry
+    return replace(entry, row=entry.row.model_copy(update={"reach_seconds": max(reached)}))
 
 
 def _marked(entry: Entry, ranked: Sequence[Row], main: Metric) -> Entry:

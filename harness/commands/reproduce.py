@@ -14,19 +14,29 @@ from harness.commands.options import ExecutorName, Wandb, path_option
 
 def reproduce(
     name: Annotated[str, typer.Argument(help="table1, table2, table3, figure3, figure4, figure5 or all.")],
-    preset_name: Annotated[str, typer.Option("--preset", help="tiny, paper-mistral or paper-flan-t5.")] = "tiny",
+    preset_name: Annotated[
+        str, typer.Option("--preset", help="tiny, small (SmolLM2-135M), paper-mistral or paper-flan-t5.")
+    ] = "tiny",
     models: Annotated[
         str | None, typer.Option(help="Comma-separated, a column each: tiny-llama,tiny-t5 (default: the preset's).")
     ] = None,
-    data: Annotated[str | None, path_option("A directory of LaMP files; the paper's presets need it.")] = None,
+    data: Annotated[str | None, path_option("A directory of LaMP files; all presets but tiny need it.")] = None,
+    tasks: Annotated[str | None, typer.Option(help="Comma-separated (default: the experiment's).")] = None,
     users: Annotated[int | None, typer.Option(help="How many users to evaluate.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Of each fit: 150s, 5m. Not of figure4, whose axis it is.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     out: Annotated[Path | None, path_option("Results folder (default: runs/reproduction-<preset>).")] = None,
     wandb: Wandb = "disabled",
     executor: ExecutorName = "local",
-    docs: Annotated[Path | None, path_option("Write DIR/reproduction.md with its records and plots too.")] = None,
-    rebuild: Annotated[bool, typer.Option("--rebuild", help="Compute nothing: tables and plots from --out.")] = False,
+    docs: Annotated[
+        Path | None,
+        path_option("Write DIR/reproduction.md (or reproduction-<preset>.md) with its records and plots too."),
+    ] = None,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Compute nothing: tables and plots from what --out holds, finished or not."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print cells, time and disk, and stop.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Discard what --out holds.")] = False,
 ) -> None:
@@ -40,13 +50,15 @@ def reproduce(
 
       harness reproduce table1 --models tiny-llama,tiny-t5
 
+      harness reproduce table1 --preset small --data DIR --users 40 --budget 150s
+
       harness reproduce all --preset paper-mistral --data DIR
     """
     if rebuild and fresh:
         raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
     from harness.commands.terminal import announce, console, quieten_libraries
     from harness.repeats.finished import Call
-    from harness.specs.run_spec import parse_seeds
+    from harness.specs.run_spec import parse_budget, parse_seeds
 
     call = Call("reproduce", {})
     announce()
@@ -58,7 +70,9 @@ def reproduce(
     folder = out or Path("runs") / f"reproduction-{preset_name}"
     given = {
         "data": None if data is None else str(data),
+        "tasks": tasks,
         "users": users,
+        "budget": None if budget is None else parse_budget(budget),
         "seeds": None if seeds is None else parse_seeds(seeds),
         "device": device,
     }

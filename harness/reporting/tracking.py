@@ -46,7 +46,8 @@ def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
         charts[f"plots/{path.stem}"] = wandb.Image(str(path))
     run.log(charts)
     for row in comparison.pooled:
-        numbers = {**_values(row), **{name: getattr(row, name) for name in ("fit_seconds", "regret_rate", "mean_loss")}}
+        costs = ("fit_seconds", "reach_seconds", "regret_rate", "mean_loss")
+        numbers = {**_values(row), **{name: getattr(row, name) for name in costs}}
         run.summary.update({f"{row.task}/{row.label}/{name}": x for name, x in numbers.items() if x is not None})
     data = _data_artifacts(out)
     artifact = wandb.Artifact(

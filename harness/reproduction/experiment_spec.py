@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.api import HarnessError
-from harness.registry import EXPERIMENTS
+from harness.registry import EXPERIMENTS, make_task
 from harness.specs.explaining import explain
+from harness.specs.resolve import expand_tasks
+from harness.specs.run_spec import RunSpec
 from harness.specs.yaml_files import Readable, read_yaml
-from harness.sweeps.sweep_spec import Parameter, Point, SweepSpec, expand
+from harness.sweeps.sweep_spec import Parameter, Point, SweepSpec, expand, run_spec
 
 ALL = "all"
+_ABSENT = "the data have no such task"
 OWN = "table1"  # an experiment that is sure to be the harness's own
 M = TypeVar("M", bound=BaseModel)
 
@@ -46,6 +48,12 @@ class Layout(_Strict):
     def methods(self) -> tuple[Column, ...]:
         """What is shown, in the paper's order."""
         return self.columns or self.lines
+
+    def showing(self, labels: Sequence[str]) -> Layout:
+        """With a column for each method that a table lacks; figures stay the paper's."""
+        known = [column.method for column in self.columns]
+        added = [Column(method=label, title=f"{label} (added)") for label in labels if label not in known]
+        return self.model_copy(update={"columns": (*self.columns, *added)}) if self.kind == "table" else self
 
 
 class Claim(_Strict):
@@ -86,7 +94,10 @@ class Overlay(_Strict):
 
 
 class ExperimentSpec(_Strict):
-    """One table or figure of the paper. `parameters` are a sweep's, with the paper's values."""
+    """One table or figure of the paper. `parameters` are a sweep's, with the paper's values.
+
+    `left_out` maps tasks that the data cannot serve to the reason: see `within`.
+    """
 
     name: str
     title: str
@@ -95,32 +106,94 @@ class ExperimentSpec(_Strict):
     parameters: dict[str, Parameter]
     presets: dict[str, Overlay] = Field(default_factory=dict)
     claims: tuple[Claim, ...]
+    left_out: dict[str, str] = Field(default_factory=dict)
 
     def overlay(self, preset: str) -> Overlay:
         """The preset's changes; none if the file names no such preset."""
         return self.presets.get(preset, Overlay())
 
+    def within(self, preset: str, **given: Any) -> ExperimentSpec:
+        """Without the tasks that the data lack, `given` as for `points`; with all where they lack all: a run says why.
+
+        Raises HarnessError where they have tasks of the experiment, and none with the splits that it needs.
+        """
+        asked = self._parameters(preset, given)
+        data, regime, split = (asked[key].value if key in asked else None for key in ("data", "regime", "split"))
+        found = (
+            {} if data is None else {task: _lacking(task, str(data), regime, split or "dev") for task in _names(asked)}
+        )
+        left_out = {task: why for task, why in found.items() if why}
+        if left_out and set(left_out.values()) != {_ABSENT} and len(left_out) == len(found):
+            reasons = "; ".join(f"{task}: {why}" for task, why in left_out.items())
+            raise HarnessError(f"{self.title} cannot be made of {data}. {reasons}.")
+        return self.model_copy(update={"left_out": left_out if len(left_out) < len(found) else {}})
+
     def points(self, preset: str, models: Sequence[str] = (), **given: Any) -> list[Point]:
         """The runs, the models in turn. `given` fields of RunSpec count over the file's; None means as it has it.
 
-        Raises HarnessError where no data are named: only embedded models have synthetic ones.
+        An axis stays what it is. Raises HarnessError where no data are named: only embedded models have synthetic ones.
         """
-        parameters = {**self.parameters, **self.overlay(preset).parameters, "preset": Parameter(value=preset)}
-        parameters |= {key: Parameter(value=value) for key, value in given.items() if value is not None}
+        parameters = self._parameters(preset, given)
         if "data" not in parameters:
             raise HarnessError(f"The preset '{preset}' needs LaMP's data: give its folder with --data.")
+        if self.left_out:
+            kept = [task for task in _names(parameters) if task not in self.left_out]
+            parameters["tasks"] = Parameter(value=",".join(kept))
         if models:
             parameters = {"model": Parameter(values=list(models)), **parameters}
-        points = expand(SweepSpec(name=self.name, parameters=parameters))
-        # The paper has no likelihoods: its layouts and claims would not show them.
-        return [replace(point, spec=point.spec.model_copy(update={"likelihood": False})) for point in points]
+        # The paper has no likelihoods: a preset that asks for them has them shown beside its metrics.
+        parameters.setdefault("likelihood", Parameter(value=False))
+        return expand(SweepSpec(name=self.name, parameters=parameters))
+
+    def departures(self, preset: str, spec: RunSpec) -> dict[str, Any]:
+        """What of a run is otherwise than the preset has it, of what `harness reproduce` takes as options."""
+        usual = run_spec({key: found.value for key, found in self._parameters(preset, {}).items() if not found.values})
+        expected = usual.model_copy(update={"tasks": tuple(task for task in usual.tasks if task not in self.left_out)})
+        names = ("tasks", "users", "seeds", *(() if self.layout.axis == "budget" else ("budget",)))
+        return {name: getattr(spec, name) for name in names if getattr(spec, name) != getattr(expected, name)}
+
+    def _parameters(self, preset: str, given: Mapping[str, Any]) -> dict[str, Parameter]:
+        parameters = {**self.parameters, **self.overlay(preset).parameters, "preset": Parameter(value=preset)}
+        axes = {key for key, parameter in parameters.items() if parameter.values}
+        own = {key: Parameter(value=value) for key, value in given.items() if value is not None and key not in axes}
+        return parameters | own
+
+
+def _names(parameters: Mapping[str, Parameter]) -> list[str]:
+    given = parameters["tasks"].value
+    return list(expand_tasks(given if isinstance(given, str) else ",".join(given)))
+
+
+def _lacking(task: str, data: str, regime: str | None, split: str) -> str:
+    """Why the data cannot serve the task; "" if they can."""
+    try:
+        found = make_task(task).splits(data)
+    except FileNotFoundError:
+        return _ABSENT
+    if regime == "unseen" and found is not None and not {"train", split} <= set(found):
+        return f"it fits on other users than those evaluated, but the data have only the split {', '.join(found)}"
+    return ""
+
+
+class Pace(_Strict):
+    """Seconds that a model took where it was measured.
+
+    Of a `cell`, beside what its record counts. Of a user's answers and likelihoods, by task: a fixed part, a part per
+    history item, and the items that users have. Of a `fit`, by method: per example; others use their budget up.
+    """
+
+    cell: float
+    answer: dict[str, tuple[float, float, int]]
+    fit: dict[str, float]
 
 
 class Common(_Strict):
-    """What all experiments share: the paper's names, the paper's counterpart of each model, known deviations."""
+    """What all experiments share: the paper's names, counterparts of models, remarks on them, paces, deviations."""
 
     names: dict[str, str]
     counterparts: dict[str, str]
+    remarks: dict[str, str]
+    paces: dict[str, Pace]
     deviations: tuple[str, ...]
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.analysis.comparison import BASELINE
+from harness.analysis.comparison import BASELINE, PairTest
+from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
+from harness.registry import CONTROLS
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import build
 from harness.reproduction.claims import judge
@@ -50,24 +52,32 @@ def reproduce(
 def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) -> Reproduction:
     """The experiment's numbers and verdicts, from the records in the points' folders."""
     shared, printed, metrics = common(), reported(), task_metrics(results)
-    sides = read_sides(results, spec.layout, metrics)
+    asked = results[0].point.spec
+    layout = spec.layout.showing([method.label for method in asked.methods])
+    sides = read_sides(results, layout, metrics)
     counterparts = {side.model: shared.counterparts.get(side.model, "") for side in sides}
     records = {record.spec.digest: record for side in sides for record in side.records}
+    if not records:
+        raise HarnessError(f"{spec.title}: no cell is finished yet in {results[0].folder}.")
     first = next(iter(records.values()))
+    settings = asked.model_dump(mode="json")
     return Reproduction(
         name=spec.name,
         title=spec.title,
         source=spec.source,
         preset=preset,
         note=spec.overlay(preset).note,
-        layout=spec.layout,
+        layout=layout,
         models=counterparts,
-        settings=results[0].point.spec.model_dump(mode="json"),
-        rows=measure(sides, spec.layout, metrics, spec.name, printed, counterparts),
+        settings=settings | {"data": Path(asked.data).name},  # its folders say more about a machine than about the run
+        rows=measure(sides, layout, metrics, spec.name, printed, counterparts),
         claims=judge(sides, spec, metrics, printed, counterparts),
         notes=_notes(sides, list(records.values())),
         cells={digest: record.fit_seconds + record.eval_seconds for digest, record in records.items()},
         provenance={"hardware": first.hardware, "versions": first.versions, "git": first.git},
+        left_out=spec.left_out,
+        departures=spec.departures(preset, asked),
+        tests=_told(sides[0]) if layout.columns else [],
     )
 
 
@@ -99,12 +109,16 @@ def write_joined(results: Sequence[Reproduction], out: Path) -> Path:
 
 
 def write_docs(results: Sequence[Reproduction], docs: Path) -> Path:
-    """DOCS/reproduction.md and, under DOCS/reproduction/, the records and plots it is made from. No samples."""
+    """DOCS/reproduction.md and, under DOCS/reproduction/, the records and plots it is made from. No samples.
+
+    Of other presets than `tiny`, the embedded models' own, the page is DOCS/reproduction-<preset>.md.
+    """
+    name = "-".join(["reproduction", *sorted({result.preset for result in results} - {"tiny"})])
     for result in results:
-        write(result, docs / "reproduction")
-        (docs / "reproduction" / f"{result.name}.md").unlink()  # the joined page holds it
-    path = docs / "reproduction.md"
-    write_text(path, joined(results, common(), reported(), "reproduction/{name}.png"))
+        write(result, docs / name)
+        (docs / name / f"{result.name}.md").unlink()  # the joined page holds it
+    path = docs / f"{name}.md"
+    write_text(path, joined(results, common(), reported(), name + "/{name}.png"))
     return path
 
 
@@ -128,6 +142,16 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
                 + "."
             )
     return notes + list(dict.fromkeys(note for side in sides for note in side.comparison.notes))
+
+
+def _told(side: Side) -> list[PairTest]:
+    """The tests that the page's answer is made from."""
+    controls = CONTROLS.names()
+    return [
+        test
+        for test in (*side.comparison.comparisons, *side.comparison.likelihood_tests)
+        if test.b == BASELINE or (test.a in controls) != (test.b in controls)
+    ]
 
 
 def _flat(row: Measured) -> dict[str, object]:

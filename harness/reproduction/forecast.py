@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from harness.reproduction.experiment_spec import ExperimentSpec
+from harness.reproduction.experiment_spec import ExperimentSpec, Pace
 from harness.results.store import CellRecord, RunRecord
 from harness.specs.run_spec import RunSpec
 from harness.sweeps.planned_cells import distinct_cells
@@ -17,13 +20,21 @@ BYTES_PER_CELL = 650_000  # measured with 400 queries: a copy in the pool and on
 
 @dataclass(frozen=True)
 class Plan:
-    """One experiment: cells its points ask for, those that no earlier one computes, and seconds at most."""
+    """One experiment: cells its points ask for, those that no earlier one computes, and seconds at most.
+
+    `own` holds what tells the latter apart, as `planned_cells` gives it.
+    """
 
     name: str
     points: int
     cells: int
-    new: int
+    own: tuple[str, ...]
     at_most: float
+
+    @property
+    def new(self) -> int:
+        """Cells that no earlier experiment computes."""
+        return len(self.own)
 
 
 def plans(chosen: Sequence[tuple[ExperimentSpec, Sequence[Point]]]) -> list[Plan]:
@@ -34,14 +45,71 @@ def plans(chosen: Sequence[tuple[ExperimentSpec, Sequence[Point]]]) -> list[Plan
         own = distinct_cells(points)
         new = {key: budget for key, budget in own.items() if key not in known}
         known |= new
-        found.append(Plan(spec.name, len(points), len(own), len(new), sum(new.values())))
+        found.append(Plan(spec.name, len(points), len(own), tuple(new), sum(new.values())))
     return found
 
 
-def seconds_per_cell(out: Path) -> float | None:
-    """Mean seconds of the cells that OUT already holds; None if it holds none."""
-    spent = [record.fit_seconds + record.eval_seconds for record in _finished(out)]
-    return sum(spent) / len(spent) if spent else None
+class Forecast:
+    """Seconds of cells to come: by the paces of their model, corrected by the cells that OUT already holds."""
+
+    def __init__(self, out: Path, paces: Mapping[str, Pace]) -> None:
+        self._records = _finished(out)
+        self._paces = paces
+
+    def seconds(self, cells: Sequence[str], each: float | None) -> float | None:
+        """Of planned cells; where nothing is known of the model, the mean of OUT's, else `each` of them.
+
+        None where that is unknown too.
+        """
+        found = [self._cell(json.loads(cell)) for cell in cells]
+        known = [value for value in found if value is not None]
+        if len(known) == len(found):
+            return sum(known)
+        spent = [record.fit_seconds + record.eval_seconds for record in self._records]
+        mean = sum(spent) / len(spent) if spent else each
+        return None if mean is None else mean * len(cells)
+
+    def _cell(self, cell: Mapping[str, Any]) -> float | None:
+        pace = self._paces.get(cell["model"])
+        if pace is None or cell["task"] not in pace.answer or cell["users"] is None:
+            return None
+        kind = (cell["model"], cell["task"])
+        alike = [record for record in self._records if (record.spec.model, record.spec.task) == kind]
+        own = [record for record in alike if record.spec.label == cell["method"]]
+        return pace.cell + _correction(pace, own or alike) * _answering(pace, cell) + _fitting(pace, cell, own)
+
+
+def _correction(pace: Pace, records: Sequence[CellRecord]) -> float:
+    """How much longer than the pace says these cells took to answer; 1 without any."""
+    expected = sum(_answering(pace, {**record.spec.model_dump(), "users": record.users}) for record in records)
+    spent = sum(_spent(record) - record.fit_seconds for record in records)
+    return spent / expected if expected else 1.0
+
+
+def _answering(pace: Pace, cell: Mapping[str, Any]) -> float:
+    """Seconds for the answers of a cell's users, likelihoods included."""
+    fixed, item, most = pace.answer[cell["task"]]
+    shown = min(cell["history"], most) if cell["eval_history"] == "own" else 0
+    return float(cell["users"] * (fixed + item * shown))
+
+
+def _fitting(pace: Pace, cell: Mapping[str, Any], known: Sequence[CellRecord]) -> float:
+    """Seconds of a fit: as the method's earlier ones on the task, if all came to their end, and up to the budget."""
+    if known and all(record.status == "complete" for record in known):
+        each = sum(record.fit_seconds for record in known) / sum(
+            _examples(r.spec.model_dump()) or r.users for r in known
+        )
+    else:
+        each = pace.fit.get(cell["method"].partition(":")[0], math.inf)
+    return min(cell["budget"], each * _examples(cell))
+
+
+def _examples(cell: Mapping[str, Any]) -> int:
+    return int((cell["fit_users"] or cell["users"] or 0) * cell["supervision"])
+
+
+def _spent(record: CellRecord) -> float:
+    return record.fit_seconds + record.diagnosis_seconds + record.eval_seconds + record.likelihood_seconds
 
 
 def answering_seconds(spec: RunSpec, runs: Path = Path("runs")) -> float | None:

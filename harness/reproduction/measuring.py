@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from harness.analysis import stats
-from harness.analysis.build_comparison import read_cells
+from harness.analysis.build_comparison import Cell, read_cells
 from harness.analysis.comparison import BASELINE, Comparison, Row
 from harness.analysis.paired_tests import Metrics
-from harness.analysis.scores import Scores, align, pool
+from harness.analysis.preference_likelihood import MEASURES, SIDE_EFFECTS
+from harness.analysis.scores import Measure, Scores, align, pool
 from harness.api import Metric
 from harness.registry import make_task
 from harness.reproduction.experiment_spec import Column, Layout
@@ -24,7 +25,7 @@ from harness.sweeps.point_result import PointResult
 
 @dataclass(frozen=True)
 class Side:
-    """One point of one model: what its methods scored, by task and label, seeds pooled."""
+    """One point of one model: what its methods scored, by task and label, seeds pooled; by measure, the likelihoods."""
 
     model: str
     point: int  # along the axis
@@ -32,6 +33,10 @@ class Side:
     comparison: Comparison
     scores: Mapping[tuple[str, str], Scores]
     records: Sequence[CellRecord]
+    likelihoods: Mapping[str, Mapping[tuple[str, str], Scores]]
+
+
+_LIKELIHOODS = (MEASURES[0], SIDE_EFFECTS[0])
 
 
 def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics) -> list[Side]:
@@ -42,13 +47,20 @@ def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics)
         number = sum(side.model == model for side in sides)
         tick = format_value(result.point.values[layout.axis]) if layout.axis else ""
         cells, _ = read_cells(Store(result.folder), metrics)
-        grouped: dict[tuple[str, str], list[Scores]] = {}
-        for cell in cells:
-            if cell.scores is not None:
-                grouped.setdefault((cell.record.spec.task, cell.record.spec.label), []).append(cell.scores)
-        scores = {key: pool(seeds) for key, seeds in grouped.items()}
-        sides.append(Side(model, number, tick, result.comparison, scores, [cell.record for cell in cells]))
+        gold, neutral = _pooled(cells, lambda cell: cell.likelihood), _pooled(cells, lambda cell: cell.neutral)
+        likelihoods = {measure.name: found for measure, found in zip(_LIKELIHOODS, (gold, neutral), strict=True)}
+        scores = _pooled(cells, lambda cell: cell.scores)
+        records = [cell.record for cell in cells]
+        sides.append(Side(model, number, tick, result.comparison, scores, records, likelihoods))
     return sides
+
+
+def _pooled(cells: Sequence[Cell], read: Callable[[Cell], Scores | None]) -> dict[tuple[str, str], Scores]:
+    grouped: dict[tuple[str, str], list[Scores]] = {}
+    for cell in cells:
+        if (found := read(cell)) is not None:
+            grouped.setdefault((cell.record.spec.task, cell.record.spec.label), []).append(found)
+    return {key: pool(seeds) for key, seeds in grouped.items()}
 
 
 def task_metrics(results: Sequence[PointResult]) -> dict[str, tuple[Metric, ...]]:
@@ -64,7 +76,7 @@ def measure(
     reported: Reported,
     counterparts: Mapping[str, str],
 ) -> list[Measured]:
-    """A row per model, point, task, metric and method of the layout, in this order."""
+    """A row per model, point, task, metric and method of the layout, in this order; likelihoods after the metrics."""
     return [
         _measured(
             side,
@@ -74,7 +86,7 @@ def measure(
         )
         for side in sides
         for task in side.comparison.spec.tasks
-        for metric in metrics[task]
+        for metric in (*metrics[task], *_measures(side, task))
         for column in layout.methods
         for row in _rows(side.comparison, task, column)
     ]
@@ -84,8 +96,13 @@ def _rows(comparison: Comparison, task: str, column: Column) -> list[Row]:
     return [row for row in comparison.pooled if (row.task, row.label) == (task, column.method)]
 
 
-def _measured(side: Side, metric: Metric, row: Row, reported: float | None) -> Measured:
-    own, base = side.scores.get((row.task, row.label)), side.scores.get((row.task, BASELINE))
+def _measures(side: Side, task: str) -> list[Measure]:
+    return [one for one in _LIKELIHOODS if any(task == known for known, _ in side.likelihoods[one.name])]
+
+
+def _measured(side: Side, metric: Measure, row: Row, reported: float | None) -> Measured:
+    scores, likelihood = side.likelihoods.get(metric.name, side.scores), row.likelihood.get(metric.name)
+    own, base = scores.get((row.task, row.label)), scores.get((row.task, BASELINE))
     improvement = gain(own, base, metric) if own and base and row.label != BASELINE else None
     ranking = [r for r in side.comparison.rankings if (r.task, r.metric) == (row.task, metric.name)]
     return Measured(
@@ -95,8 +112,8 @@ def _measured(side: Side, metric: Metric, row: Row, reported: float | None) -> M
         metric=metric.name,
         label=row.label,
         higher_is_better=metric.higher_is_better,
-        value=row.metrics.get(metric.name),
-        interval=row.interval.get(metric.name),
+        value=likelihood.value if likelihood else row.metrics.get(metric.name),
+        interval=likelihood.interval if likelihood else row.interval.get(metric.name),
         improvement=improvement[0] if improvement else None,
         improvement_interval=improvement[1] if improvement else None,
         best=any(row.label == found.best for found in ranking),
@@ -107,10 +124,13 @@ def _measured(side: Side, metric: Metric, row: Row, reported: float | None) -> M
     )
 
 
-_SAME = {*("task", "status", "users", "queries", "users_fitted", "samples_used", "fit_seconds", "eval_seconds")}
+_SAME = {
+    *("task", "status", "users", "queries", "users_fitted", "samples_used", "fit_seconds", "eval_seconds"),
+    *("better_rate", "regret_rate"),
+}
 
 
-def gain(a: Scores, b: Scores, metric: Metric) -> tuple[float, Bounds | None]:
+def gain(a: Scores, b: Scores, metric: Measure) -> tuple[float, Bounds | None]:
     """(how much better a is than b on the queries of both, its 95% interval over users)."""
     ours, theirs = align(a, b)
     both = np.hstack([ours.statistics[metric.name], theirs.statistics[metric.name]])

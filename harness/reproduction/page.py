@@ -8,7 +8,8 @@ from typing import Any
 from harness.reporting.comparison_report import markdown_table
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import listed, markdown, seconds
-from harness.reproduction.experiment_spec import Common
+from harness.reproduction.answer import answer
+from harness.reproduction.experiment_spec import ALL, Common, experiments
 from harness.reproduction.paper_layouts import LEGEND, claims_table, costs_table, main_table
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Reproduction
@@ -20,6 +21,15 @@ RULE = (
     "less than 5% of such samples. Undecided: anything else. Tests are paired and clustered by user; Holm runs over "
     "all tests of an experiment, and over all its reported differences, so that a claim that is true as reported is "
     "refuted in 5% of runs at most, however many comparisons it has."
+)
+_CAUTION = (
+    "All of it is about this model, these people and these settings. The methods' scores stand in Table 1, costs below "
+    "each table. Better and worse off are by the task's first metric."
+)
+_LARGER = (
+    "On a model of 7B parameters the same is `harness reproduce all --preset paper-mistral --data DIR --executor ray`: "
+    "222 cells, 15 GB of weights in bfloat16, about 116 GB for ALOE as the paper trains it (with LoRA far "
+    "less), and by counted tokens and assumed speeds 5 hours on 8 A100 or 36 on one ([scaling.md](scaling.md))."
 )
 
 
@@ -42,8 +52,20 @@ def page(result: Reproduction, common: Common, printed: Reported, picture: str, 
 
 def joined(results: Sequence[Reproduction], common: Common, printed: Reported, pictures: str) -> str:
     """All experiments, the verdicts first. `pictures` is the pattern of their plots' places, over `{name}`."""
-    parts = ["# The paper's experiments, reproduced", markdown(f"The paper: {printed.source}")]
+    models = list(dict.fromkeys(model for result in results for model in result.models))
+    real = [] if set(models) & set(INSTRUMENTS) else models
+    parts = [f"# The paper's experiments{f' on {listed(real)}' if real else ', reproduced'}"]
+    if lines := answer(results, common.names):
+        remarks = " ".join(common.remarks[model] for model in real if model in common.remarks)
+        parts += [
+            "\n".join(f"- {markdown(line)}" for line in lines),
+            markdown(f"{_CAUTION} {remarks}".rstrip()),
+            _LARGER,
+        ]
+    parts.append(markdown(f"The paper: {printed.source}"))
     parts += map(markdown, dict.fromkeys(line for result in results for line in instrument(result)))
+    if lacking := _lacking(results):
+        parts.append(markdown(f"Not made here: {listed(lacking)}."))
     parts += [_overview(results), markdown(RULE), _made(results)]
     parts += [page(result, common, printed, pictures.format(name=result.name), level=2).rstrip() for result in results]
     parts += ["## Known deviations from the paper", "\n".join(f"- {markdown(line)}" for line in common.deviations)]
@@ -72,7 +94,9 @@ def setting(result: Reproduction) -> str:
         f"{result.source}. Preset {result.preset}, {listed(list(result.models))}, data {asked['data']} "
         f"({asked['split']}), regime {asked['regime']}, {users} at most, {seeds}. "
     )
-    return f"{text}{result.note}".rstrip()
+    without = "".join(f" {task} is left out: {why}." for task, why in result.left_out.items())
+    budget = f" {seconds(asked['budget'])} per fit here." if "budget" in result.departures else ""
+    return f"{text}{result.note}{budget}{without}".rstrip()
 
 
 def _overview(results: Sequence[Reproduction]) -> str:
@@ -93,17 +117,32 @@ def _made(results: Sequence[Reproduction]) -> str:
     return f"Made by {listed([f'`{command}`' for command in _commands(results)])} {markdown(where)}. {took}"
 
 
+def _lacking(results: Sequence[Reproduction]) -> list[str]:
+    """Titles of the experiments without a result."""
+    return [spec.title for spec in experiments(ALL) if spec.name not in {result.name for result in results}]
+
+
 def _commands(results: Sequence[Reproduction]) -> list[str]:
     """The calls that make these results; those with models of their own are named one by one."""
-    found: dict[tuple[str, ...], list[Reproduction]] = {}
+    found: dict[tuple[tuple[str, ...], str], list[Reproduction]] = {}
     for result in results:
-        found.setdefault(tuple(result.models), []).append(result)
+        found.setdefault((tuple(result.models), _options(result)), []).append(result)
     commands = []
-    for models, own in found.items():
-        names = ["all"] if len(own) > 1 else [own[0].name]
+    for (models, options), own in found.items():
+        names = ["all"] if len(own) > 1 and not _lacking(results) else [result.name for result in own]
         columns = f" --models {','.join(models)}" if len(models) > 1 else ""
-        commands += [f"harness reproduce {name} --preset {own[0].preset}{columns}" for name in names]
+        commands += [f"harness reproduce {name} --preset {own[0].preset}{options}{columns}" for name in names]
     return sorted(commands)
+
+
+def _options(result: Reproduction) -> str:
+    data = "" if result.settings["data"] == "synthetic" else " --data DIR"
+    given = {key: _option(value) for key, value in result.departures.items()}
+    return data + "".join(f" --{key} {value}" for key, value in given.items())
+
+
+def _option(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else f"{value:g}"
 
 
 def _commit(git: Mapping[str, Any]) -> str:

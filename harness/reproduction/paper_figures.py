@@ -26,7 +26,8 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
         panels.setdefault((row.model, row.task, row.metric), []).append(row)
     columns = 2 if len(panels) > 1 else 1
     lines = -(-len(panels) // columns)
-    figure = canvas(5.0 * columns + 1, 2.9 * lines + 1.4)
+    listed = len(result.layout.methods) if result.layout.kind == "table" else 0  # a line each
+    figure = canvas(5.0 * columns + 1, max(2.9, 0.24 * listed + 0.8) * lines + 1.4)
     grid = figure.subplots(lines, columns, squeeze=False).flat
     fill = {"table": _dots, "lines": _lines, "columns": _bars}[result.layout.kind]
     for axes, ((model, task, metric), rows) in zip(grid, panels.items(), strict=False):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import BASELINE
 from harness.reporting.comparison_tables import Table
-from harness.reporting.formatting import bounds, number, p_value, plain, rounded, seconds, signed
+from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.reproduction.result import ClaimTest, Measured, Reproduction
 from harness.reproduction.verdicts import method, subject
 
@@ -16,9 +16,22 @@ LEGEND = (
 )
 
 
+_WIDEST = 10  # columns of methods that still can be read
+
+
 def main_table(result: Reproduction, names: Mapping[str, str]) -> Table:
-    """The table in the paper's layout, ours above the reported numbers; of a figure, the points it draws."""
-    return _printed(result, names) if result.layout.kind == "table" else _points(result, names)
+    """The table in the paper's layout, ours above the reported numbers; of a figure, the points it draws.
+
+    With more methods than the paper's layout can hold, they are the rows. The title names the tasks that the data lack.
+    """
+    several = len(result.layout.columns) * len(result.models) > _WIDEST
+    if result.layout.kind == "table":
+        table = _turned(result, names) if several else _printed(result, names)
+    else:
+        table = _points(result, names)
+    if result.left_out:
+        table.title += f" (without {listed([names.get(task, task) for task in result.left_out])})"
+    return table
 
 
 def claims_table(tests: Sequence[ClaimTest]) -> Table:
@@ -45,15 +58,18 @@ def costs_table(result: Reproduction) -> Table:
     """What each fit cost and how far it came."""
     axis = [result.layout.label] if result.layout.axis else []
     shown = {(row.model, row.point, row.task, row.label): row for row in result.rows}
+    told = any(row.regret_rate is not None for row in result.rows)  # earlier records do not tell it
     rows = [
         [
             *(row.model, row.task, *([row.tick] if axis else []), plain(row.label)),
             *(seconds(row.fit_seconds), seconds(row.eval_seconds), str(row.users_fitted), str(row.samples_used)),
+            *([share(row.better_rate), share(row.regret_rate)] if told else []),
             row.status.replace("_", " "),
         ]
         for row in shown.values()
     ]
-    columns = ["model", "task", *axis, "method", "fit", "answering", "users fitted", "samples used", "status"]
+    columns = ["model", "task", *axis, "method", "fit", "answering", "users fitted", "samples used"]
+    columns += [*(["users better off", "users worse off"] if told else []), "status"]
     return Table("What it cost", columns, rows, set())
 
 
@@ -71,6 +87,25 @@ def _printed(result: Reproduction, names: Mapping[str, str]) -> Table:
         if any(row and row.reported is not None for row in cells):
             who = "reported" if several else f"reported, {next(iter(result.models.values()))}"
             table.rows.append(["", "", who, *map(_reported, cells)])
+    return table
+
+
+def _turned(result: Reproduction, names: Mapping[str, str]) -> Table:
+    """A row per method, then one per method that the paper reports."""
+    pairs = list(dict.fromkeys((row.task, row.metric, row.higher_is_better) for row in result.rows))
+    heads = [f"{names.get(task, task)} {names.get(name, name)} {'↑' if up else '↓'}" for task, name, up in pairs]
+    table = Table(result.title, ["method", *heads], [], set())
+    rows = {(row.model, row.label, row.task, row.metric): row for row in result.rows}
+    reported = []
+    for model in result.models:
+        for column in result.layout.methods:
+            cells = [rows.get((model, column.method, task, metric)) for task, metric, _ in pairs]
+            title = column.title + (f", {model}" if len(result.models) > 1 else "")
+            table.bold |= {(len(table.rows), 1 + place) for place, row in enumerate(cells) if row and row.best}
+            table.rows.append([title, *map(_score, cells)])
+            if any(row and row.reported is not None for row in cells):
+                reported.append([f"{title}, reported", *map(_reported, cells)])
+    table.rows += reported
     return table
 
 

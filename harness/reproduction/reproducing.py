@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -12,15 +13,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import print_table
 from harness.reporting.formatting import memory, seconds
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode, require_mode
-from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
+from harness.reproduction.experiment_spec import ALL, ExperimentSpec, common, experiments
 from harness.reproduction.experiments import read_results, reproduce, write_docs, write_joined
-from harness.reproduction.forecast import BYTES_PER_CELL, plans, seconds_per_cell
+from harness.reproduction.forecast import BYTES_PER_CELL, Forecast, plans
 from harness.reproduction.page import RULE, instrument, setting
 from harness.reproduction.paper_layouts import LEGEND, main_table
 from harness.reproduction.result import Reproduction
@@ -35,22 +37,37 @@ Chosen = Sequence[tuple[ExperimentSpec, Sequence[Point]]]
 
 
 def choose(name: str, preset: str, models: Sequence[str], **given: Any) -> Chosen:
-    """The experiments of that name with their points. Raises HarnessError before anything is computed."""
-    return [(spec, spec.points(preset, models, **given)) for spec in experiments(name)]
+    """The experiments of that name with their points, without the tasks that the data lack.
+
+    Of all, one that the data cannot serve is left out with a warning. Raises HarnessError before anything is computed.
+    """
+    found = []
+    for spec in experiments(name):
+        try:
+            spec = spec.within(preset, **given)
+        except HarnessError as error:
+            if name != ALL:
+                raise
+            warnings.warn(f"Left out: {error}", stacklevel=2)
+        else:
+            found.append((spec, spec.points(preset, models, **given)))
+    return found
 
 
 def print_plan(chosen: Chosen, preset: str, out: Path, console: Console) -> None:
     """Cells, time and disk, as far as they can be known beforehand."""
-    measured = seconds_per_cell(out)
+    forecast = Forecast(out, common().paces)
     table = Table("experiment", "points", "cells", "not shared with those above", "time at most", "time expected")
     expected = []
     found = plans(chosen)
     for plan, (spec, _) in zip(found, chosen, strict=True):
-        each = measured or spec.overlay(preset).seconds_per_cell
-        expected.append(None if each is None else each * plan.new)
-        shown = "unknown" if each is None else seconds(each * plan.new)
+        expected.append(forecast.seconds(plan.own, spec.overlay(preset).seconds_per_cell))
+        shown = "unknown" if expected[-1] is None else seconds(expected[-1])
         table.add_row(plan.name, str(plan.points), str(plan.cells), str(plan.new), seconds(plan.at_most), shown)
     console.print(table)
+    for spec, _ in chosen:
+        for task, why in spec.left_out.items():
+            console.print(Text(f"{spec.name} is without {task}: {why}."), soft_wrap=True)
     cells = sum(plan.new for plan in found)
     known = [value for value in expected if value is not None]
     about = f", about {seconds(sum(known))} expected" if len(known) == len(expected) else ""
@@ -84,7 +101,12 @@ def run_reproduce(
             shutil.rmtree(folder, ignore_errors=True)
         for spec, points in chosen:
             display.stage(spec.title)
-            results.append(reproduce(spec, points, preset, out, display, compute, executor, call))
+            try:
+                results.append(reproduce(spec, points, preset, out, display, compute, executor, call))
+            except HarnessError as error:
+                if compute or len(chosen) == 1:
+                    raise
+                warnings.warn(f"Left out: {error}", stacklevel=2)  # it has not begun
     for result in results:
         print_result(result, console)
     console.print(Text(f"{LEGEND} {RULE}", style="dim"))
@@ -92,8 +114,8 @@ def run_reproduce(
     written = [write_joined(everything, out), *([write_docs(everything, docs)] if docs else [])]
     for path in written:
         console.print(Text(f"Written: {path}"), soft_wrap=True)
-    for spec, points in chosen:
-        _track(spec, points, out, mode)
+    for result in results if mode != "disabled" else ():
+        _track(result, next(points for spec, points in chosen if spec.name == result.name), out, mode)
     return int(any(row.status == "failed" for result in results for row in result.rows))
 
 
@@ -107,9 +129,12 @@ def print_result(result: Reproduction, console: Console) -> None:
         console.print(Text(text), end="\n\n")
 
 
-def _track(spec: ExperimentSpec, points: Sequence[Point], out: Path, mode: Mode) -> None:
+def _track(result: Reproduction, points: Sequence[Point], out: Path, mode: Mode) -> None:
+    """A run for every point, and one for what they come to."""
     from harness.reporting.comparison_report import build
+    from harness.reproduction.result_tracking import track_result
 
-    for point in points if mode != "disabled" else ():
-        folder = out / spec.name / "points" / point.slug
+    for point in points:
+        folder = out / result.name / "points" / point.slug
         track(build(Store(folder)), folder, mode)
+    track_result(result, out / result.name, mode)

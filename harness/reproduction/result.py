@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from harness.analysis.comparison import PairTest
 from harness.reproduction.experiment_spec import Layout
 from harness.results.store import Status
 
@@ -16,7 +17,8 @@ Bounds = tuple[float, float]
 class Measured(BaseModel):
     """One method's score on a metric at one point; `improvement` is on instruct there, positive for better.
 
-    Intervals are 95%, over users. `reported` is the paper's number for the counterpart of the model.
+    Intervals are 95%, over users. `reported` is the paper's number for the counterpart of the model. Shares of users
+    better and worse off than with instruct are by the task's first metric.
     """
 
     model: str
@@ -41,6 +43,8 @@ class Measured(BaseModel):
     samples_used: int = 0
     fit_seconds: float = 0.0
     eval_seconds: float = 0.0
+    better_rate: float | None = None
+    regret_rate: float | None = None
 
 
 class ClaimTest(BaseModel):
@@ -86,7 +90,11 @@ class ClaimResult(BaseModel):
 
 
 class Reproduction(BaseModel):
-    """One table or figure. `cells` maps the digest of each distinct cell to the seconds that computing it took."""
+    """One table or figure. `cells` maps the digest of each distinct cell to the seconds that computing it took.
+
+    `left_out`: the experiment's tasks that the data cannot serve, with the reason. `departures`: what was asked
+    otherwise than the preset has it. `tests`: of a table, those against instruct, and of methods against controls.
+    """
 
     name: str
     title: str
@@ -101,3 +109,6 @@ class Reproduction(BaseModel):
     notes: list[str]
     cells: dict[str, float]
     provenance: dict[str, Any]
+    left_out: dict[str, str] = Field(default_factory=dict)
+    departures: dict[str, Any] = Field(default_factory=dict)
+    tests: list[PairTest] = Field(default_factory=list)

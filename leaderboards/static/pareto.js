@@ -81,8 +81,8 @@
   }
 
   function redraw() {
-    const groups = d3.groups(shown.filter((row) => row.dataset.score !== undefined), (row) => row.dataset.task, (row) => row.dataset.run)
-      .flatMap(([, runs]) => runs.map(([, rows]) => rows));
+    const groups = d3.groups(shown.filter((row) => row.dataset.score !== undefined), (row) => row.parentElement.id, (row) => row.dataset.task, (row) => row.dataset.run)
+      .flatMap(([, tasks]) => tasks.flatMap(([, runs]) => runs.map(([, rows]) => rows)));
     section.hidden = groups.length === 0;
     charts.replaceChildren();
     for (const rows of groups.slice(0, MOST)) {

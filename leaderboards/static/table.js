@@ -2,7 +2,7 @@
 // Sorting and filtering of the rows that the page already holds. The view is kept in the address, so it can be linked.
 (() => {
   const form = document.getElementById("filters");
-  const bodies = ["ours", "reported"].map((id) => document.getElementById(id)).filter(Boolean);
+  const bodies = ["ours", "instruments", "reported"].map((id) => document.getElementById(id)).filter(Boolean);
   const rows = bodies.map((body) => [...body.rows]);
   const heads = [...document.querySelectorAll("#board th[data-key]")];
   const sort = { key: "", descending: false };
@@ -35,12 +35,15 @@
   function filter() {
     const wanted = [...new FormData(form)].filter(([, chosen]) => chosen !== "");
     for (const row of rows.flat()) row.hidden = wanted.some(([name, chosen]) => row.dataset[name] !== chosen);
-    const shown = rows.map((group) => group.filter((row) => !row.hidden).length);
-    const divider = document.querySelector("#board .divider");
-    if (divider) divider.hidden = !shown[1];
-    const reported = rows.length > 1 ? ` and ${shown[1]} of ${rows[1].length} reported rows` : "";
-    document.getElementById("count").textContent = `Showing ${shown[0]} of ${rows[0].length} results${reported}.`;
-    document.dispatchEvent(new CustomEvent("rows-changed", { detail: rows[0].filter((row) => !row.hidden) }));
+    bodies.forEach((body, index) => {
+      const divider = body.previousElementSibling;
+      if (divider.classList.contains("divider")) divider.hidden = rows[index].every((row) => row.hidden);
+    });
+    const [printed, measured] = [true, false].map((from) => rows.filter((_, i) => (bodies[i].id === "reported") === from).flat());
+    const shown = (group) => `${group.filter((row) => !row.hidden).length} of ${group.length}`;
+    const reported = printed.length ? ` and ${shown(printed)} reported rows` : "";
+    document.getElementById("count").textContent = `Showing ${shown(measured)} results${reported}.`;
+    document.dispatchEvent(new CustomEvent("rows-changed", { detail: measured.filter((row) => !row.hidden) }));
   }
 
   function remember() {

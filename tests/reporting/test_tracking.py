@@ -58,6 +58,7 @@ def test_tables_charts_and_plots_are_logged(offline: Path) -> None:
 def test_scores_and_costs_are_in_the_summary(offline: Path) -> None:
     summary = {item.key: item.value_json for record in records(offline, "summary") for item in record.update}
     assert {"lamp2/dpo/accuracy", "lamp3/dpo/mae", "lamp2/dpo/fit_seconds", "lamp2/dpo/regret_rate"} <= set(summary)
+    assert summary["lamp2/dpo/reach_seconds"] == "7.0"
 
 
 def test_what_was_logged_is_what_comparison_json_says(offline: Path) -> None:

@@ -131,5 +131,7 @@ def test_the_joined_page_holds_the_results_of_earlier_calls_and_the_calls_that_m
     results = read_results(tmp_path)
     assert [result.name for result in results] == ["table1", "figure4"]
     text = joined(results, common(), reported(), "{name}.png")
-    assert "`harness reproduce figure4 --preset tiny`" in text
-    assert "`harness reproduce table1 --preset tiny --models tiny-llama,tiny-t5`" in text
+    assert "`harness reproduce figure4 --preset tiny --users 200`" in text  # the preset has 300
+    assert (
+        "`harness reproduce table1 --preset tiny --tasks lamp2,lamp3 --budget 60 --models tiny-llama,tiny-t5`" in text
+    )

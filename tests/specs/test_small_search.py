@@ -37,3 +37,6 @@ def test_users_put_aside_for_tuning_are_no_longer_evaluated(tmp_path: Path) -> N
     assert {query.user for query in dev.queries} == {str(user) for user in range(6)}
     assert len(tune.golds) == 4
     assert len(dev.golds) == 12
+    assert hold_out(tmp_path / "data", tmp_path / "unseen", train=True) == {"lamp7": (6, 2)}
+    assert Lamp7().splits(str(tmp_path / "unseen")) == ("train", "dev")
+    assert Lamp7().load(str(tmp_path / "unseen"), "dev").golds == dev.golds

@@ -1,0 +1,176 @@
+"""What the experiments came to on a real model, in about ten lines: the method, its cost, for whom, what is open."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from harness.analysis.comparison import ALPHA, BASELINE, PairTest
+from harness.analysis.preference_likelihood import GOLD, SIDE_EFFECTS
+from harness.registry import CONTROLS
+from harness.reporting.conclusions import INSTRUMENTS
+from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
+from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction
+from harness.reproduction.verdicts import subject
+
+_OPEN = 3  # undecided claims that are spelled out
+
+
+def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[str]:
+    """Sentences; none of test instruments, which are no evidence about anybody. Scores are those of the first table."""
+    if not results or any(model in INSTRUMENTS for result in results for model in result.models):
+        return []
+    table = next((result for result in results if result.tests), None)
+    said = [] if table is None else [*_tasks(table, names), *_likelihoods(table), _controls(table)]
+    return [plain(line) for line in (*said, *_claims(results)) if line]
+
+
+def users_needed(users: int, detectable: float | None, difference: float | None) -> int | None:
+    """How many users would find a true difference of this size with 80% power; None where nothing can be said.
+
+    Standard errors fall with the root of the users, so the detectable difference does.
+    """
+    if not detectable or not difference:
+        return None
+    return math.ceil(users * (detectable / difference) ** 2)
+
+
+def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
+    model = next(iter(result.models))
+    found = []
+    for task in dict.fromkeys(row.task for row in result.rows if row.model == model):
+        rows = [row for row in result.rows if (row.model, row.task) == (model, task)]
+        main = [row for row in rows if row.metric == rows[0].metric and row.value is not None]
+        if best := next((row for row in main if row.best), None):
+            tests = {test.a: test for test in _against(result, task, best.metric)}
+            found.append(f"{_head(best, names)} {_verdict(best, main, tests)}{_rest(best, main, tests)}")
+    return found
+
+
+def _head(best: Measured, names: Mapping[str, str]) -> str:
+    direction = "higher" if best.higher_is_better else "lower"
+    task, metric = names.get(best.task, best.task), names.get(best.metric, best.metric)
+    return f"{task}, {best.users} users, by {metric} ({direction} is better):"
+
+
+def _verdict(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:
+    value = number(best.value) + (f" {bounds(best.interval)}" if best.interval else "")
+    if best.label == BASELINE:
+        return f"nothing scores above {BASELINE}, the model as it is, at {value}."
+    cost = f"It took {seconds(best.fit_seconds)} to fit and {seconds(best.eval_seconds)} to answer"
+    whom = f"{share(best.better_rate)} of the users are better off and {share(best.regret_rate)} worse"
+    test = tests.get(best.label)
+    if test is None:
+        return f"{best.label} scores highest, {value}. {cost}; {whom}."
+    told = f"{signed(abs(test.difference))} on {BASELINE}, {p_value(test.p_holm)} after Holm"
+    if test.p_holm < ALPHA:
+        return f"{best.label} is best, {value} ({told}). {cost}; {whom}."
+    needed = users_needed(test.users, test.minimum_detectable, test.difference)
+    decide = f"; if that is the true gain, about {needed:,} users would show it" if needed else ""
+    highest = f"{best.label} scores highest, {value} ({told}{decide})"
+    return f"nothing is better than {BASELINE} beyond chance. {highest}. {cost}; {whom}."
+
+
+def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:
+    sign = 1 if best.higher_is_better else -1
+    told = [test for test in tests.values() if test.p_holm < ALPHA and test.a != best.label]
+    better = [test.a for test in told if sign * test.difference > 0]
+    worse = [test.a for test in told if sign * test.difference < 0]
+    tied = [row.label for row in main if row.tied]
+    groups = (
+        ("Not told apart from it", tied),
+        (f"Also better than {BASELINE}", better),
+        (f"Worse than {BASELINE}", worse),
+    )
+    return "".join(f" {said}: {listed(labels)}." for said, labels in groups if labels)
+
+
+def _likelihoods(result: Reproduction) -> list[str]:
+    """Under which methods gold answers, and texts that concern no preference, are more or less likely."""
+    said = {
+        GOLD: "What users wrote becomes {} (nats per token, beyond chance)",
+        SIDE_EFFECTS[0].name: "Side effects: text that concerns no preference becomes {}",
+    }
+    found = []
+    for metric, words in said.items():
+        tests = [test for test in result.tests if test.metric == metric and test.b == BASELINE]
+        groups = {
+            "likelier under": [t for t in tests if t.p_holm < ALPHA and t.difference > 0],
+            "less likely under": [t for t in tests if t.p_holm < ALPHA and t.difference < 0],
+        }
+        parts = [
+            f"{how} {listed([f'{t.a} on {t.task} ({signed(t.difference)})' for t in own])}"
+            for how, own in groups.items()
+            if own
+        ]
+        if tests:
+            found.append(f"{words.format('; '.join(parts) or 'neither likelier nor less likely under any method')}.")
+    return found
+
+
+def _controls(result: Reproduction) -> str:
+    """Which methods are better than all controls, or some, by a task's main metric: else they do not personalize."""
+    controls = set(CONTROLS.names())
+    mains = {row.task: row for row in reversed(result.rows)}  # the first row is of the main metric
+    beaten: dict[str, set[str]] = {}
+    there: set[str] = set()
+    for test in result.tests:
+        pair = {test.a, test.b}
+        if BASELINE in pair or test.task not in mains or test.metric != mains[test.task].metric:
+            continue
+        [control], [method] = pair & controls, pair - controls
+        there.add(control)
+        sign = (1 if mains[test.task].higher_is_better else -1) * (1 if test.a == method else -1)
+        if test.p_holm < ALPHA and sign * test.difference > 0:
+            beaten.setdefault(f"{method} on {test.task}", set()).add(control)
+    if not there:
+        return ""
+    every = [name for name, found in beaten.items() if found == there]
+    some = [f"{name} ({listed(sorted(found))})" for name, found in beaten.items() if found != there]
+    return f"Beyond chance better than every control ({listed(sorted(there))}): {listed(every) or 'no method'}." + (
+        f" Than some: {listed(some)}." if some else ""
+    )
+
+
+def _claims(results: Sequence[Reproduction]) -> list[str]:
+    """The verdicts on the paper's claims, and how many users would decide the open ones."""
+    claims = [(result, claim) for result in results for claim in result.claims]
+    groups = {
+        verdict: [
+            f'"{claim.quote}" ({result.title.partition(":")[0]})'
+            for result, claim in claims
+            if claim.verdict == verdict
+        ]
+        for verdict in ("supported", "not supported")
+    }
+    lines = [f"Of the paper's claims {verdict} here: {'; '.join(own) or 'none'}." for verdict, own in groups.items()]
+    undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
+    if not undecided:
+        return lines
+    needs = sorted(
+        (need for need in (_need(result, claim) for result, claim in undecided) if need), key=lambda need: need[0]
+    )
+    shown = "; ".join(text for _, text in needs[:_OPEN])
+    return [*lines, f"Undecided: {len(undecided)} of {len(claims)} claims. {shown}{'.' if shown else ''}".rstrip()]
+
+
+def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:
+    """(users, in words) that its widest open comparison needs, for the reported gain or, without one, the measured."""
+    found = [(needed, test) for test in claim.tests if test.verdict == "undecided" and (needed := _users(test))]
+    if not found or claim.missing:
+        return None
+    needed, test = max(found, key=lambda pair: pair[0])
+    size = "the paper's" if test.reported_gain else "the measured"
+    gain = test.reported_gain or test.gain
+    return needed, (
+        f"{result.title.partition(':')[0]}, {subject(test)}: about {needed:,} users would decide a true gain of "
+        f"{rounded(abs(gain))}, {size} ({test.users} here)"
+    )
+
+
+def _users(test: ClaimTest) -> int | None:
+    return users_needed(test.users, test.minimum_detectable, test.reported_gain or test.gain)
+
+
+def _against(result: Reproduction, task: str, metric: str) -> list[PairTest]:
+    return [test for test in result.tests if (test.task, test.metric, test.b) == (task, metric, BASELINE)]

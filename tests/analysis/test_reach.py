@@ -1,0 +1,41 @@
+"""After how many seconds a fit was a tenth better than instruct, by its checkpoints and by its end."""
+
+import shutil
+
+from harness.running.checkpoints import Anytime, Point
+from tests.fabricate import compare, filled, row_of
+
+
+def point(seconds, making, accuracy, annealed=False):
+    metrics = {"accuracy": accuracy, "f1": accuracy}
+    mark = None if annealed else seconds
+    return Point(mark=mark, seconds=seconds, making=making, samples_used=1, metrics=metrics, annealed=annealed)
+
+
+def with_points(store, label, *points):
+    """The store with a cell that was evaluated on its way as well."""
+    (record,) = [record for record in store.records() if record.spec.label == label]
+    frame = store.samples(record.spec)
+    shutil.rmtree(store.cell_dir(record.spec))
+    record.spec = record.spec.model_copy(update={"marks": (0.5,)})
+    store.write(record, frame)
+    text = Anytime(points=list(points), missing=[]).model_dump_json()
+    (store.cell_dir(record.spec) / "anytime.json").write_text(text)
+
+
+def test_it_is_the_first_checkpoint_that_was_ready_and_good_enough(tmp_path):
+    store = filled(tmp_path, {"instruct": 0.5, "dpo": 0.9})
+    base = row_of(compare(store), "instruct").metrics["accuracy"]
+    points = [point(1, 0, 1.09 * base), point(2, 0.5, 1.11 * base), point(4, 0, 1.2 * base)]
+    with_points(store, "dpo", *points)
+    assert row_of(compare(store), "dpo").reach_seconds == 2.5
+
+
+def test_without_checkpoints_the_end_of_the_fit_is_what_is_known(tmp_path):
+    comparison = compare(filled(tmp_path, {"instruct": 0.2, "dpo": 0.9, "chameleon": 0.2}, ("lamp2", "lamp3")))
+    for task in ("lamp2", "lamp3"):
+        assert row_of(comparison, "dpo", task).reach_seconds == row_of(comparison, "dpo", task).fit_seconds == 7
+        assert row_of(comparison, "instruct", task).reach_seconds is None
+    worse = row_of(comparison, "chameleon")
+    assert worse.metrics["accuracy"] < 1.1 * row_of(comparison, "instruct").metrics["accuracy"]
+    assert worse.reach_seconds is None

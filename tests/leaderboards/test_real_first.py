@@ -1,0 +1,46 @@
+"""Real models stand above the test instruments, and a row tells when its fit was worth its time."""
+
+import re
+
+import pytest
+
+from harness.leaderboards.recording import record
+from harness.leaderboards.site import render
+
+
+@pytest.fixture
+def board(run):
+    """The table of a run of the embedded model and of one that could be anybody's."""
+    tiny = record(run("tiny", {"instruct": 0.3, "chameleon": 0.95}))
+    values = tiny.model_dump(mode="json")
+    values["id"] = "another-0123"
+    values["setting"]["model"] = "another"
+    return render([tiny, type(tiny).model_validate(values)])["index.html"]
+
+
+def test_real_models_come_first_and_instruments_stand_apart_below(board):
+    real, instruments = board.split('<tbody id="ours">')[1].split('<tbody id="instruments">')
+    assert set(re.findall(r'data-model="([\w-]+)"', real)) == {"another"}
+    assert set(re.findall(r'data-model="([\w-]+)"', instruments.split('<tbody id="reported">')[0])) == {"tiny-llama"}
+    assert "Test instruments: small models of a synthetic world" in real
+
+
+def test_the_time_to_a_tenth_better_is_a_column(board):
+    assert board.count('data-key="reach"') == 1
+    shown = dict(re.findall(r'data-method="(\w+)"[^>]*?data-reach="([\d.]*)"', board))
+    assert shown == {"instruct": "", "chameleon": "7.0"}
+
+
+def test_every_row_has_as_many_cells_as_the_head(board):
+    for row in re.findall(r"<tr.*?</tr>", board, re.DOTALL):
+        assert "colspan" in row or len(re.findall(r"<t[hd]\b", row)) == 16
+
+
+def test_the_likelihood_of_gold_answers_is_shown_where_it_was_measured(run):
+    found = record(run("some", {"instruct": 0.3, "chameleon": 0.95}))
+    values = found.model_dump(mode="json")
+    values["likelihood_higher_is_better"] = {"lamp2": {"gold_nats": True}}
+    values["results"][0]["likelihood"] = {"gold_nats": {"value": -1.25, "low": -1.5, "high": -1.0}}
+    page = render([type(found).model_validate(values)])["index.html"]
+    assert re.findall(r'data-nats="([-\d.]+)"', page) == ["-1.25"]
+    assert "−1.250" in page

@@ -1,0 +1,180 @@
+"""The preset `small`: what it runs where data lack tasks, how long it expects, and the answer its page begins with."""
+
+import io
+import warnings
+
+import pytest
+from rich.console import Console
+
+from harness.api import HarnessError
+from harness.reproduction.answer import answer, users_needed
+from harness.reproduction.experiment_spec import common, experiments
+from harness.reproduction.experiments import assemble
+from harness.reproduction.forecast import Forecast, plans
+from harness.reproduction.page import joined
+from harness.reproduction.reported import reported
+from harness.reproduction.reproducing import choose, print_plan, run_reproduce
+from harness.results.store import Store
+from tests import fabricate
+from tests.reproduction.made_up import experiment, point
+
+METHODS = {"instruct": 0.3, "chameleon": 0.3, "rag": 0.95, "random_direction": 0.32}
+
+
+@pytest.fixture
+def lamp(tmp_path):
+    """LaMP-3 with other users to fit on, LaMP-7 without, no LaMP-2."""
+    for name in ("LaMP_3/train", "LaMP_3/dev", "LaMP_7/dev"):
+        for part in ("questions", "outputs"):
+            path = tmp_path / "lamp" / f"{name}_{part}.json"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("[]")
+    return str(tmp_path / "lamp")
+
+
+def printed(chosen, out):
+    screen = io.StringIO()
+    print_plan(chosen, "small", out, Console(file=screen, width=200))
+    return " ".join(screen.getvalue().split())
+
+
+def test_tasks_that_the_data_lack_are_left_out_of_every_experiment_and_the_dry_run_says_so(lamp, tmp_path):
+    chosen = choose("all", "small", [], data=lamp)
+    assert {task for _, points in chosen for one in points for task in one.spec.tasks} == {"lamp3", "lamp7"}
+    left_out = {spec.name: list(spec.left_out) for spec, _ in chosen}
+    assert left_out == {name: ["lamp2"] for name in ("table1", "table3", "figure3", "figure4", "figure5")} | {
+        "table2": ["lamp2", "lamp7"]  # nobody to fit on but those who are evaluated
+    }
+    text = printed(chosen, tmp_path / "out")
+    assert "table1 is without lamp2: the data have no such task." in text
+    assert "table2 is without lamp7: it fits on other users than those evaluated" in text
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_experiment_that_the_data_cannot_serve_is_left_out_of_all_and_refused_alone(lamp, tmp_path):
+    (tmp_path / "lamp" / "LaMP_3" / "train_questions.json").unlink()
+    with pytest.warns(UserWarning, match="Left out: Table 2"):
+        chosen = choose("all", "small", [], data=lamp)
+    assert [spec.name for spec, _ in chosen] == ["table1", "table3", "figure3", "figure4", "figure5"]
+    with pytest.raises(HarnessError, match="only the split dev"):
+        choose("table2", "small", [], data=lamp)
+
+
+def test_a_folder_with_none_of_the_tasks_is_left_to_the_run_to_refuse(tmp_path):
+    [(spec, points)] = choose("table1", "small", [], data=str(tmp_path / "none"))
+    assert not spec.left_out
+    assert points[0].spec.tasks == ("lamp2", "lamp3", "lamp7")
+
+
+def test_a_given_budget_holds_for_all_but_the_figure_whose_axis_it_is(lamp):
+    chosen = {spec.name: points for spec, points in choose("all", "small", [], data=lamp, budget=60.0, users=40)}
+    assert {one.spec.budget for name, points in chosen.items() for one in points if name != "figure4"} == {60}
+    assert [one.spec.budget for one in chosen["figure4"]] == [150, 300, 450, 600]
+    assert {one.spec.users for points in chosen.values() for one in points} == {40}
+    assert all(one.spec.likelihood for points in chosen.values() for one in points)
+
+
+def test_what_a_call_asked_otherwise_than_the_preset_is_told(lamp):
+    for name, given, told in (
+        ("table1", {"budget": 60.0, "users": 40}, {"budget": 60, "users": 40}),
+        ("figure4", {"budget": 60.0}, {}),
+        ("figure5", {"seeds": (0, 1)}, {"seeds": (0, 1)}),
+    ):
+        [(spec, points)] = choose(name, "small", [], data=lamp, **given)
+        assert spec.departures("small", points[0].spec) == told
+
+
+def test_table_1_shows_the_added_methods_and_controls_as_columns_of_their_own():
+    spec = experiment("table1")
+    labels = [method.label for method in spec.points("small", data="lamp")[0].spec.methods]
+    shown = [column.method for column in spec.layout.showing(labels).methods]
+    assert shown[:5] == [column.method for column in spec.layout.methods]
+    assert set(shown) == set(labels) >= {"rag", "pag", "caa", "style_vector", "random_direction"}
+    figure = experiment("figure4").layout
+    assert figure.showing(["instruct"]) == figure
+
+
+def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(tmp_path):
+    [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,aloe", users=10)
+    cells = plans([(spec, points)])[0].own
+    pace = common().paces["smollm2-135m"]
+    fixed, item, _ = pace.answer["lamp7"]
+    answering = 10 * (fixed + 8 * item)
+    assert Forecast(tmp_path, common().paces).seconds(cells, None) == pytest.approx(2 * (pace.cell + answering) + 300)
+    frame = fabricate.samples("lamp2", 0.5, users=5)
+    record = fabricate.record("lamp2", "instruct", frame)
+    record.spec = record.spec.model_copy(update={"task": "lamp7", "model": "smollm2-135m", "history": 8, "users": 5})
+    record.users, record.fit_seconds, record.eval_seconds = 5, 0, 3 * answering / 2  # thrice as slow
+    Store(tmp_path).write(record, frame)
+    found = Forecast(tmp_path, common().paces).seconds(cells, None)
+    assert found == pytest.approx(2 * (pace.cell + 3 * answering) + 300)
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Table 1 of made-up answers, as if SmolLM2 had given them."""
+    found = point(tmp_path_factory.mktemp("real"), METHODS, ("lamp2", "lamp3"))
+    spec = experiment("table1").model_copy(update={"left_out": {"lamp7": "the data have no such task"}})
+    made = assemble(spec, [found], "small")
+    return made.model_copy(update={"models": {"smollm2-135m": ""}}, deep=True)
+
+
+def real(result):
+    for row in result.rows:
+        row.model = "smollm2-135m"
+    for claim in result.claims:
+        claim.model = "smollm2-135m"
+    return result
+
+
+def test_the_page_of_a_real_model_begins_with_the_answer(result):
+    lines = answer([real(result)], common().names)
+    assert lines[0].startswith("LaMP2, 60 users, by Acc. (higher is better): rag is best")
+    assert "Worse than instruct" not in lines[0]
+    assert "Beyond chance better than every control (random_direction): rag on lamp2 and rag on lamp3." in lines
+    assert any(line.startswith("Of the paper's claims supported here") for line in lines)
+    page = joined([result], common(), reported(), "{name}.png")
+    assert page.startswith("# The paper's experiments on smollm2-135m\n\n- LaMP2, 60 users")
+    assert "lamp7 is left out: the data have no such task." in page
+    assert "(without LaMP7)" in page
+    assert "Not made here: Table 2" in page
+    assert "--preset paper-mistral" in page
+
+
+def test_test_instruments_have_no_answer_to_give(tmp_path):
+    found = point(tmp_path, METHODS)
+    assert answer([assemble(experiment("table1"), [found], "tiny")], common().names) == []
+
+
+def test_the_users_that_would_decide_a_difference_are_those_of_a_power_calculation():
+    power = pytest.importorskip("statsmodels.stats.power")
+    sd, difference, users = 0.3, 0.05, 100
+    detectable = 2.8016 * sd / users**0.5  # two-sided 0.05, 80% power
+    exact = power.TTestPower().solve_power(effect_size=difference / sd, alpha=0.05, power=0.8)
+    assert users_needed(users, detectable, difference) == pytest.approx(exact, rel=0.02)
+    assert users_needed(users, None, difference) is None
+    assert users_needed(users, detectable, 0.0) is None
+
+
+def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
+    """On the embedded model, whose page is named by the preset and stands beside the other one."""
+    few = {"users": 2, "budget": 600.0, "methods": "instruct,rag,user_majority", "embedder": "tiny-llama"}
+    chosen = choose("table1", "small", ["tiny-llama"], data="synthetic", tasks="lamp3", **few)
+    console = Console(file=io.StringIO(), width=150)
+    assert run_reproduce(chosen, "small", tmp_path / "out", console, docs=tmp_path / "docs") == 0
+    page = (tmp_path / "docs" / "reproduction-small.md").read_text(encoding="utf-8")
+    assert "gold log p ↑" in page
+    assert "neutral log p ↑" in page
+    assert "rag (added)" in page
+    assert "users worse off" in page
+    assert "harness reproduce table1 --preset small --tasks lamp3 --users 2 --budget 600`" in page
+    both = [*chosen, *choose("figure5", "small", ["tiny-llama"], data="synthetic", **few)]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert run_reproduce(both, "small", tmp_path / "out", console, compute=False, docs=tmp_path / "docs") == 0
+    assert any("Left out" in str(one.message) for one in told)  # Figure 5 has not begun
+    assert (tmp_path / "docs" / "reproduction-small.md").read_text(encoding="utf-8") == page
+
+
+def test_every_experiment_has_the_preset():
+    assert all("small" in spec.presets and spec.overlay("small").note for spec in experiments("all"))
