@@ -21,7 +21,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
     if not results or any(model in INSTRUMENTS for result in results for model in result.models):
         return []
     table = next((result for result in results if result.tests), None)
-    said = [] if table is None else [*_tasks(table, names), *_likelihoods(table), _controls(table)]
+    said = [] if table is None else [_who(table, names), *_tasks(table, names), *_likelihoods(table), _controls(table)]
     return [plain(line) for line in (*said, *_claims(results)) if line]
 
 
@@ -33,6 +33,18 @@ def users_needed(users: int, detectable: float | None, difference: float | None)
     if not detectable or not difference:
         return None
     return math.ceil(users * (detectable / difference) ** 2)
+
+
+def _who(result: Reproduction, names: Mapping[str, str]) -> str:
+    asked = result.settings
+    users = f"the first {asked['users']} users" if asked["users"] else "all users"
+    seeds = f"seed{'s' * (len(asked['seeds']) > 1)} {listed([str(seed) for seed in asked['seeds']])}"
+    lacking = listed([names.get(task, task) for task in result.left_out])
+    without = f"; without {lacking}, which these data lack" if lacking else ""
+    return (
+        f"{listed(list(result.models))} with {users} of {asked['data']}, {asked['history']} history items, "
+        f"{seconds(asked['budget'])} per fit, {seeds}{without}."
+    )
 
 
 def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
@@ -62,7 +74,7 @@ def _verdict(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairT
     test = tests.get(best.label)
     if test is None:
         return f"{best.label} scores highest, {value}. {cost}; {whom}."
-    told = f"{signed(abs(test.difference))} on {BASELINE}, {p_value(test.p_holm)} after Holm"
+    told = f"{number(abs(test.difference))} better than {BASELINE}, {p_value(test.p_holm)} after Holm"
     if test.p_holm < ALPHA:
         return f"{best.label} is best, {value} ({told}). {cost}; {whom}."
     needed = users_needed(test.users, test.minimum_detectable, test.difference)

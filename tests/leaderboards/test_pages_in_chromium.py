@@ -111,8 +111,8 @@ def test_a_click_on_a_header_sorts_and_a_second_one_turns_the_order(page):
 
 
 def test_real_models_stay_above_the_instruments_whatever_the_order(page):
-    for key in ("model", "score"):
-        head(page, key).find_element("tag name", "button").click()
+    for _ in range(2):
+        head(page, "score").find_element("tag name", "button").click()
         assert column(page, "model") == ["big-llama"] * 2 + ["tiny-llama"] * 8
 
 

@@ -129,12 +129,17 @@ def real(result):
 
 def test_the_page_of_a_real_model_begins_with_the_answer(result):
     lines = answer([real(result)], common().names)
-    assert lines[0].startswith("LaMP2, 60 users, by Acc. (higher is better): rag is best")
-    assert "Worse than instruct" not in lines[0]
+    assert lines[0] == (
+        "smollm2-135m with the first 200 users of synthetic, 10 history items, 1 min per fit, seed 0; without LaMP7, "
+        "which these data lack."
+    )
+    assert lines[1].startswith("LaMP2, 60 users, by Acc. (higher is better): rag is best")
+    assert "better than instruct, p = " in lines[1]
+    assert "Worse than instruct" not in lines[1]
     assert "Beyond chance better than every control (random_direction): rag on lamp2 and rag on lamp3." in lines
     assert any(line.startswith("Of the paper's claims supported here") for line in lines)
     page = joined([result], common(), reported(), "{name}.png")
-    assert page.startswith("# The paper's experiments on smollm2-135m\n\n- LaMP2, 60 users")
+    assert page.startswith("# The paper's experiments on smollm2-135m\n\n- smollm2-135m with the first")
     assert "lamp7 is left out: the data have no such task." in page
     assert "(without LaMP7)" in page
     assert "Not made here: Table 2" in page
