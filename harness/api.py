@@ -6,7 +6,7 @@ Importing this module is cheap: torch and numpy are needed for type checking onl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -229,6 +229,18 @@ class Edits:
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """Per-row low-rank adapters (LoRA) of linear layers: what a layer makes of x becomes that + B A x.
+
+    `layers` maps a layer's name in the model, as `named_modules` has it, to the banks A [U, r, in] and B [U, out, r];
+    scaling is part of B. `rows` maps each prompt to its bank row, -1 leaves the prompt to the model as it is.
+    """
+
+    layers: Mapping[str, tuple[torch.Tensor, torch.Tensor]]
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Continuations:
     """Outputs, and of each the states [num_layers, d], float32 on the CPU, or None where they are not known."""
 
@@ -254,7 +266,7 @@ class LanguageModel(Protocol):
         self,
         prompts: Sequence[str],
         max_new_tokens: int,
-        edits: Edits | None = None,
+        edits: Edits | Adapters | None = None,
         on_batch: Callable[[int], None] | None = None,
         one_line: bool = False,
         time_left: Callable[[], float] | None = None,
@@ -290,7 +302,7 @@ class LanguageModel(Protocol):
         ...
 
     def log_likelihood(
-        self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None
+        self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | Adapters | None = None
     ) -> torch.Tensor:
         """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N]."""
         ...
@@ -432,6 +444,13 @@ class FitContext(Protocol):
         """
         ...
 
+    def complete(self, examples: Sequence[Example]) -> list[Example]:
+        """Examples of the users' histories with their queries filled in; those too long are left out (counted).
+
+        Belongs in a step of the clock: raises OutOfTime once `clock.time_left()` is 0.
+        """
+        ...
+
     def shorten(
         self,
         build: Callable[[Sequence[HistoryItem]], str],
@@ -478,8 +497,8 @@ class Personalizer(ABC):
         """
         return self.prompt(query, history)
 
-    def edits(self, queries: Sequence[Query]) -> Edits | None:
-        """Edits whose `rows` follow `queries`; None for no edit."""
+    def edits(self, queries: Sequence[Query]) -> Edits | Adapters | None:
+        """Edits, or adapters, whose `rows` follow `queries`; None for neither."""
         return None
 
     def answers(self, queries: Sequence[Query]) -> list[str] | None:

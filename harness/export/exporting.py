@@ -7,7 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.api import HarnessError, Method, Personalizer, Query, Task
+from harness.api import Adapters, HarnessError, Method, Personalizer, Query, Task
+from harness.export.adapters_as_lora import save_row
 from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
 from harness.registry import make_task, method_class, model_folder
@@ -81,7 +82,11 @@ def _write(lm: HuggingFaceModel, personalizer: Personalizer, users: Sequence[str
     if edits is None:
         return {}
     for row in sorted(set(edits.rows) - {-1}):
-        save_edits(lm.model, edits, row, out / f"adapter-{row}")
+        folder = out / f"adapter-{row}"
+        if isinstance(edits, Adapters):
+            save_row(lm.model, edits, row, folder)
+        else:
+            save_edits(lm.model, edits, row, folder)
     return {user: f"adapter-{row}" for user, row in zip(users, edits.rows, strict=True) if row >= 0}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -21,16 +21,24 @@ def unit(directions: Tensor) -> Tensor:
     return (exact / norm.where(norm > 0, 1.0)).float()
 
 
-class EditedRows:
-    """The hooks of an open `edited`, whose batch may change while it is decoded."""
+class RowHook(Protocol):
+    """A forward hook that does something else to each row of a batch."""
 
-    def __init__(self, hooks: Sequence[_Hook]) -> None:
+    follows: int | Sequence[int]
+
+    def keep(self, places: Sequence[int]) -> None: ...
+
+
+class EditedRows:
+    """The hooks of an open `edited` or `adapted`, whose batch may change while it is decoded."""
+
+    def __init__(self, hooks: Sequence[RowHook]) -> None:
         self._hooks = hooks
 
     def keep(self, places: Sequence[int]) -> None:
         """The batch holds from now on the prompts at these places of `prompts`, in this order."""
         for hook in self._hooks:
-            hook.edit = hook.whole.of(places)
+            hook.keep(places)
 
     def follow(self, tokens: int | Sequence[int]) -> None:
         """Of the next passes the last so many tokens, of each row, come after its prompt; none do before this is said.
@@ -105,6 +113,9 @@ class _Hook:
         self.whole = self.edit = whole
         self.only_generated = only_generated
         self.follows: int | Sequence[int] = 0
+
+    def keep(self, places: Sequence[int]) -> None:
+        self.edit = self.whole.of(places)
 
     def __call__(self, module: nn.Module, args: object, output: Any) -> Any:
         found = self._generated(hidden(output)) if self.only_generated else self.edit(hidden(output))

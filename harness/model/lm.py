@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.api import Continuations, Edits, HarnessError, Position, Site
-from harness.model.architectures import mlp_modules, site_modules
+from harness.api import Adapters, Continuations, Edits, HarnessError, Position, Site
+from harness.model.adapting import adapted
+from harness.model.architectures import mlp_modules, site_modules, without_adapter
 from harness.model.batching import default_tokens, longest_first, next_batch
 from harness.model.copying import copied, has_room_for
 from harness.model.decoding import Stop, decode, decodes
@@ -138,7 +139,7 @@ class HuggingFaceModel:
         self,
         prompts: Sequence[str],
         max_new_tokens: int,
-        edits: Edits | None = None,
+        edits: Edits | Adapters | None = None,
         on_batch: Callable[[int], None] | None = None,
         one_line: bool = False,
         time_left: Callable[[], float] | None = None,
@@ -191,7 +192,9 @@ class HuggingFaceModel:
         self._batched(sources, [len(s) + len(a) for s, a in zip(sources, answers, strict=True)], None, run)
         return found
 
-    def log_likelihood(self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None) -> Tensor:
+    def log_likelihood(
+        self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | Adapters | None = None
+    ) -> Tensor:
         """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N] float32 on CPU.
 
         Several outputs to one prompt read it once. Raises ValueError like `represent`, and for edits made for another
@@ -214,7 +217,7 @@ class HuggingFaceModel:
         self,
         prompts: Sequence[str],
         stop: Stop,
-        edits: Edits | None = None,
+        edits: Edits | Adapters | None = None,
         on_batch: Callable[[int], None] | None = None,
         record: tuple[Position, Site, list[Tensor | None]] | None = None,
     ) -> list[str]:
@@ -246,7 +249,9 @@ class HuggingFaceModel:
         self._batched(sources, lengths, edits, run, on_batch)
         return outputs
 
-    def _edited(self, edits: Edits | None, batch: list[int]) -> AbstractContextManager[EditedRows]:
+    def _edited(self, edits: Edits | Adapters | None, batch: list[int]) -> AbstractContextManager[EditedRows]:
+        if isinstance(edits, Adapters):
+            return adapted(without_adapter(self.model), edits, batch)
         return edited(site_modules(self.model, "mlp" if edits is None else edits.site), edits, batch)
 
     def _text(self, line: FirstLine | None, ids: list[int]) -> str:
@@ -268,7 +273,11 @@ class HuggingFaceModel:
         return sorted({self.tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])} - {None})
 
     def _pairs(
-        self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | None = None, end: Sequence[int] = ()
+        self,
+        prompts: Sequence[str],
+        outputs: Sequence[str],
+        edits: Edits | Adapters | None = None,
+        end: Sequence[int] = (),
     ) -> tuple[list[list[int]], list[list[int]]]:
         sources = [self.prompt_ids(prompt) for prompt in prompts]
         answers = [[*self.answer_ids(output), *end] for output in outputs]
@@ -277,7 +286,7 @@ class HuggingFaceModel:
         self.tokens_in += sum(len(s) + len(a) for s, a in pairs)
         return sources, answers
 
-    def _check(self, sequences: list[list[int]], room: int, edits: Edits | None) -> None:
+    def _check(self, sequences: list[list[int]], room: int, edits: Edits | Adapters | None) -> None:
         longest = max(map(len, sequences), default=0)
         if longest > room:
             raise ValueError(f"a prompt has {longest} tokens, but {self.name} has room for {room}")
@@ -288,7 +297,7 @@ class HuggingFaceModel:
         self,
         prompts: list[list[int]],
         lengths: list[int],
-        edits: Edits | None,
+        edits: Edits | Adapters | None,
         run: Callable[[list[int], list[int]], None],
         on_batch: Callable[[int], None] | None = None,
     ) -> None:
@@ -296,8 +305,10 @@ class HuggingFaceModel:
 
         `run` is given indices, and the sizes of the neighbours among them that begin alike. `lengths` are in tokens.
         """
+        kinds: Sequence[int] = [0] * len(prompts)
         # Edits of generated tokens leave the prompts alone.
-        kinds = edits.rows if edits is not None and edits.positions == "all" else [0] * len(prompts)
+        if isinstance(edits, Adapters) or (edits is not None and edits.positions == "all"):
+            kinds = edits.rows
         alike = [[index] for index in range(len(prompts))] if self.is_encoder_decoder else groups(prompts, kinds)
         left, done = longest_first(alike, lengths), 0
         with inference(self.model):

@@ -58,9 +58,26 @@ class Context:
         for batch in self.clock.batches(flat, batch_size, self._tokens, reserve):
             complete: list[Example] = []
             with self.clock.cut_off():
-                complete = self._complete(batch)
+                complete = self.complete(batch)
             if complete:
                 yield complete
+
+    def complete(self, examples: Sequence[Example]) -> list[Example]:
+        """The examples with the neutral paraphrases of their answers as queries, where they have none."""
+        open_examples = [example for example in examples if example.query is None]
+        if not open_examples:
+            return list(examples)
+        with self.clock.phase("paraphrase"):
+            prompts = [self._paraphrase_prompt(example) for example in open_examples]
+            asked = [prompt for prompt in prompts if prompt is not None]
+            outputs = iter(
+                self.lm.generate(asked, self.task.max_new_tokens, one_line=True, time_left=self.clock.time_left)
+            )
+        if left_out := len(prompts) - len(asked):
+            self.report.counts["examples_too_long"] = self.report.counts.get("examples_too_long", 0) + left_out
+        queries = iter(None if prompt is None else self.task.parse(next(outputs))[0] for prompt in prompts)
+        made = [replace(example, query=next(queries)) if example.query is None else example for example in examples]
+        return [example for example in made if example.query is not None]
 
     def shorten(
         self,
@@ -87,22 +104,6 @@ class Context:
     def _tokens(self, example: Example) -> float:
         text = example.answer if example.query is None else example.query
         return self.lm.count_tokens(self.task.prompts.base(text, example.history))
-
-    def _complete(self, batch: list[Example]) -> list[Example]:
-        open_examples = [example for example in batch if example.query is None]
-        if not open_examples:
-            return batch
-        with self.clock.phase("paraphrase"):
-            prompts = [self._paraphrase_prompt(example) for example in open_examples]
-            asked = [prompt for prompt in prompts if prompt is not None]
-            outputs = iter(
-                self.lm.generate(asked, self.task.max_new_tokens, one_line=True, time_left=self.clock.time_left)
-            )
-        if left_out := len(prompts) - len(asked):
-            self.report.counts["examples_too_long"] = self.report.counts.get("examples_too_long", 0) + left_out
-        queries = iter(None if prompt is None else self.task.parse(next(outputs))[0] for prompt in prompts)
-        made = [replace(example, query=next(queries)) if example.query is None else example for example in batch]
-        return [example for example in made if example.query is not None]
 
     def _paraphrase_prompt(self, example: Example) -> str | None:
         prompts = self.task.prompts

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from harness.api import Edits, LanguageModel, Personalizer, Query, Task
+from harness.api import Adapters, Edits, LanguageModel, Personalizer, Query, Task
 from harness.running.context import FittedPrompt
 from harness.running.side_effects import neutral_nats
 
@@ -98,7 +98,7 @@ def _totals(
     return {query.id: part for query, part in zip(queries, parts, strict=True)}
 
 
-def _repeated(edits: Edits | None, counts: Sequence[int]) -> Edits | None:
+def _repeated(edits: Edits | Adapters | None, counts: Sequence[int]) -> Edits | Adapters | None:
     if edits is None:
         return None
     return replace(edits, rows=tuple(row for row, count in zip(edits.rows, counts, strict=True) for _ in range(count)))
