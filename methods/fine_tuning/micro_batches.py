@@ -21,6 +21,16 @@ _TOKENS_ELSEWHERE = 16_384
 _KEPT_ON_A_CPU = 1_024  # of a longer micro-batch, activations are computed again
 
 
+def most_tokens(device: torch.device) -> int:
+    """Tokens of a micro-batch of several examples, padding included."""
+    return _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
+
+
+def must_recompute(device: torch.device, tokens: int) -> bool:
+    """Whether a micro-batch is so long that its activations are not kept: where running out of memory is the end."""
+    return device.type == "cpu" and tokens > _KEPT_ON_A_CPU
+
+
 def micro_batches(lengths: Sequence[int], rows: int, tokens: int, begin_small: bool) -> list[list[int]]:
     """Places of `lengths`, the shortest first, in pieces of at most `rows` of them and `tokens` with padding.
 
@@ -52,7 +62,7 @@ class MicroBatched(Trainer):
     def takes(self, rows: int) -> None:
         """Once constructed: `rows` are the most in a micro-batch."""
         self.rows = rows
-        self.tokens = _TOKENS.get(self.args.device.type, _TOKENS_ELSEWHERE)
+        self.tokens = most_tokens(self.args.device)
         self.pad, self.data_collator = self.data_collator, list
         self.lengths = [self.length(row) for row in self.train_dataset]
         self.used: list[int] = []  # places in the data, once for each time
@@ -151,7 +161,7 @@ class MicroBatched(Trainer):
     @contextmanager
     def _frugal(self, tokens: int) -> Iterator[None]:
         """Compute the activations of a long micro-batch again, where running out of memory ends the process."""
-        if self.args.activation_checkpointing or self.args.device.type != "cpu" or tokens <= _KEPT_ON_A_CPU:
+        if self.args.activation_checkpointing or not must_recompute(self.args.device, tokens):
             yield
             return
         self.model.activation_checkpointing_enable(RECOMPUTED)

@@ -35,8 +35,16 @@ class Collator:
         )
 
 
+def decoded_log_likelihoods(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Sum of log p over the tokens of each answer, end of sequence included, in nats, [A * B] float32."""
+    labels = batch["labels"]
+    logits = model(**{name: value for name, value in batch.items() if name != "labels"}, use_cache=False).logits
+    found = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
+    return found.where(labels != IGNORED, 0.0).sum(-1)
+
+
 class Seq2SeqTraining(MicroBatched, Seq2SeqTrainer):
-    """What the two share: construction from a fit's context, and the likelihood of the answers."""
+    """What the two share: construction from a fit's context."""
 
     answer_names: ClassVar[tuple[str, ...]]
 
@@ -54,13 +62,6 @@ class Seq2SeqTraining(MicroBatched, Seq2SeqTrainer):
         )
         self.takes(config.batch_size)
 
-    def log_likelihoods(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        """Sum of log p over the tokens of each answer, end of sequence included, in nats, [A * B] float32."""
-        labels = batch["labels"]
-        logits = model(**{name: value for name, value in batch.items() if name != "labels"}, use_cache=False).logits
-        found = logits.float().log_softmax(-1).gather(-1, labels.clamp(min=0)[..., None])[..., 0]
-        return found.where(labels != IGNORED, 0.0).sum(-1)
-
 
 class Seq2SeqSft(Seq2SeqTraining):
     """Mean negative log-likelihood of the answers' tokens, over all examples of a step, as trl's SFT has it."""
@@ -75,7 +76,7 @@ class Seq2SeqSft(Seq2SeqTraining):
 
     def piece_loss(self, model: nn.Module, batch: dict[str, Tensor], places: list[int]) -> Tensor:
         """Negative log-likelihood, summed over the answers' tokens."""
-        return -self.log_likelihoods(model, batch).sum()
+        return -decoded_log_likelihoods(model, batch).sum()
 
 
 class Seq2SeqDpo(Preference, Seq2SeqTraining):
@@ -90,4 +91,4 @@ class Seq2SeqDpo(Preference, Seq2SeqTraining):
     def answers(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         # No dropout, as in trl, so that policy and reference start equal. T5's attention has some outside of modules.
         model.eval()
-        return self.log_likelihoods(model, batch)
+        return decoded_log_likelihoods(model, batch)

@@ -10,6 +10,7 @@ from harness.methods.controls import Constant, MeanDifference, RandomDirection, 
 from harness.methods.dpo import Dpo
 from harness.methods.instruct import Instruct
 from harness.methods.llm_rec import LlmRec
+from harness.methods.oppu import Oppu
 from harness.methods.pag import Pag
 from harness.methods.rag import Rag
 from harness.methods.style_vector import StyleVector
@@ -46,6 +47,7 @@ TRAINED = [
     (Aloe, FAST),
     (Aloe, {**FAST, "training": "lora", "lora": LORA, "accumulation": 2}),
     (Dpo, {**FAST, "lora": LORA}),
+    (Oppu, {**FAST, "lora": LORA}),
 ]
 
 
@@ -93,6 +95,7 @@ def test_methods_that_train_encoder_decoders(method, config, t5: HuggingFaceMode
         (StyleVector, {}),
         (Chameleon, {**SMALL, "group_size": 1, "min_pairs": 2, "num_layers": 1}),
         (UserMajority, {}),
+        (Oppu, {**FAST, "lora": LORA, "task_adapter": False}),
     ],
 )
 def test_individual_methods_share_nothing(method, config, toy_source: HuggingFaceModel):
