@@ -32,6 +32,7 @@ GRID: dict[str, list[str]] = {
     ],
     "rag": [f"by={by},k={k}" for by in ("bm25", "dense", "recency") for k in (4, 8)],
     "pag": [f"by={by},strategy={name}" for by in ("bm25", "null") for name in ("basic", "engagement", "profile")],
+    "oppu": TRAINED,
     "caa": ADDED,
     "style_vector": ADDED,
 }

@@ -22,7 +22,7 @@ GROUPED = "chameleon:group_size=2,min_pairs=2"
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "out"
-    methods = f"instruct,llm_rec,{GROUPED},dpo,aloe"
+    methods = f"instruct,llm_rec,{GROUPED},dpo,aloe,oppu"
     compare(methods, "300s", "lamp7", out=folder, users=4, save_fits=True)
     return Store(folder)
 
@@ -34,7 +34,7 @@ def answered_by(adapter, prompts):
     return lm.generate(prompts, TASKS.get("lamp7")().max_new_tokens)
 
 
-@pytest.mark.parametrize("method", [GROUPED, "dpo", "aloe"])
+@pytest.mark.parametrize("method", [GROUPED, "dpo", "aloe", "oppu"])
 def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp_path):
     record = choose_cell(run, method, None, None)
     folders = export(run, record, None, tmp_path / "adapters")

@@ -47,7 +47,7 @@ TRAINED = [
     (Aloe, FAST),
     (Aloe, {**FAST, "training": "lora", "lora": LORA, "accumulation": 2}),
     (Dpo, {**FAST, "lora": LORA}),
-    (Oppu, {**FAST, "lora": LORA}),
+    (Oppu, {**FAST, "lora": LORA, "items": 2, "num_epochs": 1}),
 ]
 
 
@@ -95,7 +95,7 @@ def test_methods_that_train_encoder_decoders(method, config, t5: HuggingFaceMode
         (StyleVector, {}),
         (Chameleon, {**SMALL, "group_size": 1, "min_pairs": 2, "num_layers": 1}),
         (UserMajority, {}),
-        (Oppu, {**FAST, "lora": LORA, "task_adapter": False}),
+        (Oppu, {**FAST, "lora": LORA, "items": 2, "num_epochs": 1, "task_adapter": False}),
     ],
 )
 def test_individual_methods_share_nothing(method, config, toy_source: HuggingFaceModel):
