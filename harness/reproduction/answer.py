@@ -28,9 +28,10 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
 def users_needed(users: int, detectable: float | None, difference: float | None) -> int | None:
     """How many users would find a true difference of this size with 80% power; None where nothing can be said.
 
-    Standard errors fall with the root of the users, so the detectable difference does.
+    Standard errors fall with the root of the users, so the detectable difference does. If these users should have found
+    it and did not, they are too few for a standard error, or the difference is not of this size.
     """
-    if not detectable or not difference:
+    if not detectable or not difference or detectable <= abs(difference):
         return None
     return math.ceil(users * (detectable / difference) ** 2)
 

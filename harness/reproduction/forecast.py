@@ -69,6 +69,12 @@ class Forecast:
         mean = sum(spent) / len(spent) if spent else each
         return None if mean is None else mean * len(cells)
 
+    def left(self, cells: Sequence[str]) -> list[str]:
+        """Those without a finished record in OUT, by their settings: whether code or data changed is not looked at."""
+        known = [record.spec.model_dump(mode="json") | {"method": record.spec.label} for record in self._records]
+        asked = {cell: json.loads(cell) for cell in cells}
+        return [cell for cell, own in asked.items() if not any(_same(own, spec) for spec in known)]
+
     def _cell(self, cell: Mapping[str, Any]) -> float | None:
         pace = self._paces.get(cell["model"])
         if pace is None or cell["task"] not in pace.answer or cell["users"] is None:
@@ -108,6 +114,11 @@ def _examples(cell: Mapping[str, Any]) -> int:
     return int((cell["fit_users"] or cell["users"] or 0) * cell["supervision"])
 
 
+def _same(cell: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    # The machine decides these two; a cell has the first only where its answers depend on it.
+    return all(spec[key] == value for key, value in cell.items() if key not in ("batch_size", "dtype"))
+
+
 def _spent(record: CellRecord) -> float:
     return record.fit_seconds + record.diagnosis_seconds + record.eval_seconds + record.likelihood_seconds
 
@@ -130,4 +141,4 @@ def answering_seconds(spec: RunSpec, runs: Path = Path("runs")) -> float | None:
 def _finished(out: Path) -> list[CellRecord]:
     paths = sorted((out / "cells").glob("*/*/*/cell.json"))
     records = [CellRecord.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
-    return [record for record in records if record.status != "failed"]
+    return [record for record in records if record.status not in ("failed", "interrupted")]

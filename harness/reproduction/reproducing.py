@@ -71,6 +71,12 @@ def print_plan(chosen: Chosen, preset: str, out: Path, console: Console) -> None
     cells = sum(plan.new for plan in found)
     known = [value for value in expected if value is not None]
     about = f", about {seconds(sum(known))} expected" if len(known) == len(expected) else ""
+    left = [forecast.left(plan.own) for plan in found]
+    if (count := sum(map(len, left))) < cells:
+        rest = [
+            forecast.seconds(own, s.overlay(preset).seconds_per_cell) for own, (s, _) in zip(left, chosen, strict=True)
+        ]
+        about += f", about {seconds(sum(value or 0.0 for value in rest))} of it for the {count} cells that are left"
     console.print(
         f"{cells} cells, at most {seconds(sum(plan.at_most for plan in found))} of fitting{about}, answering besides; "
         f"about {memory(cells * BYTES_PER_CELL)} on disk.",

@@ -106,8 +106,9 @@ def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(t
     record.spec = record.spec.model_copy(update={"task": "lamp7", "model": "smollm2-135m", "history": 8, "users": 5})
     record.users, record.fit_seconds, record.eval_seconds = 5, 0, 3 * answering / 2  # thrice as slow
     Store(tmp_path).write(record, frame)
-    found = Forecast(tmp_path, common().paces).seconds(cells, None)
-    assert found == pytest.approx(2 * (pace.cell + 3 * answering) + 300)
+    forecast = Forecast(tmp_path, common().paces)
+    assert forecast.seconds(cells, None) == pytest.approx(2 * (pace.cell + 3 * answering) + 300)
+    assert forecast.left(cells) == list(cells)  # 5 users are not 10
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +159,7 @@ def test_the_users_that_would_decide_a_difference_are_those_of_a_power_calculati
     exact = power.TTestPower().solve_power(effect_size=difference / sd, alpha=0.05, power=0.8)
     assert users_needed(users, detectable, difference) == pytest.approx(exact, rel=0.02)
     assert users_needed(users, None, difference) is None
+    assert users_needed(2, 0.01, 0.02) is None  # these two should have told
     assert users_needed(users, detectable, 0.0) is None
 
 
@@ -178,6 +180,8 @@ def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
         warnings.simplefilter("always")
         assert run_reproduce(both, "small", tmp_path / "out", console, compute=False, docs=tmp_path / "docs") == 0
     assert any("Left out" in str(one.message) for one in told)  # Figure 5 has not begun
+    assert Forecast(tmp_path / "out", {}).left(plans(chosen)[0].own) == []
+    assert Forecast(tmp_path / "out", {}).left(plans(both)[1].own) == list(plans(both)[1].own)
     assert (tmp_path / "docs" / "reproduction-small.md").read_text(encoding="utf-8") == page
 
 
