@@ -41,7 +41,7 @@ class UserTraining:
         self._model: Any = context.lm.model
         frozen = lora.model_copy(update={"dropout": 0.0}).peft(self._model)
         self._pad = _collator(context)
-        self._adapted = get_peft_model(self._model, lora.peft(self._model), adapter_name=_OWN)
+        self._adapted: Any = get_peft_model(self._model, lora.peft(self._model), adapter_name=_OWN)
         if task is not None:
             self._adapted.add_adapter(_TASK, frozen)
             set_peft_model_state_dict(self._adapted, task, adapter_name=_TASK)
