@@ -168,13 +168,13 @@ def measure(lm: HuggingFaceModel, asked: list[Question], edits: Edits) -> dict[s
 
 
 def grid(options: argparse.Namespace, names: list[str]) -> Iterator[Setting]:
-    for values in itertools.product(SITES, options.layers, POSITIONS, names, options.strengths):
+    for values in itertools.product(SITES, options.layers, options.positions, names, options.strengths):
         yield Setting(*values)
 
 
 def draw(rows: list[dict], out: Path) -> None:
     """A heat map of gains for each site and positions, and gain against KL."""
-    for site, positions in itertools.product(SITES, POSITIONS):
+    for site, positions in dict.fromkeys((row["site"], row["positions"]) for row in rows):
         own = [row for row in rows if (row["site"], row["positions"]) == (site, positions)]
         layers = sorted({row["layer"] for row in own})
         columns = list(dict.fromkeys((row["direction"], row["strength"]) for row in own))
@@ -213,6 +213,7 @@ def main() -> None:
     parser.add_argument("--fit-users", type=int, default=60)
     parser.add_argument("--users", type=int, default=24, help="who are scored")
     parser.add_argument("--layers", type=int, nargs="+", help="all by default")
+    parser.add_argument("--positions", choices=POSITIONS, nargs="+", default=POSITIONS, help="all reads whole prompts")
     parser.add_argument("--strengths", type=float, nargs="+", default=[-1.0, 1.0])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
