@@ -14,6 +14,7 @@ from harness.leaderboards.record_schema import Record, Result, Score
 ALPHA = 0.05
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _SHOWN = ("likelihood", "methods", "tasks", "model", "regime", "budget", "seeds")
+Axes = dict[tuple[bool, str, str], tuple[float, float]]  # whether of instruments, task, metric
 _UNRANKED = ("overran", "failed", "interrupted")
 
 
@@ -57,8 +58,8 @@ class Row:
 
     @property
     def instrument(self) -> bool:
-        """Whether its model is an embedded one, which is no evidence about real models."""
-        return self.record.setting.model in INSTRUMENTS
+        """Whether it stands apart from the real models."""
+        return is_instrument(self.record)
 
     @property
     def ranks(self) -> bool:
@@ -76,8 +77,22 @@ def rows(records: Iterable[Record]) -> list[Row]:
 
 
 def departures(records: Iterable[Record]) -> dict[str, str]:
-    """By record, the settings in which its run departs from most others, but for those that every row shows anyway."""
-    settings = {record.id: flat(record.setting.everything) for record in records}
+    """By record, the settings in which its run departs from most others, but for those that every row shows anyway.
+
+    The others are those of real models, or of test instruments: what is usual for one is not for the other.
+    """
+    groups: dict[bool, dict[str, dict[str, Any]]] = {}
+    for record in records:
+        groups.setdefault(is_instrument(record), {})[record.id] = flat(record.setting.everything)
+    return {name: text for settings in groups.values() for name, text in _departures(settings).items()}
+
+
+def is_instrument(record: Record) -> bool:
+    """Whether a run's model is an embedded one, which is no evidence about real models."""
+    return record.setting.model in INSTRUMENTS
+
+
+def _departures(settings: Mapping[str, dict[str, Any]]) -> dict[str, str]:
     keys = [key for key in dict.fromkeys(key for own in settings.values() for key in own) if key not in _SHOWN]
     usual = {key: Counter(str(own.get(key)) for own in settings.values()).most_common(1)[0][0] for key in keys}
     return {
@@ -118,17 +133,19 @@ def _row(record: Record, result: Result) -> Row:
     return Row(record, result, tuple(cells), tuple(likelihood))
 
 
-def _on(axes: Mapping[tuple[str, str], tuple[float, float]], row: Row, cells: Iterable[Cell]) -> tuple[Cell, ...]:
-    return tuple(replace(cell, axis=axes[row.result.task, cell.metric]) for cell in cells)
+def _on(axes: Axes, row: Row, cells: Iterable[Cell]) -> tuple[Cell, ...]:
+    return tuple(replace(cell, axis=axes[row.instrument, row.result.task, cell.metric]) for cell in cells)
 
 
-def _axes(found: Iterable[Row]) -> dict[tuple[str, str], tuple[float, float]]:
-    """The span of all intervals of a task's metric."""
-    ends: dict[tuple[str, str], list[float]] = {}
+def _axes(found: Iterable[Row]) -> Axes:
+    """The span of all intervals of a task's metric, of real models and of test instruments."""
+    ends: dict[tuple[bool, str, str], list[float]] = {}
     for row in found:
         for cell in (*row.cells, *row.likelihood):
             values = (cell.score.value, cell.score.low, cell.score.high)
-            ends.setdefault((row.result.task, cell.metric), []).extend(v for v in values if v is not None)
+            ends.setdefault((row.instrument, row.result.task, cell.metric), []).extend(
+                v for v in values if v is not None
+            )
     return {key: (min(values), max(values)) for key, values in ends.items()}
 
 
