@@ -221,6 +221,7 @@ def test_serve_shows_the_site_until_stopped(run, tmp_path, stop):
         for page in ("", "methods/chameleon.html", "assets/table.js"):
             with urllib.request.urlopen(address + page, timeout=100) as answer:
                 assert answer.status == 200
+                assert answer.read()  # who leaves in the middle of a page breaks the server's connection
         server.send_signal(stop)
         out, err = server.communicate(timeout=100)
     assert (server.returncode, out, err) == (0, "Stopped.\n", "")
