@@ -1,5 +1,6 @@
 """How long training will take, told before there is a trainer: by a pass forward over the first row."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,9 +36,14 @@ class Forecast:
         return min(self.most, self.epochs * row * (self._counted + more))
 
     def of(self, tokens: float) -> float:
-        """Seconds of a micro-batch of so many tokens. There must be a row, which is read the first time."""
+        """Seconds of a micro-batch of so many tokens; more than any once the clock has run out.
+
+        There must be a row, which is read the first time.
+        """
         if self._pass is None:
             row, clock = self.rows[0], self.context.clock
+            if not clock.remaining():
+                return math.inf
             with clock.phase("forecast"):
                 begun = clock.elapsed()
                 self.context.lm.log_likelihood([row.prompt] * len(row.answers), list(row.answers.values()))

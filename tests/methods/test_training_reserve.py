@@ -1,5 +1,6 @@
 """What trained methods keep of the budget while they collect what to train on."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -91,3 +92,11 @@ def test_epochs_and_data_that_is_still_to_be_mixed_in_are_forecast_too(make_cont
     context.lm = Timed(context.lm, time)
     plain = aloe().config.forecast(context, rows, None).reserve(0)
     assert aloe(num_epochs=3).config.forecast(context, rows, None, share=0.5).reserve(0) == pytest.approx(6 * plain)
+
+
+def test_nothing_is_read_once_the_time_is_over(make_context):
+    context = make_context(clock=BudgetClock(0.0))
+    forecast = aloe().config.forecast(context, [Row("A movie.", {"completion": "a"}, "u")], None)
+    assert forecast.of(1) == math.inf
+    assert forecast.reserve(0) == 0.0
+    assert context.lm.tokens_computed == 0
