@@ -18,14 +18,18 @@ ContextMaker = Callable[..., Context]
 
 @pytest.fixture(scope="session")
 def toy_source(tmp_path_factory: pytest.TempPathFactory) -> HuggingFaceModel:
-    """Nobody may change this one; take `pristine()`."""
-    return toy_model(tmp_path_factory.mktemp("toy"))
+    """Nobody may change this one; take `pristine()`, which copies it in memory, as the engine's cells get theirs."""
+    source = toy_model(tmp_path_factory.mktemp("toy"))
+    source.keep()
+    return source
 
 
 @pytest.fixture(scope="session")
 def t5(model_folder: Callable[[str], Path]) -> HuggingFaceModel:
-    """An encoder-decoder; only for those who leave it as it is."""
-    return load(str(model_folder("t5")))
+    """An encoder-decoder; only for those who leave it as it is. Others take `pristine()`."""
+    source = load(str(model_folder("t5")))
+    source.keep()
+    return source
 
 
 @pytest.fixture

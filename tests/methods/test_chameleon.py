@@ -15,11 +15,11 @@ from harness.methods.chameleon.preference_pairs import generate_pairs, represent
 from harness.methods.chameleon.steering import Steering
 from harness.running.clock import BudgetClock
 
-CCS = {"epochs": 20, "restarts": 2}
+FAST = {"ccs": {"epochs": 20, "restarts": 2}, "insight_tokens": 8}
 
 
 def fit(context, **config) -> Steering:
-    return Chameleon(ChameleonConfig(ccs=CCS, **config)).fit(context)
+    return Chameleon(ChameleonConfig(**FAST, **config)).fit(context)
 
 
 class Recorder:

@@ -22,7 +22,7 @@ from harness.methods.controls import (
     mean_change,
 )
 
-CCS = {"epochs": 20, "restarts": 2}
+FAST = {"ccs": {"epochs": 20, "restarts": 2}, "insight_tokens": 8}
 STRANGER = Query("q", "stranger", "a film")
 
 
@@ -71,10 +71,10 @@ def test_random_direction_changes_as_much_as_chameleon(make_context, monkeypatch
         "harness.methods.controls.mean_change",
         lambda *arguments: seen.setdefault("first", arguments) and mean_change(*arguments),
     )
-    config = RandomDirectionConfig(ccs=CCS, subspace=subspace, edit=edit, components=3)
+    config = RandomDirectionConfig(**FAST, subspace=subspace, edit=edit, components=3)
     random = RandomDirection(config).fit(make_context()).banks
     pairs, mask, fitted, ones = seen["first"]
-    found = Chameleon(ChameleonConfig(ccs=CCS, edit=edit)).fit(make_context()).banks
+    found = Chameleon(ChameleonConfig(**FAST, edit=edit)).fit(make_context()).banks
     torch.testing.assert_close(fitted.neutral, found.neutral)
     target = mean_change(pairs, mask, fitted, ones)
     torch.testing.assert_close(mean_change(pairs, mask, random, random.strength), target, rtol=1e-3, atol=1e-4)
@@ -97,7 +97,7 @@ def test_shuffled_history_fits_on_others_histories_and_shows_the_own(make_contex
     context.lm.generate_represented = lambda prompts, *rest, **kw: (
         asked.extend(prompts) or recorded(prompts, *rest, **kw)
     )
-    fitted = ShuffledHistory(ChameleonConfig(ccs=CCS)).fit(context)
+    fitted = ShuffledHistory(ChameleonConfig(**FAST)).fit(context)
     query = toy_queries(context.users)[0]
     assert "user 0" in fitted.prompt(query, context.users[0].history)
     agents = [prompt for prompt in asked if "New:" in prompt]
@@ -112,7 +112,7 @@ def test_shuffled_history_paraphrases_under_the_others_history(make_context):
     asked = []
     generate = context.lm.generate
     context.lm.generate = lambda prompts, *rest, **kw: asked.extend(prompts) or generate(prompts, *rest, **kw)
-    ShuffledHistory(ChameleonConfig(ccs=CCS)).fit(context)
+    ShuffledHistory(ChameleonConfig(**FAST)).fit(context)
     heads = {prompt.split("New:")[1].split(".")[0]: prompt.split("New:")[0] for prompt in asked if "New:" in prompt}
     for number, user in enumerate(context.users):
         for example in user.examples:
@@ -123,8 +123,8 @@ def test_shuffled_history_paraphrases_under_the_others_history(make_context):
 
 
 def test_mean_difference_is_an_offset(make_context):
-    banks = MeanDifference(MeanDifferenceConfig(ccs=CCS)).fit(make_context()).banks
-    double = MeanDifference(MeanDifferenceConfig(ccs=CCS, strength=2.0)).fit(make_context()).banks
+    banks = MeanDifference(MeanDifferenceConfig(**FAST)).fit(make_context()).banks
+    double = MeanDifference(MeanDifferenceConfig(**FAST, strength=2.0)).fit(make_context()).banks
     assert set(banks.tensors()) == {"offset"}
     assert banks.offset.abs().sum() > 0
     torch.testing.assert_close(double.offset, 2 * banks.offset)
@@ -132,7 +132,7 @@ def test_mean_difference_is_an_offset(make_context):
 
 def test_mean_difference_leaves_layers_alone_that_a_group_did_not_choose(make_context):
     users = toy_users(4, examples=4)
-    config = {"ccs": CCS, "group_size": 1, "num_layers": 1}
+    config = {**FAST, "group_size": 1, "num_layers": 1}
     found = Chameleon(ChameleonConfig(**config)).fit(make_context(users=users)).banks.dense()
     banks = MeanDifference(MeanDifferenceConfig(**config)).fit(make_context(users=users)).banks
     assert torch.equal(banks.offset.any(-1), found.neutral.any(-1))
@@ -141,5 +141,5 @@ def test_mean_difference_leaves_layers_alone_that_a_group_did_not_choose(make_co
 
 def test_one_user_has_nobody_to_shuffle_with(make_context):
     users = [replace(user) for user in toy_users(1, examples=4)]
-    fitted = ShuffledHistory(ChameleonConfig(ccs=CCS)).fit(make_context(users=users))
+    fitted = ShuffledHistory(ChameleonConfig(**FAST)).fit(make_context(users=users))
     assert fitted.banks is not None

@@ -255,7 +255,7 @@ def test_many_problems_at_once_equal_one_after_the_other():
 
 def test_a_fit_offers_its_diagnosis_and_does_not_compute_it(make_context):
     context = make_context()
-    fitted = Chameleon(ChameleonConfig(ccs={"epochs": 20, "restarts": 2}, num_layers=1)).fit(context)
+    fitted = Chameleon(ChameleonConfig(ccs={"epochs": 20, "restarts": 2}, insight_tokens=8, num_layers=1)).fit(context)
     banks = {name: bank.clone() for name, bank in fitted.banks.tensors().items()}
     tokens, elapsed = context.lm.tokens_in, context.clock.phases
     values = context.report.diagnose().values
@@ -282,5 +282,7 @@ def test_mean_difference_edits_what_was_chosen_though_no_hyperplane_was_found(ma
         ),
     )
     users = toy_users(4, examples=4)
-    fitted = MeanDifference(MeanDifferenceConfig(ccs={"epochs": 2, "restarts": 1})).fit(make_context(users=users))
+    fitted = MeanDifference(MeanDifferenceConfig(ccs={"epochs": 2, "restarts": 1}, insight_tokens=8)).fit(
+        make_context(users=users)
+    )
     assert fitted.banks.offset.any()

@@ -15,7 +15,7 @@ from harness.methods.chameleon.preference_pairs import OutputPair, dissimilar, g
 from harness.methods.chameleon.steering import Steering
 from harness.methods.controls import MeanDifference, MeanDifferenceConfig, RandomDirection, RandomDirectionConfig
 
-QUICK = {"ccs": CcsConfig(restarts=1, epochs=1), "num_layers": 2}
+QUICK = {"ccs": CcsConfig(restarts=1, epochs=1), "num_layers": 2, "insight_tokens": 8}
 
 
 def chameleon(**config):

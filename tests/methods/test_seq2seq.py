@@ -152,9 +152,9 @@ def test_an_adapter_is_on_query_and_value_and_off_it_is_the_base_model(make_cont
 @pytest.mark.parametrize(
     "method",
     [
-        aloe(num_epochs=20, batch_size=4),
-        aloe(num_epochs=20, batch_size=4, training="lora", lora=LORA),
-        dpo(num_epochs=20, batch_size=4),
+        aloe(num_epochs=15, batch_size=12),
+        aloe(num_epochs=15, batch_size=12, training="lora", lora=LORA),
+        dpo(num_epochs=15, batch_size=12),
     ],
     ids=["full", "lora", "dpo"],
 )

@@ -15,6 +15,8 @@ FAST = {
     "batch_size": 4,
     "accumulation": 1,
     "min_pairs": 1,
+    "insight_tokens": 8,
+    "max_new_tokens": 8,
 }
 NAMES = [*METHODS.names(), *CONTROLS.names()]
 
@@ -35,9 +37,9 @@ def with_a_long_one(users):
     return [User(first.id, history, (hopeless, *first.examples)), *users[1:]]
 
 
-def fit_and_ask(method, context):
+def fit_and_ask(method, context, source):
     """What the engine's own evaluation gives, on another model with the same context."""
-    personalizer, asked = method.fit(context), context.lm.pristine()
+    personalizer, asked = method.fit(context), source.pristine()
     asked.max_length = context.lm.max_length
     queries = toy_queries(context.users)
     users = {user.id: user for user in context.users}
@@ -49,14 +51,10 @@ def fit_and_ask(method, context):
 @pytest.mark.parametrize("task", [ToyTask(), ToyFreeText()])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("kind", ["llama", "t5"])
-def test_one_long_item_is_left_out_and_the_others_are_learned_from(
-    make_context, toy_source, model_folder, name, kind, task
-):
-    from harness.model.lm import load
-
-    lm = toy_source.pristine() if kind == "llama" else load(str(model_folder("t5")))
-    context = make_context(lm=lm, task=task, users=with_a_long_one(toy_users(3, task=task)))
-    result = fit_and_ask(build(name), context)
+def test_one_long_item_is_left_out_and_the_others_are_learned_from(make_context, toy_source, t5, name, kind, task):
+    source = {"llama": toy_source, "t5": t5}[kind]
+    context = make_context(lm=source.pristine(), task=task, users=with_a_long_one(toy_users(3, task=task)))
+    result = fit_and_ask(build(name), context, source)
     assert result.unanswerable == 0
     assert len(result.samples) == 3
     counts = context.report.counts
@@ -70,19 +68,17 @@ def test_no_context_is_too_small_to_end_without_an_error(make_context, toy_sourc
     lm = toy_source.pristine()
     lm.max_length = length
     context = make_context(lm=lm, users=with_a_long_one(toy_users(3)))
-    result = fit_and_ask(build(name, max_length=length), context)
+    result = fit_and_ask(build(name, max_length=length), context, toy_source)
     assert len(result.samples) == 3
 
 
 @pytest.mark.parametrize("length", [60, 8])
 @pytest.mark.parametrize("name", NAMES)
-def test_no_context_of_an_encoder_decoder_is_too_small_either(make_context, model_folder, name, length):
-    from harness.model.lm import load
-
-    lm = load(str(model_folder("t5")))
+def test_no_context_of_an_encoder_decoder_is_too_small_either(make_context, t5, name, length):
+    lm = t5.pristine()
     lm.max_length = length
     context = make_context(lm=lm, users=with_a_long_one(toy_users(3)))
-    assert len(fit_and_ask(build(name, max_length=length), context).samples) == 3
+    assert len(fit_and_ask(build(name, max_length=length), context, t5).samples) == 3
 
 
 @pytest.mark.parametrize("method", [aloe(), dpo(), dpo(pairs="self_generated")])
@@ -96,5 +92,5 @@ def test_history_pairs_leave_room_for_the_outputs(make_context):
     context = make_context(users=with_a_long_one(toy_users(3)))
     longest = max(context.lm.count_tokens(ToyTask.prompts.base("a movie", user.history)) for user in context.users[1:])
     context.lm.max_length = longest + 40
-    method = build("chameleon", pair_text="history", insight_tokens=8)
+    method = build("chameleon", pair_text="history")
     method.fit(context)
