@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,20 +41,30 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     return folder
 
 
-@pytest.fixture(params=["llama", "mistral", "qwen2", "gpt2", "t5"])
-def any_lm(request: pytest.FixtureRequest, model_folder: Callable[[str], Path]) -> HuggingFaceModel:
-    """One test per architecture."""
+@pytest.fixture(scope="session")
+def tiny_lm(model_folder: Callable[[str], Path]) -> Callable[[str], HuggingFaceModel]:
+    """Gives a tiny model of a kind to whoever asks, each time another copy of what is read once."""
     from harness.model.lm import load
 
-    return load(str(model_folder(request.param)))
+    @cache
+    def source(kind: str) -> HuggingFaceModel:
+        lm = load(str(model_folder(kind)))
+        lm.keep()
+        return lm
+
+    return lambda kind: source(kind).pristine()
+
+
+@pytest.fixture(params=["llama", "mistral", "qwen2", "gpt2", "t5"])
+def any_lm(request: pytest.FixtureRequest, tiny_lm: Callable[[str], HuggingFaceModel]) -> HuggingFaceModel:
+    """One test per architecture."""
+    return tiny_lm(request.param)
 
 
 @pytest.fixture
-def llama(model_folder: Callable[[str], Path]) -> HuggingFaceModel:
+def llama(tiny_lm: Callable[[str], HuggingFaceModel]) -> HuggingFaceModel:
     """The commonest architecture, where one is enough."""
-    from harness.model.lm import load
-
-    return load(str(model_folder("llama")))
+    return tiny_lm("llama")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

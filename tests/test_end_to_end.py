@@ -119,19 +119,20 @@ def test_a_method_that_raises_is_a_failed_row_and_the_others_finish(tmp_path, mo
         raise RuntimeError("no notes today")
 
     monkeypatch.setattr("harness.methods.llm_rec.LlmRec.fit", fail)
-    comparison = compare(**SETTINGS, out=tmp_path / "out")
+    asked = {**SETTINGS, "methods": "instruct,llm_rec,constant", "overrides": {}}
+    comparison = compare(**asked, out=tmp_path / "out")
     rows = {row.method: row for row in comparison.rows}
     assert {name: row.status for name, row in rows.items()} == {
         "instruct": "complete",
         "llm_rec": "failed",
-        "chameleon": "complete",
+        "constant": "complete",
     }
     assert rows["llm_rec"].reason == "RuntimeError: no notes today"
     (error,) = (tmp_path / "out").rglob("error.txt")
     assert "no notes today" in error.read_text()
     monkeypatch.undo()
     recorder = Recorder()
-    assert all(row.status == "complete" for row in compare(**SETTINGS, out=tmp_path / "out", listener=recorder).rows)
+    assert all(row.status == "complete" for row in compare(**asked, out=tmp_path / "out", listener=recorder).rows)
     assert recorder.computed == ["llm_rec"]
 
 

@@ -22,15 +22,17 @@ PLACES = {
 }
 OWN_RESULTS = ("leaderboards/records/", "leaderboards/ci-data/", "leaderboards/ci.json")  # of this repository, not used
 SECONDS = 240  # for any one command; only one that hangs takes so long
-COMPARE = 'compare(methods="instruct", tasks="lamp3", budget="5s", users=2, out="out").rows[0].status'
+RUNS = 'compare(methods="instruct", tasks="lamp3", budget="5s", users=2, out="out").rows[0].status == "complete"'
+FINDS = 'METHODS.get("instruct").__name__ == "Instruct" and TASKS.get("lamp3").name == "lamp3"'
 METHOD = "harness.methods.instruct"
-PROJECTS = {  # what a project may have at its root, and how it imports it
+PROJECTS = {  # what a project may have at its root, how it imports it, and what the harness must do beside it
     "packages": (
         ("tasks/__init__.py", "methods/__init__.py", "leaderboards/__init__.py"),
         "from tasks import mine\nimport methods, leaderboards",
+        RUNS,
     ),
-    "a folder without __init__": (("tasks/prepare.py", "methods/__init__.py"), "from tasks.prepare import mine"),
-    "a module": (("tasks.py", "methods.py"), "from tasks import mine\nimport methods"),
+    "a folder without __init__": (("tasks/prepare.py", "methods/__init__.py"), "from tasks.prepare import mine", FINDS),
+    "a module": (("tasks.py", "methods.py"), "from tasks import mine\nimport methods", FINDS),
 }
 LM_EVAL_AND_EVALUATE = """
 import evaluate
@@ -120,13 +122,14 @@ def editable(checkout: Path, wheel: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(params=PROJECTS)
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A user's project, with LaMP data in `x` and a script that imports its own modules and the harness."""
-    files, imports = PROJECTS[request.param]
+    files, imports, works = PROJECTS[request.param]
     for name in files:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("def mine():\n    return 'mine'\n")
     write(tmp_path / "x" / "LaMP_3", task="lamp3")
     (tmp_path / "own.py").write_text(f"{imports}\nprint(mine())\n")
-    (tmp_path / "both.py").write_text(f"from harness import compare\n{imports}\nprint({COMPARE}, mine())\n")
+    ours = "from harness import compare\nfrom harness.registry import METHODS, TASKS"
+    (tmp_path / "both.py").write_text(f"{ours}\n{imports}\nassert {works}\nprint('both', mine())\n")
     return tmp_path
 
 
@@ -159,7 +162,7 @@ def test_a_source_distribution_builds_the_same_wheel(checkout: Path, wheel: Path
 
 def test_a_project_and_the_installed_harness_do_not_meet(installed: Path, project: Path) -> None:
     assert run(installed / "python", "own.py", cwd=project) == "mine\n"
-    assert run(installed / "python", "both.py", cwd=project).splitlines()[-1] == "complete mine"
+    assert run(installed / "python", "both.py", cwd=project).splitlines()[-1] == "both mine"
     assert "paper-mistral" in run(installed / "harness", "presets", cwd=project, pythonpath=".")
     assert "lamp3" in run(installed / "harness", "data", "check", "x", cwd=project, pythonpath=".")
 

@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.commands.app import app
+from tests.forking import command_line, forked
 
 HARNESS = [sys.executable, "-c", "from harness.commands.app import main; main()"]
 SMALL = [
@@ -109,10 +110,10 @@ def test_a_bad_request_is_one_paragraph_and_writes_nothing(tmp_path, arguments, 
 
 
 def test_a_refusal_is_printed_alone_with_status_2(tmp_path):
-    result = program(*SMALL, "--model", "./nowhere", "--out", str(tmp_path / "out"))
-    assert result.returncode == 2
-    assert result.stderr.startswith("Error: There is no model folder nowhere")
-    assert len(result.stderr.strip().splitlines()) == 1
+    with forked(command_line, *SMALL, "--model", "./nowhere", "--out", str(tmp_path / "out"), cwd=tmp_path) as process:
+        assert process.wait(240) == 2
+        assert process.stderr.startswith("Error: There is no model folder nowhere")
+        assert len(process.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ class LooksOnce(Heedless):
 def on_a_busy_machine(method):
     class Slow(method):
         def _write(self, context, users):
-            time.sleep(1.5)
+            time.sleep(0.2)  # which would be in the words of the verdict
             return super()._write(context, users)
 
     return Slow

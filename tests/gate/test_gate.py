@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -95,6 +95,7 @@ def test_only_numbers_that_are_not_whole_have_a_tolerance():
     assert compare([outcome(counters={"n": 1000.0})], [outcome(counters={"n": 1001.0})], many, {})
 
 
+@settings(max_examples=25)
 @given(st.lists(answers, max_size=3, unique_by=lambda answer: answer.query))
 def test_a_baseline_reads_back_what_was_written(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "round.json"

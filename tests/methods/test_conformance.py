@@ -18,8 +18,8 @@ from harness.model.lm import HuggingFaceModel
 from harness.registry import CONTROLS, METHODS
 from harness.testing import check_method
 
-SMALL = {"ccs": {"epochs": 30, "restarts": 2}, "insight_tokens": 8}
-BRIEF = {"max_new_tokens": 8}
+SMALL = {"ccs": {"epochs": 30, "restarts": 2}, "insight_tokens": 4}
+BRIEF = {"max_new_tokens": 4}
 FAST = {"learning_rate": 1e-2, "batch_size": 4, "accumulation": 1}
 LORA = {"r": 2, "alpha": 4}
 

@@ -282,7 +282,6 @@ def test_mean_difference_edits_what_was_chosen_though_no_hyperplane_was_found(ma
         ),
     )
     users = toy_users(4, examples=4)
-    fitted = MeanDifference(MeanDifferenceConfig(ccs={"epochs": 2, "restarts": 1}, insight_tokens=8)).fit(
-        make_context(users=users)
-    )
+    config = MeanDifferenceConfig(ccs={"epochs": 2, "restarts": 1}, insight_tokens=8)
+    fitted = MeanDifference(config).fit(make_context(users=users))
     assert fitted.banks.offset.any()

@@ -61,13 +61,10 @@ def test_micro_batches_shrink_and_the_steps_stay_the_same(make_context, memory_f
 )
 @pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_checkpointing_is_turned_on_when_a_single_example_is_too_much(
-    make_context, memory_for, model_folder, toy_source, method, kind
+    make_context, memory_for, t5, toy_source, method, kind
 ):
-    from harness.model.lm import load
-
     tried = memory_for(0, 1)
-    lm = toy_source.pristine() if kind == "llama" else load(str(model_folder("t5")))
-    context = make_context(lm=lm)
+    context = make_context(lm={"llama": toy_source, "t5": t5}[kind].pristine())
     assert isinstance(method.fit(context), Trained)
     assert tried[-1] == (1, True)
     assert context.report.samples_used == 12
@@ -123,12 +120,9 @@ def two_gpus(monkeypatch):
 @pytest.mark.parametrize("method", [aloe(), dpo()])
 @pytest.mark.parametrize("kind", ["llama", "t5"])
 def test_a_fit_takes_one_device_where_several_are_visible(
-    make_context, trainers, model_folder, toy_source, two_gpus, method, kind
+    make_context, trainers, t5, toy_source, two_gpus, method, kind
 ):
-    from harness.model.lm import load
-
-    lm = toy_source.pristine() if kind == "llama" else load(str(model_folder("t5")))
-    context = make_context(lm=lm)
+    context = make_context(lm={"llama": toy_source, "t5": t5}[kind].pristine())
     assert isinstance(method.fit(context), Trained)
     assert context.report.counts["optimizer_steps"] == 6  # batches of 2, not of 4
     assert trainers[-1].args.train_batch_size == 2

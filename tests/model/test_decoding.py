@@ -31,8 +31,8 @@ def make_edits(rows: tuple[int, ...] = ROWS) -> Edits:
 
 
 @pytest.fixture(params=CAUSAL)
-def lm(request: pytest.FixtureRequest, model_folder: Callable[[str], Path]) -> HuggingFaceModel:
-    return load(str(model_folder(request.param)))
+def lm(request: pytest.FixtureRequest, tiny_lm: Callable[[str], HuggingFaceModel]) -> HuggingFaceModel:
+    return tiny_lm(request.param)
 
 
 def by_transformers(lm: HuggingFaceModel, prompt: str, new_tokens: int) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +9,7 @@ import torch
 
 from harness.api import Edits
 from harness.model.architectures import site_modules
-from harness.model.lm import HuggingFaceModel, load
+from harness.model.lm import HuggingFaceModel
 from tests.tiny_models import CAUSAL
 
 WIDTH, LAYERS = 32, (0, 2)
@@ -93,8 +92,8 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def lm(kind: str, model_folder: Callable[[str], Path]) -> HuggingFaceModel:
-    return load(str(model_folder(kind)))
+def lm(kind: str, tiny_lm: Callable[[str], HuggingFaceModel]) -> HuggingFaceModel:
+    return tiny_lm(kind)
 
 
 @pytest.mark.parametrize(("site", "positions"), KINDS)

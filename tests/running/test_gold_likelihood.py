@@ -9,7 +9,6 @@ import torch
 
 from harness.api import Edits, HistoryItem, Personalizer, Query
 from harness.conformance.toys import LABELS, ToyFreeText, ToyTask
-from harness.model.lm import load
 from harness.running.evaluation import evaluate
 
 HISTORIES = {f"q{number}": (HistoryItem("a", f"coffee {number}", LABELS[0]),) for number in range(4)}
@@ -18,8 +17,8 @@ GOLDS = {"q0": "comedy", "q1": "classic", "q2": "fantasy", "q3": "a lonely trail
 
 
 @pytest.fixture(params=["llama", "t5"])
-def lm(request, model_folder):
-    return load(str(model_folder(request.param)))
+def lm(request, tiny_lm):
+    return tiny_lm(request.param)
 
 
 class Base(Personalizer):

@@ -69,9 +69,9 @@ def test_a_tree_gives_the_logits_of_separate_prompts(tokenizer: PreTrainedTokeni
 
 
 def test_a_short_training_run_lowers_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "time", SimpleNamespace(monotonic=count().__next__))  # a second at each look
+    monkeypatch.setattr(recipe, "time", SimpleNamespace(monotonic=count(step=2).__next__))  # two seconds at each look
     report = train(tmp_path, minutes=1, seed=3)
-    assert 25 < report["steps"] < 31
+    assert 12 < report["steps"] < 16
     assert report["last_loss"] < 0.95 * report["first_loss"]
     assert AutoModelForCausalLM.from_pretrained(tmp_path).config.vocab_size == len(
         AutoTokenizer.from_pretrained(tmp_path)
@@ -79,7 +79,7 @@ def test_a_short_training_run_lowers_the_loss(tmp_path: Path, monkeypatch: pytes
 
 
 def test_committed_weights_reach_the_floors() -> None:
-    found = figures(TINY_LLAMA, users=60)
+    found = figures(TINY_LLAMA, users=40)
     missed = {key: found[key[0]][key[1]][0] for key, floor in FLOORS.items() if found[key[0]][key[1]][0] < floor}
     assert not missed
     assert all(found[task]["neutral -> personal"][0] < found[task]["personal -> personal"][0] - 0.3 for task in TASKS)
