@@ -22,8 +22,12 @@ PLACES = {
 }
 OWN_RESULTS = ("leaderboards/records/", "leaderboards/ci-data/", "leaderboards/ci.json")  # of this repository, not used
 SECONDS = 240  # for any one command; only one that hangs takes so long
-RUNS = 'compare(methods="instruct", tasks="lamp3", budget="5s", users=2, out="out").rows[0].status == "complete"'
-FINDS = 'METHODS.get("instruct").__name__ == "Instruct" and TASKS.get("lamp3").name == "lamp3"'
+RUNS = """from harness import compare
+assert compare(methods="instruct", tasks="lamp3", budget="5s", users=2, out="out").rows[0].status == "complete"
+"""
+FINDS = """from harness.registry import METHODS, TASKS
+assert METHODS.get("instruct").__name__ == "Instruct" and TASKS.get("lamp3").name == "lamp3"
+"""
 METHOD = "harness.methods.instruct"
 PROJECTS = {  # what a project may have at its root, how it imports it, and what the harness must do beside it
     "packages": (
@@ -128,8 +132,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
         (tmp_path / name).write_text("def mine():\n    return 'mine'\n")
     write(tmp_path / "x" / "LaMP_3", task="lamp3")
     (tmp_path / "own.py").write_text(f"{imports}\nprint(mine())\n")
-    ours = "from harness import compare\nfrom harness.registry import METHODS, TASKS"
-    (tmp_path / "both.py").write_text(f"{ours}\n{imports}\nassert {works}\nprint('both', mine())\n")
+    (tmp_path / "both.py").write_text(f"import harness\n{imports}\n{works}print('both', mine())\n")
     return tmp_path
 
 

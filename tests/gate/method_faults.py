@@ -118,7 +118,7 @@ def _(patch):
 # ------------------------------------------------------------------------------------------------------------ training
 
 
-@FAULTS.add("LoRA silently off", "synthetic", "lamp3", "dpo")
+@FAULTS.add("LoRA silently off", "synthetic", "lamp3", "aloe")
 def _(patch):
     patch.setattr(weights, "set_peft_model_state_dict", lambda *arguments: None)
 

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,10 @@ from harness.conformance.work_time import WorkTime
 from harness.gate.baseline import Baseline, read
 from harness.gate.difference_lines import lines
 from harness.gate.gating import repeat_and_compare
+from harness.model.embedding import load_embedder
 from harness.model.lm import HuggingFaceModel
 from harness.running.cell import Cell
+from harness.running.retrieval import Embed
 from tests.gate import method_faults, run_faults
 from tests.gate.planting import Fault
 
@@ -22,7 +24,7 @@ FAULTS = (*method_faults.FAULTS, *run_faults.FAULTS)
 BASELINE = Path(__file__).parents[2] / "leaderboards" / "ci.json"
 QUIET = Console(file=io.StringIO())
 # A fit of "short budget" on so many users that ignores its 5 s takes 20 s and more, at so many seconds for each token.
-FIT_USERS, TOKEN = 30, 1e-3
+FIT_USERS, TOKEN = 15, 2e-3
 
 
 def restricted(baseline: Baseline, run_name: str, task: str, labels: tuple[str, ...]) -> Baseline:
@@ -30,7 +32,7 @@ def restricted(baseline: Baseline, run_name: str, task: str, labels: tuple[str, 
     (run,) = [run for run in baseline.runs if run.name == run_name]
     methods = tuple(method for method in run.spec.methods if method.label in labels)
     spec = run.spec.model_copy(update={"tasks": (task,), "methods": methods})
-    if run.compare == "budget":  # a tenth of the users at ten times the work for each: as long a fit
+    if run.compare == "budget":  # a twentieth of the users at twenty times the work for each: as long a fit
         spec = spec.model_copy(update={"fit_users": FIT_USERS})
     cells = [cell for cell in baseline.cells if cell.run == run_name and cell.task == task and cell.method in labels]
     assert len(cells) == len(labels) * len(spec.seeds)
@@ -44,6 +46,20 @@ def work() -> Iterator[None]:
         pristine = HuggingFaceModel.pristine
         patch.setattr(HuggingFaceModel, "pristine", lambda self: work.watch(pristine(self)))
         patch.setattr(harness.running.experiment, "Cell", partial(Cell, now=work))
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def embeddings() -> Iterator[None]:
+    """What was embedded is not embedded again: no fault is planted there."""
+
+    @cache
+    def load_once(name: str, device: str) -> Embed:
+        embed = cache(load_embedder(name, device))
+        return lambda texts: embed(tuple(texts))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness.running.experiment, "load_embedder", load_once)
         yield
 
 
