@@ -19,6 +19,8 @@ FAST = {
     "max_new_tokens": 8,
 }
 NAMES = [*METHODS.names(), *CONTROLS.names()]
+# Where a model is asked, these controls run Chameleon's code: decoders show that they keep to it.
+ENCODER_DECODER_NAMES = [n for n in NAMES if n not in ("random_direction", "shuffled_history", "mean_difference")]
 
 
 def build(name, **config):
@@ -49,8 +51,9 @@ def fit_and_ask(method, context, source):
 
 
 @pytest.mark.parametrize("task", [ToyTask(), ToyFreeText()])
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("kind", ["llama", "t5"])
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("llama", name) for name in NAMES), *(("t5", name) for name in ENCODER_DECODER_NAMES)]
+)
 def test_one_long_item_is_left_out_and_the_others_are_learned_from(make_context, toy_source, t5, name, kind, task):
     source = {"llama": toy_source, "t5": t5}[kind]
     context = make_context(lm=source.pristine(), task=task, users=with_a_long_one(toy_users(3, task=task)))
@@ -73,7 +76,7 @@ def test_no_context_is_too_small_to_end_without_an_error(make_context, toy_sourc
 
 
 @pytest.mark.parametrize("length", [60, 8])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENCODER_DECODER_NAMES)
 def test_no_context_of_an_encoder_decoder_is_too_small_either(make_context, t5, name, length):
     lm = t5.pristine()
     lm.max_length = length
