@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -21,6 +21,7 @@ from harness.methods.fine_tuning.seq2seq_trainer import Collator, decoded_log_li
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.trainer import TrainingConfig
 from harness.methods.fine_tuning.training_data import Row, record
+from harness.methods.fine_tuning.training_pace import Pace
 from harness.methods.fine_tuning.weights import LoraSettings
 
 _OWN, _TASK = "own", "task"
@@ -41,12 +42,13 @@ class UserTraining:
         self._model: Any = context.lm.model
         frozen = lora.model_copy(update={"dropout": 0.0}).peft(self._model)
         self._pad = _collator(context)
-        self._adapted: Any = get_peft_model(self._model, lora.peft(self._model), adapter_name=_OWN)
+        self._adapted = get_peft_model(self._model, lora.peft(self._model), adapter_name=_OWN)
         if task is not None:
             self._adapted.add_adapter(_TASK, frozen)
             set_peft_model_state_dict(self._adapted, task, adapter_name=_TASK)
-            self._adapted.base_model.set_adapter([_TASK, _OWN])
+            cast(Any, self._adapted.base_model).set_adapter([_TASK, _OWN])
         self._own = [weight for name, weight in self._adapted.named_parameters() if f".{_OWN}." in name]
+        self._pace = Pace(context.clock, reserve=0.0, step=0.0, device=self._model.device)
         self._rows = config.batch_size
         self._recomputes = False
         self.copying = 0.0  # seconds that an adapter takes after its training, at most
@@ -60,8 +62,8 @@ class UserTraining:
     def train(self, rows: Sequence[Row], seed: int) -> dict[str, Tensor]:
         """The weights, on the CPU, of an adapter trained on the rows in their order, from scratch.
 
-        Nothing of what was trained before is in them, nor in the seeds. Raises OutOfTime once
-        `context.clock.time_left()` is 0, HarnessError where one row alone does not fit the memory.
+        Nothing of what was trained before is in them. Raises OutOfTime where a micro-batch will not end within
+        `context.clock.time_left()`, HarnessError where one row alone does not fit the memory.
         """
         config, records = self._config, [record(self._context.lm, row) for row in rows]
         width = config.batch_size * config.accumulation
@@ -72,16 +74,19 @@ class UserTraining:
         schedule = get_scheduler(config.scheduler, optimizer, int(config.warmup_ratio * total), total)
         with counted(self._context.lm, self._model):
             for step in range(total):
-                self._gather(batches[step % len(batches)])
+                self._gather(batches[step % len(batches)], begin_small=step == 0)
+                self._pace.step_begins()
                 torch.nn.utils.clip_grad_norm_(self._own, config.max_grad_norm)
                 optimizer.step()
                 schedule.step()
                 optimizer.zero_grad()
+                self._pace.step_ends()
         return self._copied()
 
     def _begin(self, seed: int) -> None:
         """As if nobody had been trained: new weights, no gradients, the task's adapter as it is."""
         set_seed(seed)
+        self._pace.reserve = self._context.clock.remaining() - self._context.clock.time_left()
         for module in self._model.modules():
             if isinstance(module, LoraLayer):
                 module.reset_lora_parameters(_OWN, True)
@@ -99,9 +104,9 @@ class UserTraining:
         self.copying = max(self.copying, _COPIES * (self._context.clock.elapsed() - begun))
         return found
 
-    def _gather(self, records: Sequence[Record]) -> None:
+    def _gather(self, records: Sequence[Record], begin_small: bool) -> None:
         """Leave the gradient of the records' mean loss in the parameters, in micro-batches that fit the memory."""
-        while unless_out_of_memory(partial(self._add_up, records)) is None:
+        while unless_out_of_memory(partial(self._add_up, records, begin_small)) is None:
             self._adapted.zero_grad(set_to_none=True)
             if self._rows > 1:
                 self._rows //= 2
@@ -110,15 +115,17 @@ class UserTraining:
             else:
                 raise nothing_left(self._model.device)
 
-    def _add_up(self, records: Sequence[Record]) -> bool:
+    def _add_up(self, records: Sequence[Record], begin_small: bool) -> bool:
         device = self._model.device
         answers = sum(len(one["completion_ids"]) for one in records)
         lengths = [len(one["prompt_ids"]) + len(one["completion_ids"]) for one in records]
-        for piece in micro_batches(lengths, self._rows, most_tokens(device), begin_small=False):
-            if self._context.clock.time_left() <= 0:
+        for piece in micro_batches(lengths, self._rows, most_tokens(device), begin_small):
+            tokens = len(piece) * lengths[piece[-1]]
+            if not self._pace.fits(tokens):
                 raise OutOfTime
-            self._recompute(self._recomputes or must_recompute(device, len(piece) * lengths[piece[-1]]))
-            (-self._likelihoods([records[place] for place in piece]).sum() / answers).backward()
+            self._recompute(self._recomputes or must_recompute(device, tokens))
+            with self._pace.micro_batch(tokens):
+                (-self._likelihoods([records[place] for place in piece]).sum() / answers).backward()
         return True
 
     def _likelihoods(self, records: Sequence[Record]) -> Tensor:

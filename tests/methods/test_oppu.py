@@ -208,15 +208,15 @@ def test_training_makes_a_users_answers_likelier_on_an_encoder_decoder(make_cont
 
 
 class Ticking:
-    """Time passes by a second for each adapter that is trained, and stands still otherwise."""
+    """Time passes by a second for each optimizer step of a user's adapter, and stands still otherwise."""
 
     def __init__(self, monkeypatch):
         self.time = 0.0
         original = UserTraining._gather
 
-        def gather(training, records):
+        def gather(training, records, begin_small):
             self.time += 1.0
-            return original(training, records)
+            return original(training, records, begin_small)
 
         monkeypatch.setattr(UserTraining, "_gather", gather)
 
@@ -243,6 +243,20 @@ def test_an_adapter_that_is_late_is_given_up(make_context, monkeypatch):
     fitted = oppu(num_epochs=5, task_adapter=False).fit(context)
     assert isinstance(fitted, BasePrompt)
     assert context.report.counts["users_without_adapter"] == 2
+    assert context.clock.exhausted
+
+
+def test_no_micro_batch_begins_that_will_not_end_in_time(make_context, monkeypatch):
+    time, original = [0.0], UserTraining._likelihoods
+
+    def slow(training, records):
+        time[0] += 1.0
+        return original(training, records)
+
+    monkeypatch.setattr(UserTraining, "_likelihoods", slow)
+    context = make_context(users=toy_users(1), clock=BudgetClock(4.5, now=lambda: time[0]))
+    assert isinstance(oppu(batch_size=1, num_epochs=9, task_adapter=False).fit(context), BasePrompt)
+    assert time[0] <= 4.0
     assert context.clock.exhausted
 
 
