@@ -10,7 +10,7 @@ DATA ?= synthetic
 BUDGET ?= 5m
 TASKS ?=
 
-.PHONY: compare compare-real test lint format bench clean
+.PHONY: compare compare-real test tests lint format bench clean
 
 compare: $(INSTALLED)
 	$(BIN)/harness compare --methods all --budget 20m
@@ -20,7 +20,11 @@ compare-real: $(INSTALLED)
 	$(BIN)/harness models fetch smollm2-135m minilm-l6-v2
 	$(BIN)/harness compare --preset small --data $(DATA) --methods all --budget $(BUDGET) $(if $(TASKS),--tasks $(TASKS))
 
-test: lint
+# Side by side, as types are checked on one core; both are heard out before make fails.
+test: $(INSTALLED)
+	$(MAKE) --jobs=2 --keep-going lint tests
+
+tests: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
