@@ -123,6 +123,11 @@ def _(patch):
     patch.setattr(weights, "set_peft_model_state_dict", lambda *arguments: None)
 
 
+@FAULTS.add("DPO's LoRA silently off", "synthetic", "lamp7", "dpo")
+def _(patch):
+    patch.setattr(weights, "set_peft_model_state_dict", lambda *arguments: None)
+
+
 @FAULTS.add("SFT's loss on the prompt too", "synthetic", "lamp3", "aloe")
 def _(patch):
     real = causal_trainer.SFTConfig
