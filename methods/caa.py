@@ -9,7 +9,7 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.api import Example, FitContext, HarnessError, HistoryItem, Method, Personalizer, Site, Task
+from harness.api import Example, FitContext, HarnessError, HistoryItem, Method, OutOfTime, Personalizer, Site, Task
 from harness.methods.answer_pairs import Choice, answer_pairs
 from harness.methods.chameleon.steering import Banks, Steering
 from harness.methods.chosen_layers import ChosenLayers
@@ -49,13 +49,18 @@ class Caa(Method):
 
     def fit(self, context: FitContext) -> Personalizer:
         layers, parts = self._layers(context), list[Differences]()
+        slowest = 0.0  # seconds to represent a pair, which cannot be given up once it has begun
         nobody = self.personal and context.regime == "unseen"
         for batch in () if nobody else context.examples(self.config.batch_size):
             with context.clock.cut_off():
                 with context.clock.phase("pairs"):
                     pairs = answer_pairs(context, batch, shows_history=not self.personal)
                 with context.clock.phase("representations"):
+                    if context.clock.time_left() <= slowest * len(pairs):
+                        raise OutOfTime
+                    begun = context.clock.elapsed()
                     parts += self._differences(context, pairs, layers)
+                    slowest = max(slowest, (context.clock.elapsed() - begun) / max(len(pairs), 1))
             context.checkpoint(sum(len(part.users) for part in parts), partial(self._steering, context, layers, parts))
         used = [user for part in parts for user in part.users]
         context.report.users_fitted = len(set(used))

@@ -77,6 +77,26 @@ def test_users_that_the_clock_does_not_reach_are_answered_unedited(make_context)
     assert context.clock.exhausted
 
 
+def test_representations_that_would_end_late_are_not_begun(make_context):
+    time, spans = [0.0], iter([0.1, 2.0])
+    context = make_context(users=toy_users(3), clock=BudgetClock(3.5, now=lambda: time[0]))
+    generate, represent = context.lm.generate, context.lm.represent
+
+    def slower(*arguments, **more):
+        time[0] += next(spans)
+        return generate(*arguments, **more)
+
+    def slow(*arguments):
+        time[0] += 1.0
+        return represent(*arguments)
+
+    context.lm.generate, context.lm.represent = slower, slow
+    caa(batch_size=1).fit(context)
+    assert context.report.samples_used == 1
+    assert context.clock.exhausted
+    assert time[0] == pytest.approx(3.1)
+
+
 def test_strangers_are_served_by_the_common_vector_alone(make_context):
     asked = Query("q", "stranger", "a movie")
     common, own = (method.fit(make_context(users=toy_users(2), regime="unseen")) for method in (caa(), style()))
