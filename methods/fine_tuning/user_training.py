@@ -22,7 +22,7 @@ from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.trainer import TrainingConfig
 from harness.methods.fine_tuning.training_data import Row, record
 from harness.methods.fine_tuning.training_pace import Pace
-from harness.methods.fine_tuning.weights import LoraSettings
+from harness.methods.fine_tuning.weights import LoraSettings, on_cpu
 
 _OWN, _TASK = "own", "task"
 _COPIES = 3  # how often an adapter is copied after its training, disk included
@@ -99,8 +99,7 @@ class UserTraining:
 
     def _copied(self) -> dict[str, Tensor]:
         begun = self._context.clock.elapsed()
-        weights = get_peft_model_state_dict(self._adapted, adapter_name=_OWN)
-        found = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in weights.items()}
+        found = on_cpu(get_peft_model_state_dict(self._adapted, adapter_name=_OWN))
         self.copying = max(self.copying, _COPIES * (self._context.clock.elapsed() - begun))
         return found
 

@@ -1,7 +1,7 @@
 """The personalizer of methods that train: an adapter or a full set of weights, put into a model while it answers."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,8 +117,12 @@ def trained(model: nn.Module, lora: LoraSettings | None) -> dict[str, torch.Tens
 
 def trained_tensors(model: nn.Module, lora: LoraSettings | None) -> dict[str, torch.Tensor]:
     """Copies, on the CPU, of the adapter's weights or of all parameters."""
-    found = trained(model, lora)
-    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in found.items()}
+    return on_cpu(trained(model, lora))
+
+
+def on_cpu(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Contiguous copies on the CPU, which training on does not change."""
+    return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
 
 
 @contextmanager
