@@ -1,8 +1,9 @@
-"""Every token once, on SmolLM2: Chameleon's pairs, and edited generation against plain, each in one run.
+"""Every token once, on SmolLM2: Chameleon's pairs, evaluation, and edited generation against plain, each in one run.
 
 Floor of the pairs: a pass over the tokens that an example's two prompts share, over what differs, and over the new
 tokens; both prompts share about 90%, and without sharing and recording each is read twice, so that four passes become
-1.1. Floor of an edit: two products of a row and a matrix of rank 2, 8d operations per token and layer, against 2P.
+1.1. Evaluation answers and scores gold answers: its prompts are read once, not twice. Floor of an edit: two products of
+a row and a matrix of rank 2, 8d operations per token and layer, against 2P.
 
 LAMP=DIR takes genuine prompts from LaMP files; by default they are those of the synthetic world.
 """
@@ -22,7 +23,7 @@ from harness.registry import TASKS
 pytestmark = pytest.mark.skipif(
     not SMOLLM2_135M.fetched, reason="SmolLM2 is not here: harness models fetch smollm2-135m"
 )
-EXAMPLES, HISTORY, USERS = 6, 8, 32
+EXAMPLES, ANSWERS, HISTORY, USERS = 6, 12, 8, 32
 PERSONAL, NEUTRAL = "short posts about friends and everyday life", "be plain and easy to understand for any reader"
 
 
@@ -78,6 +79,37 @@ def test_pairs_and_their_representations(benchmark, lm, name, way):
     benchmark.extra_info["tokens of the prompts"] = sum(map(lm.count_tokens, personal + neutral))
     print(f"\n{name} {way.__name__}: {benchmark.stats.stats.total:.1f} s, {benchmark.extra_info}")
     assert len(texts) == len(states) == 2 * EXAMPLES
+
+
+def apart(lm, prompts, candidates, new_tokens):
+    """The answers, then a pass over each prompt and all of its candidates, which share it."""
+    answers = lm.generate(prompts, new_tokens, one_line=True)
+    pairs = [(prompt, text) for prompt, texts in zip(prompts, candidates, strict=True) for text in texts]
+    return answers, lm.log_likelihood(*zip(*pairs, strict=True))
+
+
+def at_once(lm, prompts, candidates, new_tokens):
+    found = lm.generate_scored(prompts, candidates, new_tokens, one_line=True)
+    return list(found.texts), torch.cat(found.log_likelihoods)
+
+
+@pytest.mark.parametrize("name", ["lamp7", "lamp3"])
+@pytest.mark.parametrize("way", [apart, at_once])
+def test_answers_and_likelihoods(benchmark, lm, name, way):
+    benchmark.group = f"{ANSWERS} answers of {name} with likelihoods"
+    task = TASKS.get(name)()
+    data = task.load(os.environ.get("LAMP", "synthetic"), "dev")
+    queries = data.queries[:ANSWERS]
+    prompts = [task.prompts.base(query.text, data.histories[query.user][:HISTORY]) for query in queries]
+    candidates = [list(task.labels) or [data.golds[query.id]] for query in queries]
+    lm.tokens_computed = 0
+    answers, nats = benchmark.pedantic(way, (lm, prompts, candidates, task.max_new_tokens), rounds=1, iterations=1)
+    benchmark.extra_info["tokens computed"] = lm.tokens_computed
+    benchmark.extra_info["tokens of the prompts"] = sum(map(lm.count_tokens, prompts))
+    print(
+        f"\n{name} {way.__name__}: {benchmark.stats.stats.total:.1f} s, {benchmark.extra_info}, {float(nats.sum()):.4f}"
+    )
+    assert len(answers) == len(prompts)
 
 
 @pytest.mark.benchmark(group=f"{USERS} users")

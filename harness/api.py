@@ -248,6 +248,16 @@ class Continuations:
     states: tuple[torch.Tensor | None, ...]
 
 
+@dataclass(frozen=True)
+class Scored:
+    """Outputs, and of each prompt its candidates' log p in nats, [C], with what those cost beside the outputs."""
+
+    texts: tuple[str, ...]
+    log_likelihoods: tuple[torch.Tensor, ...]
+    seconds: float
+    tokens: int  # of `tokens_in`
+
+
 class LanguageModel(Protocol):
     """A loaded model. Greedy, batched == solo, cache == no cache."""
 
@@ -260,7 +270,7 @@ class LanguageModel(Protocol):
     is_encoder_decoder: bool
     tokens_in: int  # of the prompts, whether or not they were shared; counted since the model was handed out
     tokens_out: int
-    tokens_computed: int  # that went through the model in `generate`, `represent` and `log_likelihood`
+    tokens_computed: int  # that went through the model, whatever it was asked for
 
     def generate(
         self,
@@ -289,6 +299,18 @@ class LanguageModel(Protocol):
         site: Site = "mlp",
     ) -> Continuations:
         """What `generate` gives, with what `represent` would give for it, as far as generating computes that."""
+        ...
+
+    def generate_scored(
+        self,
+        prompts: Sequence[str],
+        candidates: Sequence[Sequence[str]],
+        max_new_tokens: int,
+        edits: Edits | Adapters | None = None,
+        on_batch: Callable[[int], None] | None = None,
+        one_line: bool = False,
+    ) -> Scored:
+        """What `generate` gives, and what `log_likelihood` gives for each prompt's `candidates`, reading it once."""
         ...
 
     def represent(

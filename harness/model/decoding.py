@@ -24,6 +24,7 @@ from harness.model.first_line import FirstLine
 from harness.model.kv_cache import joined, may_be_joined
 from harness.model.prefill import Ids, Prefilled, is_cached_plainly, prefill
 from harness.model.recorded_states import Recording
+from harness.model.scoring import Candidates
 
 # Settings of `generate` that do not matter to greedy decoding, or that the caller decides.
 _INDIFFERENT = {
@@ -72,6 +73,11 @@ def decodes(model: Any) -> bool:
     )
 
 
+def may_score(model: Any) -> bool:
+    """Whether `decode` scores candidates: it takes back what the caches have read, which sliding windows forget."""
+    return decodes(model) and may_be_joined(DynamicCache(config=without_adapter(model).config))
+
+
 def decode(
     model: Any,
     prompts: Ids,
@@ -80,14 +86,18 @@ def decode(
     pad_id: int,
     rows: EditedRows,
     recording: Recording | None = None,
+    candidates: Candidates | None = None,
 ) -> tuple[list[list[int]], int]:
     """Greedy new tokens of each prompt, the one that ends it included, and how many tokens went through the model.
 
-    `sizes` of the prompts in turn begin alike; the edits of `rows` are open on the model.
+    `sizes` of the prompts in turn begin alike; the edits of `rows` are open on the model. `candidates` are scored once
+    the prompts are read, for models that `may_score`.
     """
     with nullcontext() if recording is None else recording.on(model):
         states = _read(model, prompts, sizes, stop, pad_id, rows, recording)
-        batch = _Batch(model, states, stop.max_new_tokens, rows)
+        batch = _Batch(model, states, max(stop.max_new_tokens, candidates.longest if candidates else 0), rows)
+        if candidates is not None:
+            batch.score(candidates, pad_id)
         while True:
             batch.append_likeliest()
             stop.check_time()
@@ -155,6 +165,11 @@ class _Batch:
         """The next token of every row that is alive."""
         for row, token in zip(self.alive, likeliest(self._logits).tolist(), strict=True):
             self.found[row].append(token)
+
+    def score(self, candidates: Candidates, pad_id: int) -> None:
+        """Score answers to the prompts, of which no new token is known yet."""
+        candidates.score(self._model, self._logits, self._mask, self._cache, pad_id, self._rows)
+        self.computed += candidates.tokens
 
     def feed(self, rows: list[int]) -> None:
         """Let all other rows go, and put the last tokens of these through the model."""

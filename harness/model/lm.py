@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.api import Adapters, Continuations, Edits, HarnessError, Position, Site
+from harness.api import Adapters, Continuations, Edits, HarnessError, Position, Scored, Site
 from harness.model.adapting import adapted
 from harness.model.architectures import mlp_modules, site_modules, without_adapter
 from harness.model.batching import default_tokens, longest_first, next_batch
 from harness.model.copying import copied, has_room_for
-from harness.model.decoding import Stop, decode, decodes
+from harness.model.decoding import Stop, decode, decodes, may_score
 from harness.model.editing import EditedRows, edited
 from harness.model.encoding import Encoder
 from harness.model.first_line import FirstLine
@@ -30,6 +32,7 @@ from harness.model.loading import (
 )
 from harness.model.prefixes import groups
 from harness.model.recorded_states import Recording
+from harness.model.scoring import Candidates
 
 _NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
 
@@ -171,6 +174,45 @@ class HuggingFaceModel:
         states: list[Tensor | None] = [None] * len(prompts)
         return Continuations(tuple(self._generate(prompts, stop, record=(position, site, states))), tuple(states))
 
+    def generate_scored(
+        self,
+        prompts: Sequence[str],
+        candidates: Sequence[Sequence[str]],
+        max_new_tokens: int,
+        edits: Edits | Adapters | None = None,
+        on_batch: Callable[[int], None] | None = None,
+        one_line: bool = False,
+    ) -> Scored:
+        """What `generate` gives, and what `log_likelihood` gives for each prompt's `candidates`.
+
+        A prompt is read once for both, except by encoder-decoders and models with sliding windows. `tokens_in` counts
+        the candidates once, and their prompts only where those are read again. Raises ValueError as the two do.
+        """
+        stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None)
+        if not may_score(self.model):
+            outputs = self._generate(prompts, stop, edits, on_batch)
+            begun, tokens = time.monotonic(), self.tokens_in
+            totals = self._apart(prompts, candidates, edits)
+            return Scored(tuple(outputs), totals, time.monotonic() - begun, self.tokens_in - tokens)
+        asked = Candidates([[[*self.answer_ids(text), self.answer_end] for text in of_one] for of_one in candidates])
+        outputs = self._generate(prompts, stop, edits, on_batch, candidates=asked)
+        tokens = sum(len(answer) for of_one in asked.answers for answer in of_one)
+        self.tokens_in += tokens
+        return Scored(tuple(outputs), tuple(asked.totals), asked.seconds, tokens)
+
+    def _apart(
+        self, prompts: Sequence[str], candidates: Sequence[Sequence[str]], edits: Edits | Adapters | None
+    ) -> tuple[Tensor, ...]:
+        """Log p of each prompt's candidates by passes of their own."""
+        counts = [len(of_one) for of_one in candidates]
+        owners = [owner for owner, count in enumerate(counts) for _ in range(count)]
+        found = self.log_likelihood(
+            [prompts[owner] for owner in owners],
+            [text for of_one in candidates for text in of_one],
+            edits and replace(edits, rows=tuple(edits.rows[owner] for owner in owners)),
+        )
+        return tuple(found.split(counts))
+
     def represent(
         self, prompts: Sequence[str], outputs: Sequence[str], position: Position, site: Site = "mlp"
     ) -> Tensor:
@@ -220,10 +262,18 @@ class HuggingFaceModel:
         edits: Edits | Adapters | None = None,
         on_batch: Callable[[int], None] | None = None,
         record: tuple[Position, Site, list[Tensor | None]] | None = None,
+        candidates: Candidates | None = None,
     ) -> list[str]:
         """`record`: a position, a site, and where to put the states there that were computed, [L, d] by prompt."""
         sources = [self.prompt_ids(prompt) for prompt in prompts]
         self._check(sources, self.room(stop.max_new_tokens), edits)
+        lengths = [len(ids) + stop.max_new_tokens for ids in sources]
+        if candidates is not None:
+            whole = [
+                ids + max(of_one, key=len, default=[]) for ids, of_one in zip(sources, candidates.answers, strict=True)
+            ]
+            self._check(whole, self.max_length, edits)
+            lengths = [max(length, len(ids)) for length, ids in zip(lengths, whole, strict=True)]
         outputs = [""] * len(sources)
         own = decodes(self.model)
 
@@ -231,13 +281,16 @@ class HuggingFaceModel:
             content = partial(self._content, stop.line)
             recording = None if record is None else Recording(record[0], record[1], content, len(batch))
             asked = [sources[i] for i in batch]
+            scored = None if candidates is None else candidates.of(batch)
             with self._edited(edits, batch) as rows:
                 if own:
-                    found, computed = decode(self.model, asked, sizes, stop, self._pad, rows, recording)
+                    found, computed = decode(self.model, asked, sizes, stop, self._pad, rows, recording, scored)
                 else:
                     found = continuations(self.model, asked, stop, self._pad, rows)
                     computed = sum(map(len, asked)) + sum(map(len, found))
             self.tokens_computed += computed
+            if candidates is not None and scored is not None:
+                candidates.put(batch, scored)
             for place, (index, ids) in enumerate(zip(batch, found, strict=True)):
                 outputs[index] = self._text(stop.line, ids)
                 self.tokens_in += len(sources[index])
@@ -245,7 +298,6 @@ class HuggingFaceModel:
                 if record is not None and recording is not None:
                     record[2][index] = recording.states[place]
 
-        lengths = [len(ids) + stop.max_new_tokens for ids in sources]
         self._batched(sources, lengths, edits, run, on_batch)
         return outputs
 

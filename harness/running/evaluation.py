@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import datasets
@@ -17,10 +17,11 @@ import pandas as pd
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 from lm_eval.api.task import ConfigurableTask
+from torch import Tensor
 
 from harness.api import HistoryItem, LanguageModel, Metric, Personalizer, Query, Task
 from harness.running.context import FittedPrompt, fit_prompt
-from harness.running.gold_likelihood import Likelihood, measure
+from harness.running.gold_likelihood import Likelihood, candidates, measure
 
 _NEWCOMER = Query(id="newcomer", user="\0newcomer", text="")  # the user of no data
 
@@ -59,10 +60,12 @@ def evaluate(
 ) -> Evaluation:
     """Answer `queries` and score the answers. The personalizer sees queries and histories (by query id), no `golds`.
 
-    `on_answers` is told how many queries are answered so far. `likelihood`: measure the gold answers' once all are.
+    `on_answers` is told how many queries are answered so far. `likelihood`: measure the gold answers' beside them.
     """
     prompts = {query.id: _prompt(lm, task, personalizer, query, histories[query.id]) for query in queries}
-    adapter = _PersonalizedLM(lm, task, personalizer, {query.id: query for query in queries}, prompts, on_answers)
+    to_score = candidates(lm, task, queries, prompts, golds) if likelihood else {}
+    by_id = {query.id: query for query in queries}
+    adapter = _PersonalizedLM(lm, task, personalizer, by_id, prompts, to_score, on_answers)
     with personalizer.patched_model(lm):
         results = lm_eval.evaluate(
             lm=adapter,
@@ -71,7 +74,7 @@ def evaluate(
             log_samples=True,
         )
         asked = personalizer if adapter.generated else None
-        measured = measure(lm, task, asked, queries, prompts, golds) if likelihood else None
+        measured = measure(lm, task, asked, queries, golds, adapter.scored) if likelihood else None
     logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
     samples = pd.DataFrame([_row(task, sample, golds) for sample in logged])
     return Evaluation(
@@ -85,7 +88,8 @@ def evaluate(
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
         serves_newcomers=personalizer.serves(_NEWCOMER),
-        likelihood=measured,
+        likelihood=measured
+        and replace(measured, seconds=measured.seconds + adapter.seconds, tokens=measured.tokens + adapter.tokens),
     )
 
 
@@ -109,6 +113,7 @@ class _PersonalizedLM(LM):
         personalizer: Personalizer,
         queries: dict[str, Query],
         prompts: dict[str, Prompt],
+        candidates: Mapping[str, Sequence[str]],
         on_answers: Callable[[int], None] | None,
     ) -> None:
         super().__init__()
@@ -117,8 +122,11 @@ class _PersonalizedLM(LM):
         self._personalizer = personalizer
         self._queries = queries
         self._prompts = prompts
+        self._candidates = candidates
         self._on_answers = on_answers
         self.generated = False  # by the model; a control may have its answers from elsewhere
+        self.scored: dict[str, Tensor] = {}  # log p of a query's candidates
+        self.seconds, self.tokens = 0.0, 0  # that these took
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         asked = [self._queries[request.doc["query_id"]] for request in requests]
@@ -128,14 +136,18 @@ class _PersonalizedLM(LM):
 
     def _generate(self, asked: list[Query]) -> list[str]:
         fitting = [query for query in asked if self._prompts[query.id].fits]
-        outputs = self._lm.generate(
+        found = self._lm.generate_scored(
             [self._prompts[query.id].text for query in fitting],
+            [self._candidates.get(query.id, ()) for query in fitting],
             self._max_new_tokens,
             self._personalizer.edits(fitting),
             self._on_answers,
             one_line=True,
         )
-        by_id = dict(zip((query.id for query in fitting), outputs, strict=True))
+        ids = [query.id for query in fitting]
+        self.scored = {name: nats for name, nats in zip(ids, found.log_likelihoods, strict=True) if len(nats)}
+        self.seconds, self.tokens = found.seconds, found.tokens
+        by_id = dict(zip(ids, found.texts, strict=True))
         return [by_id.get(query.id, "") for query in asked]
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:

@@ -1,8 +1,8 @@
 """Preference likelihood: how probable a user's gold answer is to the model that answers, and its likeliest label.
 
-One forward pass per query over prompt and gold answer, under the prompt, edits and weights with which the query was
-answered. Of a closed set of answers every label is passed, which gives the gold answer's likelihood along the way. A
-neutral text is measured beside it, to see what the method does to the model where it should do nothing.
+Under the prompt, edits and weights with which the query is answered: the prompt is read once for both. Of a closed set
+of answers every label is passed, which gives the gold answer's likelihood along the way. A neutral text is measured
+beside it, to see what the method does to the model where it should do nothing.
 """
 
 from __future__ import annotations
@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from torch import Tensor
 
-from harness.api import Adapters, Edits, LanguageModel, Personalizer, Query, Task
+from harness.api import LanguageModel, Personalizer, Query, Task
 from harness.running.context import FittedPrompt
 from harness.running.side_effects import neutral_nats
 
@@ -47,31 +46,42 @@ class Likelihood:
         return int(self.samples[GOLD].notna().sum())
 
 
+def candidates(
+    lm: LanguageModel,
+    task: Task,
+    queries: Sequence[Query],
+    prompts: Mapping[str, FittedPrompt],
+    golds: Mapping[str, str],
+) -> dict[str, list[str]]:
+    """The answers to score, by query: a closed set's labels in their order, and a gold answer that is none of them.
+
+    Without the queries whose prompts do not fit, or leave no room for the gold answer or for a label.
+    """
+    answers = {query.id: _answers(task, golds[query.id]) for query in queries}
+    return {query.id: answers[query.id] for query in queries if _fits(lm, prompts[query.id], answers[query.id])}
+
+
 def measure(
     lm: LanguageModel,
     task: Task,
     personalizer: Personalizer | None,
     queries: Sequence[Query],
-    prompts: Mapping[str, FittedPrompt],
     golds: Mapping[str, str],
+    scored: Mapping[str, Tensor],
 ) -> Likelihood:
-    """Measure what `personalizer` gives to `queries`, as `lm` is now, patched; None if it answers without the model.
+    """What `personalizer` gives to `queries`, as `lm` is now, patched; None if it answers without the model.
 
-    A query has no numbers where its prompt does not fit, or leaves no room for the gold answer or for a label. Only the
+    `scored`: log p of the candidates of each query that was answered, in nats. A query without has no numbers. Only the
     engine sees the golds: the personalizer is asked for the edits of the queries, as for an answer.
     """
     begun, tokens = time.monotonic(), lm.tokens_in
-    answers = {query.id: _answers(task, golds[query.id]) for query in queries}
-    chosen = [] if personalizer is None else [q for q in queries if _fits(lm, prompts[q.id], answers[q.id])]
-    totals = _totals(lm, personalizer, chosen, prompts, answers) if personalizer and chosen else {}
     ordinal = bool(task.labels) and all(map(_is_number, (*task.labels, *(golds[query.id] for query in queries))))
-    rows = [_row(lm, task, answers[q.id], golds[q.id], totals.get(q.id), ordinal) for q in queries]
+    rows = [_row(lm, task, golds[query.id], scored.get(query.id), ordinal) for query in queries]
     samples = pd.DataFrame(rows).assign(**{NEUTRAL: neutral_nats(lm, personalizer, queries)})
     return Likelihood(samples, time.monotonic() - begun, lm.tokens_in - tokens)
 
 
 def _answers(task: Task, gold: str) -> list[str]:
-    """The labels of a closed set, in their order, and the gold answer if it is none of them."""
     return [*task.labels, *([] if gold in task.labels else [gold])]
 
 
@@ -80,44 +90,16 @@ def _fits(lm: LanguageModel, prompt: FittedPrompt, answers: Sequence[str]) -> bo
     return prompt.fits and lm.count_tokens(prompt.text) <= lm.room(longest)
 
 
-def _totals(
-    lm: LanguageModel,
-    personalizer: Personalizer,
-    queries: Sequence[Query],
-    prompts: Mapping[str, FittedPrompt],
-    answers: Mapping[str, list[str]],
-) -> dict[str, NDArray[np.float64]]:
-    """Log p of each answer to each query, in nats, its end included."""
-    counts = [len(answers[query.id]) for query in queries]
-    found = lm.log_likelihood(
-        [prompts[query.id].text for query, count in zip(queries, counts, strict=True) for _ in range(count)],
-        [answer for query in queries for answer in answers[query.id]],
-        _repeated(personalizer.edits(queries), counts),
-    )
-    parts = np.split(found.double().numpy(), np.cumsum(counts)[:-1])
-    return {query.id: part for query, part in zip(queries, parts, strict=True)}
-
-
-def _repeated(edits: Edits | Adapters | None, counts: Sequence[int]) -> Edits | Adapters | None:
-    if edits is None:
-        return None
-    return replace(edits, rows=tuple(row for row, count in zip(edits.rows, counts, strict=True) for _ in range(count)))
-
-
 def _row(
-    lm: LanguageModel,
-    task: Task,
-    answers: Sequence[str],
-    gold: str,
-    totals: NDArray[np.float64] | None,
-    ordinal: bool,
+    lm: LanguageModel, task: Task, gold: str, totals: Tensor | None, ordinal: bool
 ) -> dict[str, float | str | None]:
-    nats = math.nan if totals is None else totals[answers.index(gold)] / (len(lm.answer_ids(gold)) + 1)
-    row: dict[str, float | str | None] = {GOLD: float(nats)}
+    tokens = len(lm.answer_ids(gold)) + 1
+    nats = math.nan if totals is None else float(totals[_answers(task, gold).index(gold)]) / tokens
+    row: dict[str, float | str | None] = {GOLD: nats}
     if not task.labels:
         return row
     # Of equal ones the first of the task's order, whatever the gold answer is.
-    label = None if totals is None else task.labels[int(np.argmax(totals[: len(task.labels)]))]
+    label = None if totals is None else task.labels[int(totals[: len(task.labels)].argmax())]
     row |= {LABEL: label, ACCURACY: math.nan if label is None else float(label == gold)}
     if ordinal:
         row[MAE] = math.nan if label is None else abs(float(label) - float(gold))

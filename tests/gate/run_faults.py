@@ -104,14 +104,14 @@ def _(patch):
 
 @FAULTS.add("answers in the order of the batches, not of the queries", "synthetic", "lamp7", "instruct")
 def _(patch):
-    real = HuggingFaceModel.generate
+    real = HuggingFaceModel._generate
 
     def generate(self, prompts, *arguments, **settings):
         outputs = real(self, prompts, *arguments, **settings)
         longest_first = sorted(range(len(prompts)), key=lambda index: -self.count_tokens(prompts[index]))
         return [outputs[index] for index in longest_first]
 
-    patch.setattr(HuggingFaceModel, "generate", generate)
+    patch.setattr(HuggingFaceModel, "_generate", generate)
 
 
 @FAULTS.add("generates past the end of an answer", "synthetic", "lamp7", "instruct")

@@ -1,0 +1,91 @@
+"""Log-likelihoods of given answers from the keys and values of prompts that were read to be answered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from transformers import DynamicCache
+
+from harness.model.editing import EditedRows
+from harness.model.prefill import Ids
+
+_IGNORED = -100  # what `cross_entropy` takes no account of
+
+
+class Candidates:
+    """The answers to score of each prompt, as tokens with their ends, and what was found.
+
+    `totals`: the sum of log p over each answer's tokens, in nats, float32 on the CPU, by prompt. `seconds` of all.
+    """
+
+    def __init__(self, answers: Sequence[Ids]) -> None:
+        self.answers = answers
+        self.totals = [torch.zeros(len(of_one)) for of_one in answers]
+        self.seconds = 0.0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest answer."""
+        return max((len(answer) for of_one in self.answers for answer in of_one), default=0)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens go through the model to score all: the last of each answer need not."""
+        return sum(len(answer) - 1 for of_one in self.answers for answer in of_one)
+
+    def of(self, places: Sequence[int]) -> Candidates:
+        """Those of the prompts at these places."""
+        return Candidates([self.answers[place] for place in places])
+
+    def put(self, places: Sequence[int], part: Candidates) -> None:
+        """Keep what was found for the prompts at these places."""
+        self.seconds += part.seconds
+        for place, totals in zip(places, part.totals, strict=True):
+            self.totals[place] = totals
+
+    def score(self, model: Any, logits: Tensor, mask: Tensor, cache: DynamicCache, pad: int, rows: EditedRows) -> None:
+        """Go on from prompts whose last logits [B, 1, V], mask [B, T] and cache are given; the cache is as it was then.
+
+        Every prompt's first answer is passed at once, then every prompt's second, and so on.
+        """
+        begun, read = time.monotonic(), mask.shape[1]
+        for turn in range(max(map(len, self.answers), default=0)):
+            answers = [of_one[turn] if turn < len(of_one) else [] for of_one in self.answers]
+            known = [logits, *_continued(model, [answer[:-1] for answer in answers], mask, cache, pad, rows)]
+            cache.crop(read - cache.get_seq_length())
+            found = _log_p(torch.cat(known, 1), answers).cpu()
+            for place, of_one in enumerate(self.answers):
+                if turn < len(of_one):
+                    self.totals[place][turn] = found[place]
+        self.seconds += time.monotonic() - begun
+
+
+def _continued(model: Any, tokens: Ids, mask: Tensor, cache: DynamicCache, pad: int, rows: EditedRows) -> list[Tensor]:
+    """The logits after each of `tokens`, [B, t, V]; nothing where there are none. Padded on the right."""
+    width = max(map(len, tokens))
+    if not width:
+        return []
+    device = mask.device
+    real = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids in tokens], device=device)
+    rows.follow(width)
+    output = model(
+        input_ids=torch.tensor([ids + [pad] * (width - len(ids)) for ids in tokens], device=device),
+        attention_mask=torch.cat([mask, real], 1),
+        position_ids=mask.sum(1, keepdim=True) + (real.cumsum(1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    return [output.logits]
+
+
+def _log_p(logits: Tensor, answers: Ids) -> Tensor:
+    """Sum of log p over the tokens of each answer, [B] float32, from logits [B, t, V]; 0 for none."""
+    width = logits.shape[1]
+    targets = torch.tensor([ids + [_IGNORED] * (width - len(ids)) for ids in answers], device=logits.device)
+    nats = cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=_IGNORED, reduction="none")
+    return -nats.reshape(targets.shape).sum(1)
