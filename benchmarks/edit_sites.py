@@ -42,6 +42,7 @@ from harness.specs.run_spec import RunSpec, parse_methods
 
 SITES, POSITIONS = ("mlp", "block"), ("all", "generated")
 INSIGHT_TOKENS, BATCH = 64, 8
+OFFSET = "mean_difference"  # the one direction that is added, not projected on
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,14 @@ class Question:
 
 @dataclass(frozen=True)
 class Setting:
-    """One point of the grid; `direction` is added `strength` times, or its projection is."""
+    """One point of the grid; `direction` is added `strength` times, or its projection is, or that one's tanh."""
 
     site: str
     layer: int
     positions: str
     direction: str
     strength: float
+    bounded: bool
 
 
 def collect(prepared: Prepared, lm: HuggingFaceModel, embed, users: int) -> dict[str, Pairs]:
@@ -108,7 +110,7 @@ def directions(pairs: Pairs) -> dict[str, torch.Tensor]:
         "svd_difference": top_direction(personal - neutral),
         "ccs": fit_ccs(grouped.pairs, grouped.mask, CcsConfig(), 0).directions()[1, 0],
         "random": random,
-        "mean_difference": (personal - neutral).mean(dim=1),
+        OFFSET: (personal - neutral).mean(dim=1),
     }
 
 
@@ -150,9 +152,9 @@ def log_p(
 def edits_of(setting: Setting, found: dict[str, torch.Tensor]) -> Edits:
     bank = found[setting.direction][setting.layer][None, None]
     where = {"layers": (setting.layer,), "rows": (0,), "site": setting.site, "positions": setting.positions}
-    if setting.direction == "mean_difference":
+    if setting.direction == OFFSET:
         return Edits(offset=setting.strength * bank, **where)
-    return Edits(personal=bank, strength=torch.tensor([[setting.strength]]), **where)
+    return Edits(personal=bank, strength=torch.tensor([[setting.strength]]), bounded=setting.bounded, **where)
 
 
 def measure(lm: HuggingFaceModel, asked: list[Question], edits: Edits) -> dict[str, float]:
@@ -168,8 +170,12 @@ def measure(lm: HuggingFaceModel, asked: list[Question], edits: Edits) -> dict[s
 
 
 def grid(options: argparse.Namespace, names: list[str]) -> Iterator[Setting]:
-    for values in itertools.product(SITES, options.layers, options.positions, names, options.strengths):
-        yield Setting(*values)
+    every = itertools.product(SITES, options.layers, options.positions, names, options.strengths, options.bounded)
+    yield from (one for values in every if not ((one := Setting(*values)).bounded and one.direction == OFFSET))
+
+
+def _name(row: dict) -> str:
+    return f"tanh of {row['direction']}" if row["bounded"] else row["direction"]
 
 
 def draw(rows: list[dict], out: Path) -> None:
@@ -177,10 +183,10 @@ def draw(rows: list[dict], out: Path) -> None:
     for site, positions in dict.fromkeys((row["site"], row["positions"]) for row in rows):
         own = [row for row in rows if (row["site"], row["positions"]) == (site, positions)]
         layers = sorted({row["layer"] for row in own})
-        columns = list(dict.fromkeys((row["direction"], row["strength"]) for row in own))
+        columns = list(dict.fromkeys((_name(row), row["strength"]) for row in own))
         image = np.full((len(layers), len(columns)), np.nan)
         for row in own:
-            image[layers.index(row["layer"]), columns.index((row["direction"], row["strength"]))] = row["gain"]
+            image[layers.index(row["layer"]), columns.index((_name(row), row["strength"]))] = row["gain"]
         figure, axes = plt.subplots(figsize=(2 + 0.5 * len(columns), 2 + 0.25 * len(layers)), layout="constrained")
         size = max(float(np.nanquantile(np.abs(image), 0.9)), 1e-6)  # a few settings break the model
         shown = axes.imshow(image, cmap="RdBu", vmin=-size, vmax=size, aspect="auto")
@@ -191,8 +197,8 @@ def draw(rows: list[dict], out: Path) -> None:
         figure.savefig(out / f"{site}-{positions}.png", dpi=120)
         plt.close(figure)
     figure, axes = plt.subplots(layout="constrained")
-    for name in dict.fromkeys(row["direction"] for row in rows):
-        own = [row for row in rows if row["direction"] == name]
+    for name in dict.fromkeys(map(_name, rows)):
+        own = [row for row in rows if _name(row) == name]
         axes.scatter([max(row["kl"], 1e-7) for row in own], [row["gain"] for row in own], s=8, label=name)
     axes.set(xscale="log", xlabel="KL from the unedited model per token", ylabel="change of gold nats per token")
     axes.set_yscale("symlog", linthresh=0.01)
@@ -215,6 +221,8 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", help="all by default")
     parser.add_argument("--positions", choices=POSITIONS, nargs="+", default=POSITIONS, help="all reads whole prompts")
     parser.add_argument("--strengths", type=float, nargs="+", default=[-1.0, 1.0])
+    both = {"action": "store_const", "const": [False, True], "default": [False]}
+    parser.add_argument("--bounded", **both, help="each projection at its tanh, too")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     lm, task = load(model_folder(options.model)), make_task(options.task)

@@ -158,19 +158,24 @@ def _with(user: User, history: tuple[HistoryItem, ...]) -> User:
 
 
 def mean_change(pairs: torch.Tensor, mask: torch.Tensor, banks: Banks, strength: torch.Tensor) -> torch.Tensor:
-    """Mean ||dx|| [G, l] of projection edits of representations [2, G, l, K, d] with mask [G, K], strength [G, l]."""
+    """Mean ||dx|| [G, l] of edits, offsets apart, of representations [2, G, l, K, d].
+
+    `mask` is [G, K], `strength` [G, l].
+    """
     scale, x = strength[..., None, None], pairs
     if banks.personal is not None:
-        x = x + scale * _project(x, banks.personal)
+        x = x + scale * _part(x, banks.personal, banks.bounded)
     if banks.neutral is not None:
-        x = x - scale * _project(x, banks.neutral)
+        x = x - scale * _part(x, banks.neutral)
     kept = mask[None, :, None]
     return ((x - pairs).norm(dim=-1) * kept).sum(dim=(0, 3)) / (2 * kept.sum(dim=(0, 3)))
 
 
-def _project(x: torch.Tensor, direction: torch.Tensor) -> torch.Tensor:
+def _part(x: torch.Tensor, direction: torch.Tensor, bounded: bool = False) -> torch.Tensor:
+    """The projection on a direction, at its tanh if `bounded`."""
     unit = torch.nn.functional.normalize(direction, dim=-1)[..., None, :]
-    return (x * unit).sum(dim=-1, keepdim=True) * unit
+    size = (x * unit).sum(dim=-1, keepdim=True)
+    return (size.tanh() if bounded else size) * unit
 
 
 def _solve(change: Callable[[torch.Tensor], torch.Tensor], target: torch.Tensor) -> torch.Tensor:

@@ -44,6 +44,8 @@ def save_edits(model: PreTrainedModel, edits: Edits, row: int, directory: Path) 
             "adapter changes what an MLP puts out, for every token. Serve it with the harness's hooks "
             "(harness.model.editing), or fit with site=mlp and edit_positions=all."
         )
+    if edits.bounded:
+        raise HarnessError("A bounded edit is not linear in what an MLP puts out, so it cannot become an adapter.")
     if edits.offset is not None:
         raise HarnessError("An edit that adds an offset is no change of weights, so it cannot become an adapter.")
     names = {module: name for name, module in model.named_modules()}

@@ -135,7 +135,8 @@ class _Hook:
 class _LayerEdit:
     """The edit of one layer, x + x A B + offset, as both equations come to. Every tensor has a row per prompt.
 
-    With unit or zero p and n and strength s, A = [p n], and B has the rows s p - s^2 <n, p> n and -s n.
+    With unit or zero p and n and strength s, A = [p n], and B has the rows s p - s^2 <n, p> n and -s n. A bounded edit
+    has tanh(<x, p>) for the first column of x A.
     """
 
     taken: Tensor | None  # A [B, d, 1 or 2]
@@ -143,6 +144,7 @@ class _LayerEdit:
     offset: Tensor | None  # [B, 1, d]
     chosen: Tensor | None  # [B, 1, 1], whether the prompt is edited; None where all are
     prompts: int
+    bounded: bool
 
     def __call__(self, output: Tensor) -> Tensor:
         """The equations of Section 3.2 on `output` [B, T, d], or [B * n, T, d] with n copies of each prompt."""
@@ -152,7 +154,10 @@ class _LayerEdit:
         edit = self if copies == 1 else self._repeated(copies)
         x = output.float()  # half precision is edited in float32, until the end
         if edit.taken is not None and edit.given is not None:
-            x = torch.baddbmm(x, torch.bmm(x, edit.taken), edit.given)
+            parts = torch.bmm(x, edit.taken)
+            if edit.bounded:
+                parts[..., 0].tanh_()
+            x = torch.baddbmm(x, parts, edit.given)
         if edit.offset is not None:
             x = x + edit.offset
         x = x.to(output.dtype)
@@ -170,8 +175,8 @@ class _LayerEdit:
         return self._mapped(lambda tensor: tensor.repeat_interleave(copies, dim=0), copies * self.prompts)
 
     def _mapped(self, change: Callable[[Tensor], Tensor], prompts: int) -> _LayerEdit:
-        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "prompts"}
-        changed = {name: None if tensor is None else change(tensor) for name, tensor in tensors.items()}
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        changed = {name: change(tensor) for name, tensor in found.items() if isinstance(tensor, Tensor)}
         return replace(self, **changed, prompts=prompts)
 
 
@@ -195,6 +200,7 @@ def _layer_edit(edits: Edits, position: int, rows: Tensor, device: torch.device)
         offset=None if offset is None else offset.float(),
         chosen=None if bool((rows >= 0).all()) else (rows >= 0)[:, None, None].to(device),
         prompts=len(rows),
+        bounded=edits.bounded and p is not None,
     )
 
 

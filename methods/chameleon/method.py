@@ -51,7 +51,8 @@ class ChameleonConfig(BaseModel):
     lowest loss, or with the largest held-out margin (`layer_choice`). `batch_size` is the most examples at once.
 
     `position` is where pairs are represented, `edit_positions` where answers are edited, both at `site`; `strength` is
-    the paper's 1. `max_similarity`: pairs whose outputs' sentence embeddings have a larger cosine are dropped.
+    the paper's 1. `bounded`: what is added along the personalized direction is the tanh of the projection's size.
+    `max_similarity`: pairs whose outputs' sentence embeddings have a larger cosine are dropped.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,7 @@ class ChameleonConfig(BaseModel):
     site: Site = "mlp"
     edit_positions: EditPositions = "all"
     strength: float = 1.0
+    bounded: bool = False
     max_similarity: float | None = Field(default=None, ge=-1, le=1)
     pair_text: PairText = "full"
     eval_prompt: Literal["base", "insight"] = "base"
@@ -121,7 +123,9 @@ class Chameleon(Method):
         neutral = None if self.config.edit == "personalized" else found.of_neutral
         size = (len(found.chosen), len(found.layers))
         strength = None if self.config.strength == 1 else torch.full(size, self.config.strength)
-        return Banks(found.layers, personal, neutral, strength=strength, places=found.places)
+        return Banks(
+            found.layers, personal, neutral, strength=strength, places=found.places, bounded=self.config.bounded
+        )
 
     def _collect(self, context: FitContext, groups: Sequence[Sequence[str]]) -> Collected:
         insights: dict[str, Insights] = {}

@@ -15,6 +15,7 @@ from harness.methods.chameleon.bank_file import Bank, write_banks
 from harness.methods.chameleon.directions import spread
 
 _JSON, _TENSORS = "steering.json", "steering.safetensors"
+_HOW = ("site", "positions", "bounded")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ class Banks:
     places: torch.Tensor | None = None
     site: Site = "mlp"
     positions: EditPositions = "all"
+    bounded: bool = False
+
+    @property
+    def how(self) -> dict[str, Any]:
+        """Where and how the banks edit, by the names that `Edits` has for it."""
+        return {name: getattr(self, name) for name in _HOW}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The banks that are there, by name, each with all layers."""
@@ -39,7 +46,7 @@ class Banks:
 
     def dense(self) -> "Banks":
         """The same without `places`."""
-        return Banks(self.layers, **self.tensors(), site=self.site, positions=self.positions)
+        return Banks(self.layers, **self.tensors(), **self.how)
 
     def save(self, path: Path) -> None:
         """Write `tensors()` as safetensors, a few groups at a time."""
@@ -85,8 +92,7 @@ class Steering(Personalizer):
         rows = tuple(self._row(query) for query in queries)
         if self.banks is None or max(rows, default=-1) < 0:
             return None
-        banks = self.banks
-        return Edits(banks.layers, rows, **banks.tensors(), site=banks.site, positions=banks.positions)
+        return Edits(self.banks.layers, rows, **self.banks.tensors(), **self.banks.how)
 
     def serves(self, query: Query) -> bool:
         return self._row(query) >= 0 or query.user in self.insights
@@ -95,7 +101,7 @@ class Steering(Personalizer):
         state: dict[str, Any] = {"layers": None, "rows": self.rows, "default_row": self.default_row}
         state["insights"] = self.insights
         if self.banks is not None:
-            state |= {"layers": self.banks.layers, "site": self.banks.site, "positions": self.banks.positions}
+            state |= {"layers": self.banks.layers, **self.banks.how}
         (directory / _JSON).write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
         if self.banks is not None:
             self.banks.save(directory / _TENSORS)
@@ -104,10 +110,8 @@ class Steering(Personalizer):
     def load(directory: Path, task: Task) -> "Steering":
         """Read what `save` wrote; the banks stay on disk, and only the rows that are asked for are read."""
         state = json.loads((directory / _JSON).read_text(encoding="utf-8"))
-        layers, site, positions = state.pop("layers"), state.pop("site", "mlp"), state.pop("positions", "all")
-        banks = None
-        if layers is not None:
-            banks = Banks(tuple(layers), **load_file(directory / _TENSORS), site=site, positions=positions)
+        layers, how = state.pop("layers"), {name: state.pop(name) for name in _HOW if name in state}
+        banks = None if layers is None else Banks(tuple(layers), **load_file(directory / _TENSORS), **how)
         return Steering(task, banks, **state)
 
     def _row(self, query: Query) -> int:

@@ -79,10 +79,12 @@ def test_an_mlp_that_ends_in_a_bias_is_refused(tmp_path):
         save_edits(lm.model, edits(lm), 0, tmp_path / "adapter")
 
 
-def test_an_offset_is_refused(tmp_path):
+def test_an_offset_and_a_bounded_edit_are_refused(tmp_path):
     lm = load(str(write_model("llama", tmp_path / "model")), "cpu")
     with pytest.raises(HarnessError, match="offset"):
         save_edits(lm.model, edits(lm, offset=torch.ones(2, 2, lm.hidden_size)), 0, tmp_path / "adapter")
+    with pytest.raises(HarnessError, match="bounded"):
+        save_edits(lm.model, edits(lm, bounded=True), 0, tmp_path / "adapter")
 
 
 @pytest.mark.parametrize("where", [{"site": "block"}, {"positions": "generated"}])

@@ -12,8 +12,14 @@ from harness.methods.chameleon.directions import Grouped, find_directions
 from harness.methods.chameleon.insights import Insights
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.preference_pairs import OutputPair, dissimilar, generate_pairs, represent_pairs
-from harness.methods.chameleon.steering import Steering
-from harness.methods.controls import MeanDifference, MeanDifferenceConfig, RandomDirection, RandomDirectionConfig
+from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.controls import (
+    MeanDifference,
+    MeanDifferenceConfig,
+    RandomDirection,
+    RandomDirectionConfig,
+    mean_change,
+)
 
 QUICK = {"ccs": CcsConfig(restarts=1, epochs=1), "num_layers": 2, "insight_tokens": 8}
 
@@ -25,18 +31,19 @@ def chameleon(**config):
 @pytest.mark.parametrize("made", [(Chameleon, ChameleonConfig), (MeanDifference, MeanDifferenceConfig)])
 def test_site_and_positions_are_in_the_edits_and_come_back_from_disk(make_context, tmp_path, made):
     context = make_context()
-    fitted = made[0](made[1](**QUICK, site="block", edit_positions="generated")).fit(context)
+    fitted = made[0](made[1](**QUICK, site="block", edit_positions="generated", bounded=True)).fit(context)
     fitted.save(tmp_path)
     queries = toy_queries(context.users)
     for personalizer in (fitted, Steering.load(tmp_path, context.task)):
         edits = personalizer.edits(queries)
         assert (edits.site, edits.positions) == ("block", "generated")
+        assert edits.bounded == (made[0] is Chameleon)  # an offset has nothing to bound
 
 
 def test_by_default_edits_are_the_papers(make_context):
     context = make_context()
     edits = chameleon().fit(context).edits(toy_queries(context.users))
-    assert (edits.site, edits.positions, edits.strength) == ("mlp", "all", None)
+    assert (edits.site, edits.positions, edits.strength, edits.bounded) == ("mlp", "all", None, False)
 
 
 def test_strength_is_that_of_every_layer_and_group(make_context):
@@ -54,6 +61,21 @@ def test_random_directions_change_as_much_as_a_weaker_edit(make_context):
         edits = RandomDirection(config).fit(context).edits(toy_queries(context.users))
         strengths.append(edits.strength)
     torch.testing.assert_close(strengths[1], 0.1 * strengths[0])
+
+
+def test_the_size_of_a_bounded_edit_is_that_of_its_equations():
+    random = torch.Generator().manual_seed(0)
+    pairs, (personal, neutral) = torch.randn(2, 1, 2, 5, 6, generator=random), torch.randn(2, 1, 2, 6, generator=random)
+    strength = torch.tensor([[1.0, 3.0]])
+    found = mean_change(pairs, torch.ones(1, 5), Banks((0, 1), personal, neutral, bounded=True), strength)
+    x, s = pairs.double().numpy(), strength.double().numpy()[..., None, None]
+    p, n = (
+        bank.double().numpy()[:, :, None] / np.linalg.norm(bank, axis=-1)[..., None, None]
+        for bank in (personal, neutral)
+    )
+    y = x + s * np.tanh((x * p).sum(-1, keepdims=True)) * p
+    y = y - s * (y * n).sum(-1, keepdims=True) * n
+    np.testing.assert_allclose(found, np.linalg.norm(y - x, axis=-1).mean((0, 3)), rtol=1e-5)
 
 
 def test_pairs_are_represented_at_the_site(make_context):

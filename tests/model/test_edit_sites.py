@@ -16,7 +16,8 @@ WIDTH, LAYERS = 32, (0, 2)
 SHARED = "A lonely detective follows a trail of letters across the city. " * 2
 PROMPTS = [SHARED + "Your answer:", "Which tag? Your answer:", SHARED + "x Your answer:", "x Your answer:"]
 OUTPUTS = ["comedy", "a thriller", "", "romance, fantasy"]
-KINDS = [(site, positions) for site in ("mlp", "block") for positions in ("all", "generated")]
+KINDS = [(site, positions, False) for site in ("mlp", "block") for positions in ("all", "generated")]
+KINDS.append(("mlp", "all", True))
 MODULES = {
     "llama": ("model.layers.{}", "mlp"),
     "mistral": ("model.layers.{}", "mlp"),
@@ -26,18 +27,19 @@ MODULES = {
 }
 
 
-def make_edits(site, positions, rows=(1, -1, 0, 1)) -> Edits:
+def make_edits(site, positions, rows=(1, -1, 0, 1), bounded=False) -> Edits:
     random = torch.Generator().manual_seed(1)
     banks = [torch.randn((2, len(LAYERS), WIDTH), generator=random) * size for size in (5.0, 0.01, 20.0)]
     strength = torch.tensor([[1.0, 0.5], [2.0, 1.5]])
-    return Edits(LAYERS, tuple(rows), *banks, strength=strength, site=site, positions=positions)
+    return Edits(LAYERS, tuple(rows), *banks, strength=strength, site=site, positions=positions, bounded=bounded)
 
 
-def by_the_paper(x, personal, neutral, offset, strength):
+def by_the_paper(x, personal, neutral, offset, strength, bounded):
     """The equations for the rows of x [n, d], one after the other."""
     for sign, direction in ((1, personal), (-1, neutral)):
         unit = direction / np.linalg.norm(direction)
-        x = x + sign * strength * (x @ unit)[:, None] * unit
+        parts = np.tanh(x @ unit) if bounded and sign > 0 else x @ unit
+        x = x + sign * strength * parts[:, None] * unit
     return x + offset
 
 
@@ -51,7 +53,7 @@ def reference_edit(kind, model, edits, row, first):
         def change(module, args, output):
             states = output[0] if isinstance(output, tuple) else output
             x = states[0].double().numpy().copy()
-            x[first:] = by_the_paper(x[first:], *banks, float(edits.strength[row, number]))
+            x[first:] = by_the_paper(x[first:], *banks, float(edits.strength[row, number]), edits.bounded)
             changed = torch.from_numpy(x).to(states.dtype)[None]
             return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
@@ -96,9 +98,9 @@ def lm(kind: str, tiny_lm: Callable[[str], HuggingFaceModel]) -> HuggingFaceMode
     return tiny_lm(kind)
 
 
-@pytest.mark.parametrize(("site", "positions"), KINDS)
-def test_likelihoods_in_a_mixed_batch_are_those_of_edited_whole_sequences(kind, lm, site, positions):
-    edits = make_edits(site, positions)
+@pytest.mark.parametrize(("site", "positions", "bounded"), KINDS)
+def test_likelihoods_in_a_mixed_batch_are_those_of_edited_whole_sequences(kind, lm, site, positions, bounded):
+    edits = make_edits(site, positions, bounded=bounded)
     expected = []
     for prompt, output, row in zip(PROMPTS, OUTPUTS, edits.rows, strict=True):
         ids = [*lm.answer_ids(output), lm.answer_end]
@@ -108,9 +110,9 @@ def test_likelihoods_in_a_mixed_batch_are_those_of_edited_whole_sequences(kind, 
     torch.testing.assert_close(found.double(), torch.stack(expected), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("site", "positions"), KINDS)
-def test_answers_in_a_mixed_batch_are_those_of_edited_whole_sequences(kind, lm, site, positions):
-    edits = make_edits(site, positions)
+@pytest.mark.parametrize(("site", "positions", "bounded"), KINDS)
+def test_answers_in_a_mixed_batch_are_those_of_edited_whole_sequences(kind, lm, site, positions, bounded):
+    edits = make_edits(site, positions, bounded=bounded)
     expected = [reference_answer(kind, lm, p, edits, row, 5) for p, row in zip(PROMPTS, edits.rows, strict=True)]
     assert lm.generate(PROMPTS, 5, edits) == expected
     assert expected != lm.generate(PROMPTS, 5)
