@@ -5,12 +5,13 @@ INSTALLED := .venv/.installed
 PLUGINS := methods tasks leaderboards
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE := 1
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 # Of compare-real: LaMP files (make compare-real DATA=DIR), the cap on each fit, and tasks instead of the preset's.
 DATA ?= synthetic
 BUDGET ?= 5m
 TASKS ?=
 
-.PHONY: compare compare-real test tests lint format bench clean
+.PHONY: compare compare-real test test-thorough tests lint format bench clean
 
 compare: $(INSTALLED)
 	$(BIN)/harness compare --methods all --budget 20m
@@ -25,7 +26,11 @@ test: $(INSTALLED)
 	$(MAKE) --jobs=2 --keep-going lint tests
 
 tests: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not thorough"
+
+# Planted faults, simulations of tests and verdicts, packages in environments of their own, kills, training recipes.
+test-thorough: $(INSTALLED)
+	$(PYTEST) -m thorough
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

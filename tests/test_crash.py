@@ -4,9 +4,13 @@ import os
 import signal
 import sys
 
+import pytest
+
 from benchmarks.crash_test import differences
 from harness import compare
 from tests.forking import command_line, forked
+
+pytestmark = pytest.mark.thorough
 
 CELLS = {"methods": "instruct,user_majority", "tasks": "lamp3", "users": 2}
 COMMAND = ["compare", "--methods", CELLS["methods"], "--tasks", "lamp3", "--users", "2", "--budget", "20m"]

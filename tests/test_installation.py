@@ -13,6 +13,8 @@ import pytest
 
 from tests.tasks.made import write
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).parents[1]
 PLACES = {
     "harness": "harness",

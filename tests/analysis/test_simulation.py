@@ -7,6 +7,8 @@ import pytest
 
 from tests.analysis import simulation
 
+pytestmark = pytest.mark.thorough
+
 DRAWS = 1000
 PERMUTATIONS = 399  # a multiple of 20 less one has the level of 5% as exactly as more of them
 MAE = simulation.true_mae()

@@ -6,6 +6,8 @@ import pytest
 
 from tests.reproduction.verdict_simulation import SETTINGS, rates, truths
 
+pytestmark = pytest.mark.thorough
+
 DRAWS = 150
 BY_SIZE = {setting.comparisons: setting for setting in SETTINGS}
 

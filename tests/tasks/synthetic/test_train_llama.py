@@ -68,6 +68,7 @@ def test_a_tree_gives_the_logits_of_separate_prompts(tokenizer: PreTrainedTokeni
             torch.testing.assert_close(joint[ends[-2]], alone[-1], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_short_training_run_lowers_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "time", SimpleNamespace(monotonic=count(step=2).__next__))  # two seconds at each look
     report = train(tmp_path, minutes=1, seed=3)

@@ -98,6 +98,7 @@ def test_states_are_those_of_the_harness(probe: Seq2SeqProbe, position: str) -> 
     torch.testing.assert_close(probe.mlp_outputs(prompts, answers, position), said, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_short_training_run_lowers_the_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recipe, "time", SimpleNamespace(monotonic=count(step=2).__next__))  # two seconds at each look
     report = train(tmp_path, minutes=1, seed=3)
