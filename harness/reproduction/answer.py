@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from harness.analysis.comparison import ALPHA, BASELINE, PairTest
 from harness.analysis.preference_likelihood import GOLD, SIDE_EFFECTS
 from harness.registry import CONTROLS
+from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction
@@ -71,7 +72,9 @@ def _verdict(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairT
     if best.label == BASELINE:
         return f"nothing scores above {BASELINE}, the model as it is, at {value}."
     cost = f"It took {seconds(best.fit_seconds)} to fit and {seconds(best.eval_seconds)} to answer"
-    whom = f"{share(best.better_rate)} of the users are better off and {share(best.regret_rate)} worse"
+    whom = (
+        f"{share(best.better_rate)} of the users are better off and {share(best.regret_rate)} worse{_histories(best)}"
+    )
     test = tests.get(best.label)
     if test is None:
         return f"{best.label} scores highest, {value}. {cost}; {whom}."
@@ -82,6 +85,17 @@ def _verdict(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairT
     decide = f"; if that is the true gain, about {needed:,} users would show it" if needed else ""
     highest = f"{best.label} scores highest, {value} ({told}{decide})"
     return f"nothing is better than {BASELINE} beyond chance. {highest}. {cost}; {whom}."
+
+
+def _histories(best: Measured) -> str:
+    """The gain over instruct of users with short histories and with long ones; empty where lengths do not differ."""
+    sign = 1 if best.higher_is_better else -1
+    parts = [
+        f"{signed(sign * found.vs_instruct)} for the {found.users} with {history_range(found)}"
+        for found in best.by_history
+        if found.vs_instruct is not None
+    ]
+    return f", {listed(parts)}" if len(parts) > 1 else ""
 
 
 def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:

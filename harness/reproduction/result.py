@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from harness.analysis.comparison import PairTest
+from harness.analysis.comparison import HistoryBin, PairTest
 from harness.reproduction.experiment_spec import Layout
 from harness.results.store import Status
 
@@ -18,7 +18,7 @@ class Measured(BaseModel):
     """One method's score on a metric at one point; `improvement` is on instruct there, positive for better.
 
     Intervals are 95%, over users. `reported` is the paper's number for the counterpart of the model. Shares of users
-    better and worse off than with instruct are by the task's first metric.
+    better and worse off than with instruct, and scores by length of history, are by the task's first metric.
     """
 
     model: str
@@ -45,6 +45,7 @@ class Measured(BaseModel):
     eval_seconds: float = 0.0
     better_rate: float | None = None
     regret_rate: float | None = None
+    by_history: list[HistoryBin] = Field(default_factory=list)
 
 
 class ClaimTest(BaseModel):

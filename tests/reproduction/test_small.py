@@ -1,6 +1,7 @@
 """The preset `small`: what it runs where data lack tasks, how long it expects, and the answer its page begins with."""
 
 import io
+import re
 import warnings
 
 import pytest
@@ -137,6 +138,9 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert lines[1].startswith("LaMP2, 60 users, by Acc. (higher is better): rag is best")
     assert "better than instruct, p = " in lines[1]
     assert "Worse than instruct" not in lines[1]
+    best = next(row for row in result.rows if row.best)
+    told = [(found.users, found.vs_instruct) for found in best.by_history]
+    assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[1]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
     assert "Beyond chance better than every control (random_direction): rag on lamp2 and rag on lamp3." in lines
     assert any(line.startswith("Of the paper's claims supported here") for line in lines)
     page = joined([result], common(), reported(), "{name}.png")
