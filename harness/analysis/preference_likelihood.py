@@ -1,6 +1,6 @@
 """Preference likelihood in a comparison: means of what was measured, their intervals, and tests of their own family.
 
-So is the likelihood of neutral texts, whose tests are a family apart again.
+So is what happens to neutral texts and questions, whose tests are a family apart again.
 
 It stands beside the official metrics: no ranking uses it, and its tests share no Holm correction with theirs, so that
 whether it is measured changes nothing in what they say.
@@ -37,7 +37,7 @@ class Mean:
 
 
 MEASURES = (Mean(GOLD, True), Mean("label_accuracy", True), Mean("label_mae", False))
-SIDE_EFFECTS = (Mean("neutral_nats", True),)
+SIDE_EFFECTS = (Mean("neutral_nats", True), Mean("neutral_changed", False))
 
 
 def likelihoods(samples: pd.DataFrame, measures: Sequence[Mean] = MEASURES) -> Scores | None:

@@ -72,6 +72,7 @@ _MEASURES = {
     "label_accuracy": "label accuracy",
     "label_mae": "label MAE",
     "neutral_nats": "neutral nats/token",
+    "neutral_changed": "neutral answers changed",
 }
 
 

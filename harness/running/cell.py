@@ -219,9 +219,11 @@ def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -
 def _account_for_likelihood(record: CellRecord, found: Likelihood) -> None:
     """Apart from what answering cost, which is the same whether likelihoods are measured or not."""
     record.likelihood, record.likelihood_queries = found.means, found.queries
-    record.likelihood_seconds, record.likelihood_tokens = found.seconds, found.tokens
-    record.eval_seconds -= found.seconds
-    record.tokens_in -= found.tokens
+    cost = found.cost
+    record.likelihood_seconds, record.likelihood_tokens = cost.seconds, cost.tokens_in + cost.tokens_out
+    record.eval_seconds -= cost.seconds
+    record.tokens_in -= cost.tokens_in
+    record.tokens_out -= cost.tokens_out
 
 
 def _diagnose(record: CellRecord, report: FitReport) -> None:

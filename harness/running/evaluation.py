@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import datasets
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from harness.api import HistoryItem, LanguageModel, Metric, Personalizer, Query, Task
 from harness.running.context import FittedPrompt, fit_prompt
-from harness.running.gold_likelihood import Likelihood, candidates, measure
+from harness.running.gold_likelihood import Cost, Likelihood, candidates, gold_likelihood
+from harness.running.side_effects import ask, side_effects
 
 _NEWCOMER = Query(id="newcomer", user="\0newcomer", text="")  # the user of no data
 
@@ -66,6 +67,7 @@ def evaluate(
     to_score = candidates(lm, task, queries, prompts, golds) if likelihood else {}
     by_id = {query.id: query for query in queries}
     adapter = _PersonalizedLM(lm, task, personalizer, by_id, prompts, to_score, on_answers)
+    cost = Cost()
     with personalizer.patched_model(lm):
         results = lm_eval.evaluate(
             lm=adapter,
@@ -73,10 +75,17 @@ def evaluate(
             bootstrap_iters=0,
             log_samples=True,
         )
-        asked = personalizer if adapter.generated else None
-        measured = measure(lm, task, asked, queries, golds, adapter.scored) if likelihood else None
+        with cost.of(lm):
+            neutral = ask(lm, personalizer, queries) if likelihood and adapter.generated else [None] * len(queries)
     logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
     samples = pd.DataFrame([_row(task, sample, golds) for sample in logged])
+    measured = None
+    if likelihood:
+        with cost.of(lm):
+            effects = side_effects(lm, neutral)
+        gold = gold_likelihood(lm, task, queries, golds, adapter.scored)
+        cost.seconds, cost.tokens_in = cost.seconds + adapter.seconds, cost.tokens_in + adapter.tokens
+        measured = Likelihood(pd.concat([gold, effects], axis=1), cost)
     return Evaluation(
         metrics={metric.name: float(results["results"][task.name][f"{metric.name},none"]) for metric in task.metrics},
         samples=samples if measured is None else pd.concat([samples, measured.samples], axis=1),
@@ -88,8 +97,7 @@ def evaluate(
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
         serves_newcomers=personalizer.serves(_NEWCOMER),
-        likelihood=measured
-        and replace(measured, seconds=measured.seconds + adapter.seconds, tokens=measured.tokens + adapter.tokens),
+        likelihood=measured,
     )
 
 

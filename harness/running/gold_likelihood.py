@@ -1,29 +1,45 @@
 """Preference likelihood: how probable a user's gold answer is to the model that answers, and its likeliest label.
 
 Under the prompt, edits and weights with which the query is answered: the prompt is read once for both. Of a closed set
-of answers every label is passed, which gives the gold answer's likelihood along the way. A neutral text is measured
-beside it, to see what the method does to the model where it should do nothing.
+of answers every label is passed, which gives the gold answer's likelihood along the way. Only the engine sees golds.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pandas as pd
 from torch import Tensor
 
-from harness.api import LanguageModel, Personalizer, Query, Task
+from harness.api import LanguageModel, Query, Task
 from harness.running.context import FittedPrompt
-from harness.running.side_effects import neutral_nats
 
 GOLD = "gold_nats"  # log p of the gold answer per token, its end included
 LABEL = "likely_label"  # the label of the highest log p in all
 ACCURACY = "label_accuracy"  # whether that is the gold one
 MAE = "label_mae"  # how far it is from the gold one, where labels are numbers
-NEUTRAL = "neutral_nats"  # log p of a neutral text per token, its end included
+
+
+@dataclass
+class Cost:
+    """What measuring took, which is not among what answering costs."""
+
+    seconds: float = 0.0
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    @contextmanager
+    def of(self, lm: LanguageModel) -> Iterator[None]:
+        """Add what is done inside."""
+        begun, read, written = time.monotonic(), lm.tokens_in, lm.tokens_out
+        yield
+        self.seconds += time.monotonic() - begun
+        self.tokens_in += lm.tokens_in - read
+        self.tokens_out += lm.tokens_out - written
 
 
 @dataclass(frozen=True)
@@ -31,8 +47,7 @@ class Likelihood:
     """What was measured. `samples` has a row per query, in their order; not a number where nothing could be."""
 
     samples: pd.DataFrame
-    seconds: float
-    tokens: int
+    cost: Cost
 
     @property
     def means(self) -> dict[str, float]:
@@ -61,24 +76,19 @@ def candidates(
     return {query.id: answers[query.id] for query in queries if _fits(lm, prompts[query.id], answers[query.id])}
 
 
-def measure(
+def gold_likelihood(
     lm: LanguageModel,
     task: Task,
-    personalizer: Personalizer | None,
     queries: Sequence[Query],
     golds: Mapping[str, str],
     scored: Mapping[str, Tensor],
-) -> Likelihood:
-    """What `personalizer` gives to `queries`, as `lm` is now, patched; None if it answers without the model.
+) -> pd.DataFrame:
+    """A row per query. `scored`: log p of the candidates of each query that the model answered, in nats.
 
-    `scored`: log p of the candidates of each query that was answered, in nats. A query without has no numbers. Only the
-    engine sees the golds: the personalizer is asked for the edits of the queries, as for an answer.
+    A query without has no numbers.
     """
-    begun, tokens = time.monotonic(), lm.tokens_in
     ordinal = bool(task.labels) and all(map(_is_number, (*task.labels, *(golds[query.id] for query in queries))))
-    rows = [_row(lm, task, golds[query.id], scored.get(query.id), ordinal) for query in queries]
-    samples = pd.DataFrame(rows).assign(**{NEUTRAL: neutral_nats(lm, personalizer, queries)})
-    return Likelihood(samples, time.monotonic() - begun, lm.tokens_in - tokens)
+    return pd.DataFrame([_row(lm, task, golds[query.id], scored.get(query.id), ordinal) for query in queries])
 
 
 def _answers(task: Task, gold: str) -> list[str]:

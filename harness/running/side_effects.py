@@ -1,38 +1,70 @@
-"""What a method does to the model where no preference is asked for: log p of the same neutral texts for all."""
+"""What a method does to the model where no preference is asked for: the same neutral questions and texts for all."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+
+import pandas as pd
 
 from harness.api import LanguageModel, Personalizer, Query
 from harness.running.neutral_texts import NEUTRAL_TEXTS
 
+NEUTRAL = "neutral_nats"  # log p of a neutral text per token, its end included
+CHANGED = "neutral_changed"  # 1 where the answer to its question begins otherwise than the model's own, else 0
+_BEGINNING = 12  # tokens of an answer; one word that changes, changes all after it
 
-def neutral_nats(lm: LanguageModel, personalizer: Personalizer | None, queries: Sequence[Query]) -> list[float]:
-    """Of each query, log p per token of one neutral text, its end included, under the query's edits and `lm`'s weights.
+
+@dataclass(frozen=True)
+class Neutral:
+    """What was measured on one text: log p per token, and how the answer to its question begins."""
+
+    text: int
+    nats: float
+    answer: str
+
+
+def ask(lm: LanguageModel, personalizer: Personalizer, queries: Sequence[Query]) -> list[Neutral | None]:
+    """Each query's neutral text under its edits and `lm`'s weights; None for one that does not fit the context.
 
     The texts take turns, so that many edits cost no more passes than there are queries, and one no more than there are
-    texts. No history and no word of the method is in the prompt. Not a number where `personalizer` is None, or a text
-    does not fit the context.
+    texts. No history and no word of the method is in the prompt.
     """
-    edits = None if personalizer is None else personalizer.edits(queries)
+    edits = personalizer.edits(queries)
     texts = [number % len(NEUTRAL_TEXTS) for number in range(len(queries))]
     wanted = list(zip(texts, [-1] * len(queries) if edits is None else edits.rows, strict=True))
-    prompts = [f"Write two sentences about {topic}. Your answer:" for topic, _ in NEUTRAL_TEXTS]
-    tokens = [len(lm.answer_ids(text)) + 1 for _, text in NEUTRAL_TEXTS]
-    different = [
-        (text, row)
-        for text, row in dict.fromkeys(wanted if personalizer else ())
-        if lm.count_tokens(prompts[text]) <= lm.room(tokens[text])
-    ]
-    if not different:
-        return [math.nan] * len(queries)
-    found = lm.log_likelihood(
-        [prompts[text] for text, _ in different],
-        [NEUTRAL_TEXTS[text][1] for text, _ in different],
+    fitting = set(filter(partial(_fits, lm), texts))
+    different = [pair for pair in dict.fromkeys(wanted) if pair[0] in fitting]
+    found = lm.generate_scored(
+        [_question(text) for text, _ in different],
+        [[NEUTRAL_TEXTS[text][1]] for text, _ in different],
+        _BEGINNING,
         edits and replace(edits, rows=tuple(row for _, row in different)),
     )
-    known = {pair: total / tokens[pair[0]] for pair, total in zip(different, found.tolist(), strict=True)}
-    return [known.get(pair, math.nan) for pair in wanted]
+    known = {
+        (text, row): Neutral(text, float(nats) / _tokens(lm, text), answer)
+        for (text, row), nats, answer in zip(different, found.log_likelihoods, found.texts, strict=True)
+    }
+    return [known.get(pair) for pair in wanted]
+
+
+def side_effects(lm: LanguageModel, found: Sequence[Neutral | None]) -> pd.DataFrame:
+    """A row per query, not a number for None. `lm` is the model as it is without the method."""
+    texts = sorted({one.text for one in found if one is not None})
+    plain = dict(zip(texts, lm.generate([_question(text) for text in texts], _BEGINNING), strict=True))
+    rows = [(math.nan, math.nan) if one is None else (one.nats, float(one.answer != plain[one.text])) for one in found]
+    return pd.DataFrame(rows, columns=[NEUTRAL, CHANGED])
+
+
+def _fits(lm: LanguageModel, text: int) -> bool:
+    return lm.count_tokens(_question(text)) <= lm.room(max(_tokens(lm, text), _BEGINNING))
+
+
+def _question(text: int) -> str:
+    return f"Write two sentences about {NEUTRAL_TEXTS[text][0]}. Your answer:"
+
+
+def _tokens(lm: LanguageModel, text: int) -> int:
+    return len(lm.answer_ids(NEUTRAL_TEXTS[text][1])) + 1  # and the end

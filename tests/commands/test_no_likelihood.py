@@ -51,7 +51,7 @@ def test_a_cell_with_it_has_columns_means_and_costs_of_its_own(folders):
     assert record.likelihood["gold_nats"] == pytest.approx(samples["gold_nats"].mean())
     assert record.likelihood_queries == len(samples) == 2
     assert record.likelihood_seconds > 0
-    assert 0 < record.likelihood_tokens < record.tokens_in  # labels and neutral texts; prompts are read to answer
+    assert record.likelihood_tokens > 0
 
 
 def test_a_control_without_a_model_has_empty_columns_and_a_note(folders):

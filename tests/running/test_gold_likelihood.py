@@ -111,20 +111,21 @@ def test_log_p_per_token_and_likeliest_label_are_those_of_a_plain_forward_pass(l
 
 
 def test_official_columns_metrics_and_tokens_are_the_same_without_it(lm):
-    with_it, before = run(lm, Offset()), lm.tokens_in
+    with_it, read, written = run(lm, Offset()), lm.tokens_in, lm.tokens_out
     without = run(lm, Offset(), likelihood=False)
     assert with_it.metrics == without.metrics
     assert with_it.samples[without.samples.columns].equals(without.samples)
     assert without.likelihood is None
     assert not {"gold_nats", "likely_label", "label_accuracy"} & set(without.samples)
-    assert before - with_it.likelihood.tokens == lm.tokens_in - before
+    assert read - with_it.likelihood.cost.tokens_in == lm.tokens_in - read
+    assert written - with_it.likelihood.cost.tokens_out == lm.tokens_out - written
 
 
 def test_what_answers_without_the_model_has_none(llama):
     result = run(llama, FromElsewhere())
     assert result.samples["gold_nats"].isna().all()
     assert result.samples["likely_label"].isna().all()
-    assert (result.likelihood.queries, result.likelihood.means, result.likelihood.tokens) == (0, {}, 0)
+    assert (result.likelihood.queries, result.likelihood.means, result.likelihood.cost.tokens_in) == (0, {}, 0)
 
 
 def test_a_gold_that_the_context_has_no_room_for_is_absent_and_counted(llama):

@@ -10,7 +10,7 @@ from harness.conformance.toys import ToyTask
 from harness.model.lm import load
 from harness.running.evaluation import evaluate
 from harness.running.neutral_texts import NEUTRAL_TEXTS
-from harness.running.side_effects import neutral_nats
+from harness.running.side_effects import ask, side_effects
 
 QUERIES = [Query(f"q{number}", f"u{number % 3}", "a trail") for number in range(24)]
 
@@ -55,6 +55,19 @@ def plain(lm, text, offset):
     return float(logits.log_softmax(-1)[range(len(target)), target].mean())
 
 
+def neutral_nats(lm, personalizer, queries):
+    return [math.nan if found is None else found.nats for found in ask(lm, personalizer, queries)]
+
+
+def begun(lm, text, offset):
+    """The first tokens of a greedy answer by transformers' own `generate`."""
+    ids = torch.tensor([lm.prompt_ids(f"Write two sentences about {NEUTRAL_TEXTS[text][0]}. Your answer:")])
+    hook = lm.model.model.layers[0].mlp.register_forward_hook(lambda module, args, output: output + offset)
+    found = lm.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=12)
+    hook.remove()
+    return found[0, ids.shape[1] :].tolist()
+
+
 def test_each_query_has_a_text_in_turn_under_its_users_edit(lm):
     found = neutral_nats(lm, Noted(1.0), QUERIES)
     bank = Noted(1.0).edits(QUERIES).offset
@@ -66,21 +79,46 @@ def test_each_query_has_a_text_in_turn_under_its_users_edit(lm):
 
 def test_equal_edits_are_measured_once(lm):
     asked = []
-    measure = lm.log_likelihood
-    lm.log_likelihood = lambda prompts, *rest: asked.extend(prompts) or measure(prompts, *rest)
+    measure = lm.generate_scored
+    lm.generate_scored = lambda prompts, *rest: asked.extend(prompts) or measure(prompts, *rest)
     alike = [Query(f"q{number}", "u0", "") for number in range(50)]
     assert len(set(neutral_nats(lm, Noted(1.0), alike))) == len(asked) == len(NEUTRAL_TEXTS)
 
 
-def test_nothing_is_known_of_who_answers_without_the_model_or_of_texts_that_do_not_fit(lm):
-    assert all(map(math.isnan, neutral_nats(lm, None, QUERIES)))
+def test_an_answer_is_changed_where_it_begins_otherwise_than_the_models_own(lm):
+    bank = Noted(0.3).edits(QUERIES).offset
+    found = side_effects(lm, ask(lm, Noted(0.3), QUERIES))["neutral_changed"]
+    for number, query in enumerate(QUERIES):
+        row, text = int(query.user[1:]), number % 20
+        offset = bank[row, 0] if row < 2 else 0.0
+        assert found[number] == float(begun(lm, text, offset) != begun(lm, text, 0.0))
+    assert set(found) == {0.0, 1.0}
+
+
+def test_nothing_is_known_of_texts_that_do_not_fit(lm):
     lm.max_length = 20
-    assert all(map(math.isnan, neutral_nats(lm, Noted(1.0), QUERIES)))
+    found = ask(lm, Noted(1.0), QUERIES)
+    assert found == [None] * len(QUERIES)
+    assert side_effects(lm, found).isna().all(axis=None)
 
 
 def test_an_evaluation_has_it_in_its_samples_and_off_its_tokens(lm):
     histories = {query.id: () for query in QUERIES}
     golds = {query.id: "comedy" for query in QUERIES}
     found = evaluate(lm, ToyTask(), Noted(1.0), QUERIES, histories, golds, likelihood=True)
-    assert found.samples["neutral_nats"].tolist() == neutral_nats(lm, Noted(1.0), QUERIES)
-    assert "neutral_nats" in found.likelihood.means
+    expected = side_effects(lm, ask(lm, Noted(1.0), QUERIES))
+    assert found.samples[list(expected)].equals(expected)
+    assert {"neutral_nats", "neutral_changed"} <= set(found.likelihood.means)
+    assert min(found.likelihood.cost.tokens_in, found.likelihood.cost.tokens_out) > 0
+
+
+def test_who_answers_without_the_model_has_no_side_effects(lm):
+    class FromElsewhere(Noted):
+        def answers(self, queries):
+            return ["comedy"] * len(queries)
+
+    histories = {query.id: () for query in QUERIES}
+    golds = {query.id: "comedy" for query in QUERIES}
+    found = evaluate(lm, ToyTask(), FromElsewhere(1.0), QUERIES, histories, golds, likelihood=True)
+    assert found.samples[["neutral_nats", "neutral_changed"]].isna().all(axis=None)
+    assert (found.likelihood.cost.tokens_in, found.likelihood.cost.tokens_out) == (0, 0)
