@@ -46,18 +46,25 @@ def apart(lm: HuggingFaceModel, changes: Edits | Adapters | None) -> tuple[list[
     return answers, list(totals.split([len(texts) for texts in CANDIDATES]))
 
 
-@pytest.mark.parametrize("kind", ["plain", "all", "generated", "adapters"])
-def test_answers_and_likelihoods_are_those_of_separate_calls(any_lm: HuggingFaceModel, kind: str) -> None:
-    if kind == "adapters" and any_lm.model.config.model_type == "gpt2":
-        pytest.skip("GPT-2 has no linear layers of these names")
-    changes = None if kind == "plain" else adapters(any_lm) if kind == "adapters" else edits(kind)
-    answers, totals = apart(any_lm, changes)
-    any_lm.batch_size = 3
-    found = any_lm.generate_scored(PROMPTS, CANDIDATES, 6, changes)
+def check_at_once(lm: HuggingFaceModel, changes: Edits | Adapters | None) -> None:
+    answers, totals = apart(lm, changes)
+    lm.batch_size = 3
+    found = lm.generate_scored(PROMPTS, CANDIDATES, 6, changes)
     assert list(found.texts) == answers
     for one, other in zip(found.log_likelihoods, totals, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
     assert found.seconds > 0
+
+
+@pytest.mark.parametrize("kind", ["plain", "all", "generated"])
+def test_answers_and_likelihoods_are_those_of_separate_calls(any_lm: HuggingFaceModel, kind: str) -> None:
+    check_at_once(any_lm, None if kind == "plain" else edits(kind))
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_so_they_are_with_an_adapter_for_each_row(tiny_lm: Callable[[str], HuggingFaceModel], kind: str) -> None:
+    lm = tiny_lm(kind)
+    check_at_once(lm, adapters(lm))
 
 
 def test_prompts_are_read_once_and_candidates_are_counted_apart(llama: HuggingFaceModel) -> None:
@@ -73,13 +80,10 @@ def test_prompts_are_read_once_and_candidates_are_counted_apart(llama: HuggingFa
 def test_a_model_with_sliding_windows_reads_them_again(tiny_lm: Callable[[str], HuggingFaceModel]) -> None:
     lm = tiny_lm("mistral")
     lm.model.config.sliding_window = 24
-    answers, totals = apart(lm, None)
+    check_at_once(lm, None)
     before = lm.tokens_computed
-    found = lm.generate_scored(PROMPTS, CANDIDATES, 6)
+    lm.generate_scored(PROMPTS, CANDIDATES, 6)
     assert lm.tokens_computed - before > 2 * sum(map(lm.count_tokens, PROMPTS))
-    assert list(found.texts) == answers
-    for one, other in zip(found.log_likelihoods, totals, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-4)
 
 
 def test_a_candidate_without_room_beside_its_prompt_is_an_error(llama: HuggingFaceModel) -> None:

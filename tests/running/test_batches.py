@@ -61,7 +61,7 @@ def test_near_the_end_batches_get_smaller_and_use_the_budget_up():
 def test_a_prediction_goes_by_work_and_not_by_the_number_of_items():
     done, clock = fit(30.0, [1, 1, 1, 100], 8, sum)
     assert [len(batch) for batch in done] == [1, 2]
-    assert clock.reason == "3 of 4 items done with 27 s left, the next needs about 1.2e+02 s"
+    assert clock.reason == "3 of 4 items done with 27 s left, the next needs about 120 s"
 
 
 def test_a_step_that_is_late_is_given_up_before_the_reserve_and_the_clock_says_so():
