@@ -22,7 +22,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
     if not results or any(model in INSTRUMENTS for result in results for model in result.models):
         return []
     table = next((result for result in results if result.tests), None)
-    said = [] if table is None else [_who(table, names), *_tasks(table, names), *_likelihoods(table), _controls(table)]
+    said = [] if table is None else [_who(table, names), *_tasks(table, names), *_likelihoods(table), *_controls(table)]
     return [plain(line) for line in (*said, *_claims(results)) if line]
 
 
@@ -135,26 +135,33 @@ def _likelihoods(result: Reproduction) -> list[str]:
     return found
 
 
-def _controls(result: Reproduction) -> str:
-    """Which methods are better than all controls, or some, by a task's main metric: else they do not personalize."""
+def _controls(result: Reproduction) -> list[str]:
+    """Which methods are better than all controls, or some, by score and by likelihood: else they do not personalize."""
+    mains = {row.task: (row.metric, row.higher_is_better) for row in reversed(result.rows)}  # the first is the main one
+    golds = dict.fromkeys(mains, (GOLD, True))
+    return [_beaten(result, mains, "Better"), _beaten(result, golds, "By the likelihood of what they wrote better")]
+
+
+def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], better: str) -> str:
+    """A sentence on the tests of one metric per task, (name, higher is better); empty without a control."""
     controls = set(CONTROLS.names())
-    mains = {row.task: row for row in reversed(result.rows)}  # the first row is of the main metric
     beaten: dict[str, set[str]] = {}
     there: set[str] = set()
     for test in result.tests:
         pair = {test.a, test.b}
-        if BASELINE in pair or test.task not in mains or test.metric != mains[test.task].metric:
+        metric, higher = metrics.get(test.task, ("", True))
+        if BASELINE in pair or test.metric != metric:
             continue
         [control], [method] = pair & controls, pair - controls
         there.add(control)
-        sign = (1 if mains[test.task].higher_is_better else -1) * (1 if test.a == method else -1)
+        sign = (1 if higher else -1) * (1 if test.a == method else -1)
         if test.p_holm < ALPHA and sign * test.difference > 0:
             beaten.setdefault(f"{method} on {test.task}", set()).add(control)
     if not there:
         return ""
     every = [name for name, found in beaten.items() if found == there]
     some = [f"{name} ({listed(sorted(found))})" for name, found in beaten.items() if found != there]
-    return f"Beyond chance better than every control ({listed(sorted(there))}): {listed(every) or 'no method'}." + (
+    return f"{better} than every control ({listed(sorted(there))}) beyond chance: {listed(every) or 'no method'}." + (
         f" Than some: {listed(some)}." if some else ""
     )
 

@@ -147,9 +147,9 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
 def _told(side: Side) -> list[PairTest]:
     """The tests that the page's answer is made from."""
     controls = CONTROLS.names()
-    official, likelihoods = side.comparison.comparisons, side.comparison.likelihood_tests
-    against = [test for test in (*official, *likelihoods) if test.b == BASELINE]
-    return against + [t for t in official if t.b != BASELINE and (t.a in controls) != (t.b in controls)]
+    tests = (*side.comparison.comparisons, *side.comparison.likelihood_tests)
+    against = [test for test in tests if test.b == BASELINE]
+    return against + [t for t in tests if t.b != BASELINE and (t.a in controls) != (t.b in controls)]
 
 
 def _flat(row: Measured) -> dict[str, object]:

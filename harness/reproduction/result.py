@@ -94,7 +94,8 @@ class Reproduction(BaseModel):
     """One table or figure. `cells` maps the digest of each distinct cell to the seconds that computing it took.
 
     `left_out`: the experiment's tasks that the data cannot serve, with the reason. `departures`: what was asked
-    otherwise than the preset has it. `tests`: of a table, those against instruct, and of methods against controls.
+    otherwise than the preset has it. `tests`: of a table, those against instruct, and of methods against controls, of
+    scores and of likelihoods.
     """
 
     name: str

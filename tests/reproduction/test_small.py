@@ -141,7 +141,7 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     best = next(row for row in result.rows if row.best)
     told = [(found.users, found.vs_instruct) for found in best.by_history]
     assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[1]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
-    assert "Beyond chance better than every control (random_direction): rag on lamp2 and rag on lamp3." in lines
+    assert "Better than every control (random_direction) beyond chance: rag on lamp2 and rag on lamp3." in lines
     assert any(line.startswith("Of the paper's claims supported here") for line in lines)
     page = joined([result], common(), reported(), "{name}.png")
     assert page.startswith("# The paper's experiments on smollm2-135m\n\n- smollm2-135m with the first")
@@ -149,6 +149,17 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert "(without LaMP7)" in page
     assert "Not made here: Table 2" in page
     assert "--preset paper-mistral" in page
+
+
+def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
+    found = next(
+        test for test in result.tests if test.task == "lamp2" and {test.a, test.b} == {"rag", "random_direction"}
+    )
+    update = {"metric": "gold_nats", "p_holm": 0.01, "difference": 0.1 if found.a == "rag" else -0.1}
+    told = result.model_copy(update={"tests": [*result.tests, found.model_copy(update=update)]})
+    assert (
+        "By the likelihood of what they wrote better than every control (random_direction) beyond chance: rag on lamp2."
+    ) in answer([real(told)], common().names)
 
 
 def test_test_instruments_have_no_answer_to_give(tmp_path):
