@@ -28,7 +28,8 @@ test: $(INSTALLED)
 tests: $(INSTALLED)
 	$(PYTEST) -m "not thorough"
 
-# Planted faults, simulations of tests and verdicts, packages in environments of their own, kills, training recipes.
+# Planted faults, simulations of tests and verdicts, wheels in fresh environments, kills, training recipes, and the
+# conformance suite on an encoder-decoder.
 test-thorough: $(INSTALLED)
 	$(PYTEST) -m thorough
 

@@ -176,7 +176,7 @@ class _LayerEdit:
 
     def _mapped(self, change: Callable[[Tensor], Tensor], prompts: int) -> _LayerEdit:
         found = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = {name: change(tensor) for name, tensor in found.items() if isinstance(tensor, Tensor)}
+        changed: dict[str, Any] = {name: change(tensor) for name, tensor in found.items() if isinstance(tensor, Tensor)}
         return replace(self, **changed, prompts=prompts)
 
 

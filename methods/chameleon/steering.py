@@ -44,9 +44,13 @@ class Banks:
         """The banks that are there, by name, each with all layers."""
         return {name: self._rows(name, bank, slice(None)) for name, bank in self._given().items()}
 
+    def parts(self) -> dict[str, Any]:
+        """What `Edits` needs besides layers and rows."""
+        return {**self.tensors(), **self.how}
+
     def dense(self) -> "Banks":
         """The same without `places`."""
-        return Banks(self.layers, **self.tensors(), **self.how)
+        return Banks(self.layers, **self.parts())
 
     def save(self, path: Path) -> None:
         """Write `tensors()` as safetensors, a few groups at a time."""
@@ -92,7 +96,7 @@ class Steering(Personalizer):
         rows = tuple(self._row(query) for query in queries)
         if self.banks is None or max(rows, default=-1) < 0:
             return None
-        return Edits(self.banks.layers, rows, **self.banks.tensors(), **self.banks.how)
+        return Edits(self.banks.layers, rows, **self.banks.parts())
 
     def serves(self, query: Query) -> bool:
         return self._row(query) >= 0 or query.user in self.insights
@@ -110,9 +114,12 @@ class Steering(Personalizer):
     def load(directory: Path, task: Task) -> "Steering":
         """Read what `save` wrote; the banks stay on disk, and only the rows that are asked for are read."""
         state = json.loads((directory / _JSON).read_text(encoding="utf-8"))
-        layers, how = state.pop("layers"), {name: state.pop(name) for name in _HOW if name in state}
-        banks = None if layers is None else Banks(tuple(layers), **load_file(directory / _TENSORS), **how)
-        return Steering(task, banks, **state)
+        layers = state.pop("layers")
+        parts: dict[str, Any] = {name: state.pop(name) for name in _HOW if name in state}
+        if layers is None:
+            return Steering(task, None, **state)
+        parts |= load_file(directory / _TENSORS)
+        return Steering(task, Banks(tuple(layers), **parts), **state)
 
     def _row(self, query: Query) -> int:
         return self.rows.get(query.user, self.default_row) if self.banks is not None else -1

@@ -61,6 +61,7 @@ def test_methods_without_training(method, config, toy_source: HuggingFaceModel):
     check_method(method, config, lm=toy_source)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("method", "config"),
     [
@@ -79,6 +80,7 @@ def test_methods_that_train(method, config, toy_source: HuggingFaceModel):
     check_method(method, config, lm=toy_source)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("method", "config"), TRAINED[1:])  # in full besides in test_seq2seq.py
 def test_methods_that_train_encoder_decoders(method, config, t5: HuggingFaceModel):
     check_method(method, config, lm=t5)
