@@ -37,8 +37,8 @@ class Banks:
 
     @property
     def how(self) -> dict[str, Any]:
-        """Where and how the banks edit, by the names that `Edits` has for it."""
-        return {name: getattr(self, name) for name in _HOW}
+        """Where and how the banks edit, by the names that `Edits` has for it; `bounded` only if they are."""
+        return {name: getattr(self, name) for name in _HOW if name != "bounded" or self.bounded}
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The banks that are there, by name, each with all layers."""
