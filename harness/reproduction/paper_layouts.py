@@ -129,7 +129,7 @@ def _points(result: Reproduction, names: Mapping[str, str]) -> Table:
 
 def _score(row: Measured | None) -> str:
     if row is None or row.value is None:
-        return "–" if row is None else row.status.replace("_", " ")
+        return row.status if row is not None and row.status in ("failed", "interrupted") else "–"
     interval = f"\n{bounds(row.interval)}" if row.interval else ""
     return f"{number(row.value)}{' ≈' if row.tied else ''}{interval}"
 
