@@ -50,6 +50,13 @@ def test_measured_cells_have_intervals_and_the_best_is_bold(table1):
     assert all(place % 2 == 0 for place, _ in table.bold)
 
 
+@pytest.mark.parametrize(("status", "shown"), [("complete", "–"), ("budget_exhausted", "–"), ("failed", "failed")])
+def test_a_method_without_a_number_says_only_what_went_wrong(table1, status, shown):
+    told = table1.model_copy(deep=True)
+    told.rows[1] = told.rows[1].model_copy(update={"value": None, "status": status})
+    assert main_table(told, common().names).rows[0][4] == shown
+
+
 def test_two_models_stand_side_by_side_each_above_its_own_reported_numbers(table1):
     other = table1.model_copy(deep=True)
     rows = [row.model_copy(update={"model": "tiny-t5"}) for row in other.rows]
