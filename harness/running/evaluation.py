@@ -67,7 +67,6 @@ def evaluate(
     to_score = candidates(lm, task, queries, prompts, golds) if likelihood else {}
     by_id = {query.id: query for query in queries}
     adapter = _PersonalizedLM(lm, task, personalizer, by_id, prompts, to_score, on_answers)
-    cost = Cost()
     with personalizer.patched_model(lm):
         results = lm_eval.evaluate(
             lm=adapter,
@@ -75,17 +74,16 @@ def evaluate(
             bootstrap_iters=0,
             log_samples=True,
         )
-        with cost.of(lm):
+        with adapter.cost.of(lm):
             neutral = ask(lm, personalizer, queries) if likelihood and adapter.generated else [None] * len(queries)
     logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
     samples = pd.DataFrame([_row(task, sample, golds) for sample in logged])
     measured = None
     if likelihood:
-        with cost.of(lm):
+        with adapter.cost.of(lm):
             effects = side_effects(lm, neutral)
         gold = gold_likelihood(lm, task, queries, golds, adapter.scored)
-        cost.seconds, cost.tokens_in = cost.seconds + adapter.seconds, cost.tokens_in + adapter.tokens
-        measured = Likelihood(pd.concat([gold, effects], axis=1), cost)
+        measured = Likelihood(pd.concat([gold, effects], axis=1), adapter.cost)
     return Evaluation(
         metrics={metric.name: float(results["results"][task.name][f"{metric.name},none"]) for metric in task.metrics},
         samples=samples if measured is None else pd.concat([samples, measured.samples], axis=1),
@@ -134,7 +132,7 @@ class _PersonalizedLM(LM):
         self._on_answers = on_answers
         self.generated = False  # by the model; a control may have its answers from elsewhere
         self.scored: dict[str, Tensor] = {}  # log p of a query's candidates
-        self.seconds, self.tokens = 0.0, 0  # that these took
+        self.cost = Cost()  # of these, beside answering
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         asked = [self._queries[request.doc["query_id"]] for request in requests]
@@ -154,7 +152,7 @@ class _PersonalizedLM(LM):
         )
         ids = [query.id for query in fitting]
         self.scored = {name: nats for name, nats in zip(ids, found.log_likelihoods, strict=True) if len(nats)}
-        self.seconds, self.tokens = found.seconds, found.tokens
+        self.cost = Cost(found.seconds, found.tokens)
         by_id = dict(zip(ids, found.texts, strict=True))
         return [by_id.get(query.id, "") for query in asked]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import pandas as pd
 
@@ -35,7 +34,10 @@ def ask(lm: LanguageModel, personalizer: Personalizer, queries: Sequence[Query])
     edits = personalizer.edits(queries)
     texts = [number % len(NEUTRAL_TEXTS) for number in range(len(queries))]
     wanted = list(zip(texts, [-1] * len(queries) if edits is None else edits.rows, strict=True))
-    fitting = set(filter(partial(_fits, lm), texts))
+    tokens = {text: len(lm.answer_ids(NEUTRAL_TEXTS[text][1])) + 1 for text in dict.fromkeys(texts)}  # the end included
+    fitting = {
+        text for text, count in tokens.items() if lm.count_tokens(_question(text)) <= lm.room(max(count, _BEGINNING))
+    }
     different = [pair for pair in dict.fromkeys(wanted) if pair[0] in fitting]
     found = lm.generate_scored(
         [_question(text) for text, _ in different],
@@ -44,7 +46,7 @@ def ask(lm: LanguageModel, personalizer: Personalizer, queries: Sequence[Query])
         edits and replace(edits, rows=tuple(row for _, row in different)),
     )
     known = {
-        (text, row): Neutral(text, float(nats) / _tokens(lm, text), answer)
+        (text, row): Neutral(text, float(nats) / tokens[text], answer)
         for (text, row), nats, answer in zip(different, found.log_likelihoods, found.texts, strict=True)
     }
     return [known.get(pair) for pair in wanted]
@@ -58,13 +60,5 @@ def side_effects(lm: LanguageModel, found: Sequence[Neutral | None]) -> pd.DataF
     return pd.DataFrame(rows, columns=[NEUTRAL, CHANGED])
 
 
-def _fits(lm: LanguageModel, text: int) -> bool:
-    return lm.count_tokens(_question(text)) <= lm.room(max(_tokens(lm, text), _BEGINNING))
-
-
 def _question(text: int) -> str:
     return f"Write two sentences about {NEUTRAL_TEXTS[text][0]}. Your answer:"
-
-
-def _tokens(lm: LanguageModel, text: int) -> int:
-    return len(lm.answer_ids(NEUTRAL_TEXTS[text][1])) + 1  # and the end
