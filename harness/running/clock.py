@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.api import OutOfTime, Reserve, T
+from harness.reporting.formatting import rounded
 from harness.running.pace import Pace
 
 TOLERANCE = (0.02, 1.0)  # over the budget by more than the larger of 2% and 1 s is an overrun
@@ -138,7 +139,7 @@ class BudgetClock:
             amounts = list(map(work, items[done : done + size]))
             count = self._affordable(pace, amounts, reserve, daring)
             if not count:
-                progress = f"{done} of {len(items)} {unit} done with {_rounded(self.remaining())} s left"
+                progress = f"{done} of {len(items)} {unit} done with {rounded(self.remaining())} s left"
                 self._exhaust(progress + _next(pace.with_margin(amounts[0])) + _later(_kept(reserve, 1)))
                 return
             self._kept = _kept(reserve, 0)
@@ -165,7 +166,7 @@ class BudgetClock:
         try:
             yield
         except OutOfTime as late:
-            self._exhaust(f"a step was given up with {_rounded(self.remaining())} s left" + _later(self._kept))
+            self._exhaust(f"a step was given up with {rounded(self.remaining())} s left" + _later(self._kept))
             late.__traceback__ = None  # it holds the tensors of what was given up
 
     def _exhaust(self, reason: str) -> None:
@@ -178,13 +179,8 @@ def _kept(reserve: Reserve, more: int) -> float:
 
 
 def _next(predicted: float) -> str:
-    return f", the next needs about {_rounded(predicted)} s" if predicted > 0 else ""
+    return f", the next needs about {rounded(predicted)} s" if predicted > 0 else ""
 
 
 def _later(kept: float) -> str:
-    return f", what follows needs about {_rounded(kept)} s" if kept > 0 else ""
-
-
-def _rounded(seconds: float) -> str:
-    """Two digits, all of the whole ones."""
-    return f"{seconds:.2g}" if seconds < 99.5 else f"{seconds:.0f}"
+    return f", what follows needs about {rounded(kept)} s" if kept > 0 else ""
