@@ -139,16 +139,20 @@ def _repeat(call: Call, out: Path, wandb: str) -> bool:
     comparison = finished_comparison(call, out)
     if comparison is None:
         return False
-    from harness.commands.terminal import console, set_up
+    from harness.commands.terminal import console, set_up, tell_tracked
+    from harness.repeats.tracked_once import tracked
     from harness.reporting.wandb_session import require_mode
 
     set_up()
-    mode = require_mode(wandb)
+    there = tracked(call, out, wandb)
+    mode = require_mode(wandb) if there is None else "disabled"
     _print_size(comparison.spec, console)
     console.print(
         f"Going on in {out}: all of it is finished, and nothing that it was made from has changed.", soft_wrap=True
     )
-    _conclude(comparison, out, mode, console)
+    _conclude(comparison, out, mode, console, call)
+    if there is not None:
+        tell_tracked(there)
     return True
 
 
@@ -161,12 +165,13 @@ def _print_size(spec: RunSpec, console: Console) -> None:
     )
 
 
-def _conclude(comparison: Comparison, folder: Path, mode: Mode, console: Console) -> None:
+def _conclude(comparison: Comparison, folder: Path, mode: Mode, console: Console, call: Call) -> None:
+    from harness.repeats.tracked_once import leave_tracked
     from harness.reporting.comparison_report import print_report
     from harness.reporting.tracking import track
 
     print_report(comparison, console)
-    track(comparison, folder, mode)
+    leave_tracked(call, folder, track(comparison, folder, mode))
     console.print(f"\nTables, plots and records: {folder}", soft_wrap=True)
 
 
@@ -210,7 +215,7 @@ def _run(
     with Display(console) as display:
         comparison = run(spec, folder, save_fits, fresh, display, executor=chosen)
     leave_comparison(call, comparison, folder)
-    _conclude(comparison, folder, mode, console)
+    _conclude(comparison, folder, mode, console, call)
     return int(any(row.status == "failed" for row in comparison.rows))
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from pathlib import Path
 
 from rich.console import Console
 
@@ -27,6 +28,11 @@ def announce() -> None:
     """Say at once that work has begun: the imports that come next take seconds."""
     set_up()
     console.print("Importing torch and the methods ...", style="dim")
+
+
+def tell_tracked(run: Path) -> None:
+    """Say where the offline W&B run is that holds these results already."""
+    console.print(f"W&B: {run} has it since it finished; `wandb sync {run}` sends it.", soft_wrap=True)
 
 
 def _format_warning(

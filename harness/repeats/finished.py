@@ -43,8 +43,9 @@ class Call:
 
     def __init__(self, command: str, asked: Mapping[str, Any]) -> None:
         self._asked = digest([command, {name: str(x) if isinstance(x, Path) else x for name, x in asked.items()}])
-        self._began = list(sys.path), dict(os.environ)  # libraries add to both while they are imported
-        self._surroundings = surroundings(*self._began)
+        # Libraries add to both while they are imported.
+        self._path, self.environment = list(sys.path), dict(os.environ)
+        self._surroundings = surroundings(self._path, self.environment)
         self._inputs: RunInputs | None = None
         self._before: tuple[str, dict[str, str]] = ("", {})
 
@@ -78,7 +79,7 @@ class Call:
         inputs = self._inputs
         if inputs is None or any(found.endswith("@unknown") for found in self._before[1].values()):
             return
-        if _state(inputs) != self._before or surroundings(*self._began) != self._surroundings:
+        if _state(inputs) != self._before or surroundings(self._path, self.environment) != self._surroundings:
             return
         note = Finished(
             asked=self._asked,

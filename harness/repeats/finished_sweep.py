@@ -11,6 +11,7 @@ from rich.text import Text
 
 from harness.repeats.finished import NOTE, Call
 from harness.repeats.finished_run import all_ended
+from harness.repeats.tracked_once import leave_tracked
 from harness.reporting.stored_comparison import read_comparison, reads_back
 from harness.reporting.wandb_session import Mode
 from harness.results.disk import require_folder
@@ -51,11 +52,19 @@ def leave_sweep(call: Call, results: Sequence[PointResult], written: Written, ou
 
 
 def conclude(
-    sweep: SweepSpec, results: Sequence[PointResult], written: Written, out: Path, wandb: Mode, console: Console
+    sweep: SweepSpec,
+    results: Sequence[PointResult],
+    written: Written,
+    out: Path,
+    wandb: Mode,
+    console: Console,
+    call: Call | None = None,
 ) -> None:
     """Print what a sweep came to, and log it."""
     print_results(results, written, console)
-    track_sweep(sweep, results, written, out, wandb)
+    run = track_sweep(sweep, results, written, out, wandb)
+    if call is not None:
+        leave_tracked(call, out, run)
     console.print(Text(f"\nTables, plots and records: {out}"), soft_wrap=True)
 
 

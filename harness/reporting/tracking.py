@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 _RECORDS = ("run.json", "comparison.*", "users.csv", "cells/*/*/*/*.json", "cells/*/*/*/samples.parquet")
 
 
-def track(comparison: Comparison, out: Path, mode: Mode) -> None:
+def track(comparison: Comparison, out: Path, mode: Mode) -> Path | None:
     """Log a comparison that was written to `out`: tables, charts, plots, summary, config, and records as artifacts.
 
     Offline runs stand in OUT/wandb, need no account and can be sent later with `wandb sync`. Where W&B fails there is a
-    warning: all results are on disk by then.
+    warning: all results are on disk by then. Returns the folder of an offline run that is complete.
     """
-    if mode != "disabled":
-        log_run(out, mode, comparison.spec.model_dump(mode="json"), lambda run: _log(run, comparison, out))
+    if mode == "disabled":
+        return None
+    return log_run(out, mode, comparison.spec.model_dump(mode="json"), lambda run: _log(run, comparison, out))
 
 
 def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:

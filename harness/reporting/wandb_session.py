@@ -23,13 +23,18 @@ _ENTITY = re.compile(r"[\w.-]{1,128}")
 _ADVICE = "or use --wandb offline: it needs no account and no network."
 
 
+def mode_named(text: str) -> str:
+    """The mode, if it is one, that a user or WANDB_MODE wrote as `text`."""
+    return _OTHER_NAMES.get(text, text)
+
+
 def require_mode(text: str) -> Mode:
     """The mode of that name, or of one that WANDB_MODE uses for it.
 
     Raises HarnessError before any work is done: for another name, for settings in WANDB_* variables that W&B refuses,
     and, online, without a key that the server accepts. `disabled` asks nothing, `offline` asks no server.
     """
-    mode = _OTHER_NAMES.get(text, text)
+    mode = mode_named(text)
     if mode not in get_args(Mode):
         raise HarnessError(f"Unknown W&B mode '{text}'. Give --wandb, or WANDB_MODE, {', '.join(get_args(Mode))}.")
     if mode != "disabled":
@@ -41,14 +46,15 @@ def require_mode(text: str) -> Mode:
 
 def log_run(
     out: Path, mode: Mode, config: dict[str, Any], log: Callable[[wandb.Run], None], kind: str | None = None
-) -> None:
-    """Open a run whose files stand in OUT/wandb, `log` into it and close it.
+) -> Path | None:
+    """Open a run whose files stand in OUT/wandb, `log` into it and close it; the folder of a complete offline run.
 
     All results are on disk by then, so that whatever W&B raises is a warning. Of an online run that fails an offline
     one is made, to be sent later.
     """
     try:
         with _opened(out, mode, config, kind) as run:
+            folder = Path(run.dir).parent
             log(run)
     except Exception as error:  # W&B's own errors, its service's, the network's, the disk's
         offline = ""
@@ -56,6 +62,8 @@ def log_run(
             offline = f" The run stands in {folder}; `wandb sync {folder}` sends it."
         text = f"W&B did not take the run: {_reason(error)} The results are complete in {out}.{offline}"
         warnings.warn(text, stacklevel=3)
+        return None
+    return folder if mode == "offline" else None
 
 
 def _log_offline(out: Path, config: dict[str, Any], log: Callable[[wandb.Run], None], kind: str | None) -> Path | None:

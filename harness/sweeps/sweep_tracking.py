@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     import wandb
 
 
-def track_sweep(sweep: SweepSpec, results: Sequence[PointResult], written: Written, out: Path, mode: Mode) -> None:
+def track_sweep(
+    sweep: SweepSpec, results: Sequence[PointResult], written: Written, out: Path, mode: Mode
+) -> Path | None:
     """Log the sweep's table, plots and files as one run of type `sweep`; its scores are in the summary by point.
 
-    Where W&B fails there is a warning: all results are on disk by then.
+    Where W&B fails there is a warning: all results are on disk by then. Returns the folder of an offline run that is
+    complete.
     """
     if mode == "disabled":
-        return
+        return None
     config = sweep.model_dump(mode="json", exclude_unset=True)
-    log_run(out, mode, config, lambda run: _log(run, frame(results), written, out), kind="sweep")
+    return log_run(out, mode, config, lambda run: _log(run, frame(results), written, out), kind="sweep")
 
 
 def _log(run: wandb.Run, lines: pd.DataFrame, written: Written, out: Path) -> None:

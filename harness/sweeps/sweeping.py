@@ -70,7 +70,7 @@ def run_sweep(
         written = write(sweep, results, out)
         if call is not None:
             leave_sweep(call, results, written, out)
-    conclude(sweep, results, written, out, wandb, console)
+    conclude(sweep, results, written, out, wandb, console, call)
     return int(any(row.status == "failed" for result in results for row in result.comparison.rows))
 
 

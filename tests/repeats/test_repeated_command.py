@@ -1,6 +1,7 @@
 """A finished `harness compare`, repeated: nothing heavy is imported, nothing is written, the same is printed."""
 
 import importlib.abc
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,6 +36,12 @@ def without_heavy_modules():
             del sys.modules[name]
     sys.meta_path.insert(0, Refusing())
     command_line()
+
+
+def without_wandb():
+    """That, and nothing of W&B can be imported either."""
+    HEAVY.add("wandb")
+    without_heavy_modules()
 
 
 def call(target, folder, *options):
@@ -73,11 +80,32 @@ def test_a_repeated_run_imports_and_writes_nothing_and_prints_the_same(finished)
     assert state(folder) == before
 
 
-def test_wandb_gets_a_run_of_a_repeated_one_as_before(finished):
-    folder, _ = finished
+def offline_runs(folder):
+    return sorted((folder / "out" / "wandb").glob("offline-run-*"))
+
+
+def test_wandb_gets_one_offline_run_of_what_finished_however_often_it_is_repeated(finished):
+    folder, printed = finished
     status, _, said = call(without_heavy_modules, folder, "--wandb", "offline")
     assert (status, "Warning" in said) == (0, False), said
-    assert list((folder / "out" / "wandb").glob("offline-run-*"))
+    [run] = offline_runs(folder)
+    status, again, said = call(without_wandb, folder, "--wandb", "offline")
+    assert (status, said) == (0, "")
+    assert f"`wandb sync {run.resolve()}` sends it" in again
+    assert table(printed).splitlines()[:5] == table(again).splitlines()[:5]
+    assert offline_runs(folder) == [run]
+
+
+def test_wandb_gets_a_run_anew_where_it_is_gone_or_meant_for_another_project(finished, monkeypatch):
+    folder, _ = finished
+    assert call(without_heavy_modules, folder, "--wandb", "offline")[0] == 0
+    shutil.rmtree(offline_runs(folder)[-1])
+    before = offline_runs(folder)
+    assert "imports wandb" in call(without_wandb, folder, "--wandb", "offline")[2]
+    assert call(without_heavy_modules, folder, "--wandb", "offline")[0] == 0
+    assert len(offline_runs(folder)) == len(before) + 1
+    monkeypatch.setenv("WANDB_PROJECT", "another")
+    assert "imports wandb" in call(without_wandb, folder, "--wandb", "offline")[2]
 
 
 def test_another_option_takes_the_long_way(finished):
