@@ -55,10 +55,31 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
     for task in dict.fromkeys(row.task for row in result.rows if row.model == model):
         rows = [row for row in result.rows if (row.model, row.task) == (model, task)]
         main = [row for row in rows if row.metric == rows[0].metric and row.value is not None]
-        if best := next((row for row in main if row.best), None):
+        methods = [row for row in main if not _is_control(row)]
+        if methods:
+            best = min(methods, key=_order)
+            above = [row for row in main if _is_control(row) and _order(row) < _order(best)]
             tests = {test.a: test for test in _against(result, task, best.metric)}
-            found.append(f"{_head(best, names)} {_verdict(best, main, tests)}{_rest(best, main, tests)}")
+            found.append(f"{_head(best, names)} {_verdict(best, tests)}{_rest(best, main, tests)}{_above(above)}")
     return found
+
+
+def _is_control(row: Measured) -> bool:
+    return row.label.partition(":")[0] in CONTROLS.names()
+
+
+def _order(row: Measured) -> float:
+    """The lowest is the best."""
+    assert row.value is not None
+    return -row.value if row.higher_is_better else row.value
+
+
+def _above(controls: Sequence[Measured]) -> str:
+    """What scores above every method without knowing any user."""
+    told = [f"{row.label} ({number(row.value)})" for row in sorted(controls, key=_order)]
+    if not told:
+        return ""
+    return f" Above every method {'stand the controls' if len(told) > 1 else 'stands the control'} {listed(told)}."
 
 
 def _head(best: Measured, names: Mapping[str, str]) -> str:
@@ -67,10 +88,10 @@ def _head(best: Measured, names: Mapping[str, str]) -> str:
     return f"{task}, {best.users} users, by {metric} ({direction} is better):"
 
 
-def _verdict(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:
+def _verdict(best: Measured, tests: Mapping[str, PairTest]) -> str:
     value = number(best.value) + (f" {bounds(best.interval)}" if best.interval else "")
     if best.label == BASELINE:
-        return f"nothing scores above {BASELINE}, the model as it is, at {value}."
+        return f"no method scores above {BASELINE}, the model as it is, at {value}."
     cost = f"It took {seconds(best.fit_seconds)} to fit and {seconds(best.eval_seconds)} to answer"
     whom = (
         f"{share(best.better_rate)} of the users are better off and {share(best.regret_rate)} worse{_histories(best)}"
@@ -84,7 +105,7 @@ def _verdict(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairT
     needed = users_needed(test.users, test.minimum_detectable, test.difference)
     decide = f"; if that is the true gain, about {needed:,} users would show it" if needed else ""
     highest = f"{best.label} scores highest, {value} ({told}{decide})"
-    return f"nothing is better than {BASELINE} beyond chance. {highest}. {cost}; {whom}."
+    return f"no method is better than {BASELINE} beyond chance. {highest}. {cost}; {whom}."
 
 
 def _histories(best: Measured) -> str:
@@ -103,7 +124,7 @@ def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest
     told = [test for test in tests.values() if test.p_holm < ALPHA and test.a != best.label]
     better = [test.a for test in told if sign * test.difference > 0]
     worse = [test.a for test in told if sign * test.difference < 0]
-    tied = [row.label for row in main if row.tied]
+    tied = [row.label for row in main if row.tied and best.best]
     groups = (
         ("Not told apart from it", tied),
         (f"Also better than {BASELINE}", better),

@@ -11,6 +11,7 @@ from harness.executors.ray_pool import Executor
 from harness.registry import CONTROLS
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import build
+from harness.reporting.formatting import listed
 from harness.reproduction.claims import judge
 from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
 from harness.reproduction.measuring import Side, measure, read_sides, task_metrics
@@ -22,6 +23,8 @@ from harness.results.store import CellRecord, Store, replacing, write_text
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.points import SweepListener, run_points
 from harness.sweeps.sweep_spec import Point
+
+_SHOWN = 60  # characters of a setting
 
 
 def reproduce(
@@ -124,7 +127,28 @@ def write_docs(results: Sequence[Reproduction], docs: Path) -> Path:
 
 def _recorded(points: Sequence[Point], folder: Path) -> list[PointResult]:
     places = [(point, folder / "points" / point.slug) for point in points]
+    for point, place in places:
+        if not (place / "run.json").is_file():
+            others = sorted({path.parent for path in folder.glob("points/*/run.json")} - {place for _, place in places})
+            raise HarnessError(_not_begun(point, folder, others))
     return [PointResult(point, place, build(Store(place))) for point, place in places]
+
+
+def _not_begun(point: Point, folder: Path, others: Sequence[Path]) -> str:
+    """What to say of a point that `folder` does not hold: in what the one most like it, of `others`, is different."""
+    asked = point.spec.model_dump(mode="json")
+    there = [Store(place).read_run().spec.model_dump(mode="json") for place in others]
+    different = [{name: (spec[name], x) for name, x in asked.items() if spec[name] != x} for spec in there]
+    nearest = min(different, key=len, default={})
+    told = [f"{name} is {_short(found)} there and {_short(own)} here" for name, (found, own) in nearest.items()]
+    under = f" under these settings: {listed(told)}. Give the options, or the preset, of that run" if told else ""
+    what = point.label or "the experiment"
+    return f"{folder} has nothing to rebuild {what} from{under}. Leave out --rebuild to compute it."
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
 def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:

@@ -151,6 +151,17 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert "--preset paper-mistral" in page
 
 
+def test_the_answer_is_about_methods_and_names_the_controls_that_score_higher(result):
+    told = real(result).model_copy(deep=True)
+    rows = [row for row in told.rows if (row.task, row.metric) == ("lamp2", "accuracy")]
+    for row in rows:
+        row.best = row.label == "random_direction"
+        row.value = 0.99 if row.best else row.value
+    line = answer([told], common().names)[1]
+    assert "rag is best" in line
+    assert line.endswith(" Above every method stands the control random_direction (0.990).")
+
+
 def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
     found = next(
         test for test in result.tests if test.task == "lamp2" and {test.a, test.b} == {"rag", "random_direction"}
@@ -198,6 +209,9 @@ def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
     assert Forecast(tmp_path / "out", {}).left(plans(chosen)[0].own) == []
     assert Forecast(tmp_path / "out", {}).left(plans(both)[1].own) == list(plans(both)[1].own)
     assert (tmp_path / "docs" / "reproduction-small.md").read_text(encoding="utf-8") == page
+    other = choose("table1", "small", ["tiny-llama"], data="synthetic", tasks="lamp3", **few | {"users": 3})
+    with pytest.raises(HarnessError, match="under these settings: users is 2 there and 3 here"):
+        run_reproduce(other, "small", tmp_path / "out", console, compute=False)
 
 
 def test_every_experiment_has_the_preset():
