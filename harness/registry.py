@@ -140,6 +140,11 @@ def method_class(name: str) -> Any:
     return METHODS.get(name)
 
 
+def is_control(label: str) -> bool:
+    """Whether a method's label, "name" or "name:setting=value", is that of a control."""
+    return label.partition(":")[0] in CONTROLS
+
+
 def model_folder(name: str) -> str:
     """Where a registered model lies, else the name itself. Raises HarnessError for a model yet to be fetched."""
     if name not in MODELS:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
 from harness.analysis.panel import permutations_for, smallest_p
+from harness.registry import is_control
 from harness.reporting.formatting import bounds, listed, memory, number, p_value, plain, rounded, seconds, share
 from harness.reporting.losses import losses
 
@@ -46,6 +47,7 @@ def _task(comparison: Comparison, task: str) -> str:
     sentences = [
         f"{task}, by {main.metric} ({'higher' if higher[main.metric] else 'lower'} is better), "
         f"{_count(rows[main.best].users, 'user')}: {_verdict(main, rows, tests)}",
+        _control(main, rows, higher[main.metric]),
         _tied(main, rows),
         _floor(comparison, main),
         _cost(main, rows),
@@ -77,6 +79,19 @@ def _verdict(ranking: Ranking, rows: dict[str, Row], tests: dict[str, PairTest])
     if better:
         return f"{ranking.best} has the best score, {value}, but only {listed(better)} is better than chance allows."
     return f"no method is better than {BASELINE} beyond chance; {ranking.best} scored highest: {value}, {gap}."
+
+
+def _control(ranking: Ranking, rows: dict[str, Row], higher_is_better: bool) -> str:
+    """Of a control that is ahead, that it is one; and the best of what is none."""
+    if not is_control(ranking.best):
+        return ""
+    sign = -1 if higher_is_better else 1
+    methods = [row for row in rows.values() if row.metrics and row.status != "overran" and not is_control(row.label)]
+    best = min(methods, key=lambda row: sign * row.metrics[ranking.metric], default=None)
+    if best is None:
+        return f"{ranking.best} is a control."
+    value = number(best.metrics[ranking.metric])
+    return f"{ranking.best} is a control, and no method is ahead of it: the best is {best.label}, {value}."
 
 
 def _gap(difference: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import ALPHA, BASELINE, PairTest
 from harness.analysis.preference_likelihood import GOLD, SIDE_EFFECTS
-from harness.registry import CONTROLS
+from harness.registry import is_control
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
@@ -55,17 +55,13 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
     for task in dict.fromkeys(row.task for row in result.rows if row.model == model):
         rows = [row for row in result.rows if (row.model, row.task) == (model, task)]
         main = [row for row in rows if row.metric == rows[0].metric and row.value is not None]
-        methods = [row for row in main if not _is_control(row)]
+        methods = [row for row in main if not is_control(row.label)]
         if methods:
             best = min(methods, key=_order)
-            above = [row for row in main if _is_control(row) and _order(row) < _order(best)]
+            above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
             tests = {test.a: test for test in _against(result, task, best.metric)}
             found.append(f"{_head(best, names)} {_verdict(best, tests)}{_rest(best, main, tests)}{_above(above)}")
     return found
-
-
-def _is_control(row: Measured) -> bool:
-    return row.label.partition(":")[0] in CONTROLS.names()
 
 
 def _order(row: Measured) -> float:
@@ -165,7 +161,6 @@ def _controls(result: Reproduction) -> list[str]:
 
 def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], better: str) -> str:
     """A sentence on the tests of one metric per task, (name, higher is better); empty without a control."""
-    controls = set(CONTROLS.names())
     beaten: dict[str, set[str]] = {}
     there: set[str] = set()
     for test in result.tests:
@@ -173,7 +168,7 @@ def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], bette
         metric, higher = metrics.get(test.task, ("", True))
         if BASELINE in pair or test.metric != metric:
             continue
-        [control], [method] = pair & controls, pair - controls
+        control, method = sorted(pair, key=is_control, reverse=True)
         there.add(control)
         sign = (1 if higher else -1) * (1 if test.a == method else -1)
         if test.p_holm < ALPHA and sign * test.difference > 0:

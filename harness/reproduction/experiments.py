@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.analysis.comparison import BASELINE, PairTest
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
-from harness.registry import CONTROLS
+from harness.registry import is_control
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import build
 from harness.reporting.formatting import listed
@@ -170,10 +170,9 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
 
 def _told(side: Side) -> list[PairTest]:
     """The tests that the page's answer is made from."""
-    controls = CONTROLS.names()
     tests = (*side.comparison.comparisons, *side.comparison.likelihood_tests)
     against = [test for test in tests if test.b == BASELINE]
-    return against + [t for t in tests if t.b != BASELINE and (t.a in controls) != (t.b in controls)]
+    return against + [t for t in tests if t.b != BASELINE and is_control(t.a) != is_control(t.b)]
 
 
 def _flat(row: Measured) -> dict[str, object]:

@@ -43,6 +43,13 @@ def test_a_winner_is_named_with_cost_and_regret(tmp_path: Path) -> None:
     assert "worse off" in text
 
 
+def test_a_control_that_is_ahead_is_called_one_and_the_best_method_is_named(tmp_path: Path) -> None:
+    text = answer(compare(filled(tmp_path, {"instruct": 0.2, "dpo": 0.5, "constant": 0.95})))
+    assert "constant is best at 0." in text
+    assert "constant is a control, and no method is ahead of it: the best is dpo, 0." in text
+    assert "control" not in answer(compare(filled(tmp_path / "methods", CLEAR)))
+
+
 def test_a_fit_that_serves_everybody_is_said_to(tmp_path: Path) -> None:
     run, frame = filled(tmp_path, CLEAR), samples("lamp2", 0.95)
     run.write(record("lamp2", "dpo", frame).model_copy(update={"serves_newcomers": True}), frame)
