@@ -9,7 +9,6 @@ generated for it. Negative strengths remove.
 """
 
 import argparse
-import copy
 import csv
 import itertools
 import tempfile
@@ -46,20 +45,18 @@ OFFSET = "mean_difference"  # the one direction that is added, not projected on
 
 
 @dataclass(frozen=True)
-class Question:
-    """A prompt and its gold answer as tokens, and what the unedited model makes of them.
+class Questions:
+    """B prompts and gold answers as tokens, and what the unedited model makes of them.
 
-    `cache` holds the prompt but for its last token, `plain` log p [T, V] along the answer.
+    `mask` [B, P] and `cache` are of the prompts but for their last tokens, padded on the left; `plain` has log p [T, V]
+    along each answer.
     """
 
-    prompt: list[int]
-    answer: list[int]
+    prompts: list[list[int]]
+    answers: list[list[int]]
+    mask: torch.Tensor
     cache: DynamicCache
-    plain: torch.Tensor
-
-    def nats(self, logs: torch.Tensor) -> float:
-        """Log p of the answer per token."""
-        return float(logs[range(len(self.answer)), self.answer].mean())
+    plain: list[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -114,57 +111,71 @@ def directions(pairs: Pairs) -> dict[str, torch.Tensor]:
     }
 
 
-def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count: int) -> list[Question]:
+def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count: int) -> Questions:
     """One question of each of `count` users who gave no pairs."""
     first: dict[str, Query] = {}
     for query in prepared.queries:
         if query.user not in skipped:
             first.setdefault(query.user, query)
-    base, found = prepared.task.prompts.base, []
+    base, prompts, answers = prepared.task.prompts.base, [], []
     for query in first.values():
         answer, history = lm.answer_ids(prepared.data.golds[query.id]), prepared.histories[query.id]
         prompt = fit_prompt(lm, partial(base, query.text), history, len(answer) + 1)
-        if prompt.fits and len(found) < count:
-            ids, target, cache = lm.prompt_ids(prompt.text), [*answer, lm.answer_end], DynamicCache()
-            plain = log_p(lm, ids, target, None)
-            with inference(lm.model):
-                lm.model(torch.tensor([ids[:-1]], device=lm.model.device), past_key_values=cache, logits_to_keep=1)
-            found.append(Question(ids, target, cache, plain))
-    return found
+        if prompt.fits and len(prompts) < count:
+            prompts.append(lm.prompt_ids(prompt.text))
+            answers.append([*answer, lm.answer_end])
+    cache, (ids, mask) = DynamicCache(), _left_padded(lm, [prompt[:-1] for prompt in prompts])
+    with inference(lm.model):
+        places = (mask.cumsum(1) - 1).clamp(min=0)
+        lm.model(ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1)
+    asked = Questions(prompts, answers, mask, cache, [])
+    asked.plain.extend(log_p(lm, asked, None))
+    return asked
 
 
-def log_p(
-    lm: HuggingFaceModel, prompt: list[int], answer: list[int], edits: Edits | None, cache: DynamicCache | None = None
-) -> torch.Tensor:
-    """Log p of each token that could stand in the answer's places, [T, V], in one unpadded pass.
-
-    `cache` holds the prompt but for its last token; it stays as it is.
-    """
+def log_p(lm: HuggingFaceModel, asked: Questions, edits: Edits | None) -> list[torch.Tensor]:
+    """Log p of each token that could stand in each answer's places, [T, V] of every question."""
+    begun = [prompt[-1:] + answer[:-1] for prompt, answer in zip(asked.prompts, asked.answers, strict=True)]
+    width = max(map(len, begun))
+    ids = torch.tensor([row + [lm.answer_end] * (width - len(row)) for row in begun], device=lm.model.device)
+    mask, past = asked.mask, {"past_key_values": asked.cache, "use_cache": True}
+    if edits is not None and edits.positions == "all":  # such edits change the prompts' keys and values
+        prompts, mask = _left_padded(lm, [prompt[:-1] for prompt in asked.prompts])
+        ids, past = torch.cat([prompts, ids], 1), {"use_cache": False}
+    mask = torch.cat([mask, mask.new_ones(len(begun), width)], 1)
+    places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
     modules = site_modules(lm.model, "mlp" if edits is None else edits.site)
     with inference(lm.model), edited(modules, edits) as rows:
-        rows.follow(len(answer))
-        ids = torch.tensor([prompt + answer if cache is None else prompt[-1:] + answer], device=lm.model.device)
-        past = {"use_cache": False} if cache is None else {"past_key_values": copy.deepcopy(cache), "use_cache": True}
-        logits = lm.model(ids, logits_to_keep=len(answer) + 1, **past).logits[0, :-1]
-    return logits.float().log_softmax(-1).cpu()
+        rows.follow(width - 1)
+        logits = lm.model(ids, attention_mask=mask, position_ids=places, logits_to_keep=width, **past).logits
+    if past["use_cache"]:
+        asked.cache.crop(-width)
+    return [row[: len(answer)].float().log_softmax(-1).cpu() for row, answer in zip(logits, asked.answers, strict=True)]
 
 
-def edits_of(setting: Setting, found: dict[str, torch.Tensor]) -> Edits:
+def _left_padded(lm: HuggingFaceModel, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens and mask, [B, P] each."""
+    width = max(map(len, rows))
+    ids = [[lm.answer_end] * (width - len(row)) + row for row in rows]
+    mask = [[0] * (width - len(row)) + [1] * len(row) for row in rows]
+    return torch.tensor(ids, device=lm.model.device), torch.tensor(mask, device=lm.model.device)
+
+
+def edits_of(setting: Setting, found: dict[str, torch.Tensor], rows: int) -> Edits:
     bank = found[setting.direction][setting.layer][None, None]
-    where = {"layers": (setting.layer,), "rows": (0,), "site": setting.site, "positions": setting.positions}
+    where = {"layers": (setting.layer,), "rows": (0,) * rows, "site": setting.site, "positions": setting.positions}
     if setting.direction == OFFSET:
         return Edits(offset=setting.strength * bank, **where)
     return Edits(personal=bank, strength=torch.tensor([[setting.strength]]), bounded=setting.bounded, **where)
 
 
-def measure(lm: HuggingFaceModel, asked: list[Question], edits: Edits) -> dict[str, float]:
+def measure(lm: HuggingFaceModel, asked: Questions, edits: Edits) -> dict[str, float]:
     """Means over the questions: the change of the gold's nats per token, its standard error, the KL per token."""
     gains, kls = [], []
-    for one in asked:
-        cache = one.cache if edits.positions == "generated" else None  # such edits leave the prompt alone
-        logs = log_p(lm, one.prompt, one.answer, edits, cache)
-        gains.append(one.nats(logs) - one.nats(one.plain))
-        kls.append(float((logs.exp() * (logs - one.plain)).sum(-1).mean()))
+    for answer, plain, logs in zip(asked.answers, asked.plain, log_p(lm, asked, edits), strict=True):
+        written = range(len(answer)), answer
+        gains.append(float((logs[written] - plain[written]).mean()))
+        kls.append(float((logs.exp() * (logs - plain)).sum(-1).mean()))
     error = np.std(gains, ddof=1) / len(gains) ** 0.5 if len(gains) > 1 else float("nan")
     return {"gain": float(np.mean(gains)), "gain_se": float(error), "kl": float(np.mean(kls)), "questions": len(gains)}
 
@@ -247,7 +258,9 @@ def main() -> None:
     begun, rows = time.monotonic(), []
     with (options.out / "edit-sites.csv").open("w", newline="") as file:
         for number, setting in enumerate(settings, start=1):
-            rows.append({**vars(setting), **measure(lm, asked, edits_of(setting, found[setting.site]))})
+            rows.append(
+                {**vars(setting), **measure(lm, asked, edits_of(setting, found[setting.site], len(asked.answers)))}
+            )
             if number == 1:
                 writer = csv.DictWriter(file, list(rows[0]))
                 writer.writeheader()
