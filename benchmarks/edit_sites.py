@@ -198,22 +198,24 @@ def draw(rows: list[dict], out: Path) -> None:
         image = np.full((len(layers), len(columns)), np.nan)
         for row in own:
             image[layers.index(row["layer"]), columns.index((_name(row), row["strength"]))] = row["gain"]
-        figure, axes = plt.subplots(figsize=(2 + 0.5 * len(columns), 2 + 0.25 * len(layers)), layout="constrained")
+        figure, axes = plt.subplots(figsize=(2 + 0.4 * len(columns), 3 + 0.25 * len(layers)), layout="constrained")
         size = max(float(np.nanquantile(np.abs(image), 0.9)), 1e-6)  # a few settings break the model
         shown = axes.imshow(image, cmap="RdBu", vmin=-size, vmax=size, aspect="auto")
         axes.set_xticks(range(len(columns)), [f"{name} {strength:+g}" for name, strength in columns], rotation=90)
         axes.set_yticks(range(len(layers)), layers)
         axes.set(ylabel="layer", title=f"{site}, {positions}")
-        figure.colorbar(shown, label="change of gold nats per token")
+        figure.colorbar(shown, label="change of gold log p\nper token")
         figure.savefig(out / f"{site}-{positions}.png", dpi=120)
         plt.close(figure)
     figure, axes = plt.subplots(layout="constrained")
+    colours = {row["direction"]: f"C{place}" for place, row in enumerate({r["direction"]: r for r in rows}.values())}
     for name in dict.fromkeys(map(_name, rows)):
         own = [row for row in rows if _name(row) == name]
-        axes.scatter([max(row["kl"], 1e-7) for row in own], [row["gain"] for row in own], s=8, label=name)
-    axes.set(xscale="log", xlabel="KL from the unedited model per token", ylabel="change of gold nats per token")
+        how = {"color": colours[own[0]["direction"]], "marker": "x" if own[0]["bounded"] else "o", "s": 12}
+        axes.scatter([max(row["kl"], 1e-7) for row in own], [row["gain"] for row in own], label=name, **how)
+    axes.set(xscale="log", xlabel="KL from the unedited model per token", ylabel="change of gold log p per token")
     axes.set_yscale("symlog", linthresh=0.01)
-    axes.legend()
+    figure.legend(loc="outside right")
     figure.savefig(out / "gain-by-kl.png", dpi=120)
     plt.close(figure)
 
