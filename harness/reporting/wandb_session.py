@@ -58,8 +58,8 @@ def log_run(
             log(run)
     except Exception as error:  # W&B's own errors, its service's, the network's, the disk's
         offline = ""
-        if mode == "online" and (folder := _log_offline(out, config, log, kind)):
-            offline = f" The run stands in {folder}; `wandb sync {folder}` sends it."
+        if mode == "online" and (kept := _log_offline(out, config, log, kind)):
+            offline = f" The run stands in {kept}; `wandb sync {kept}` sends it."
         text = f"W&B did not take the run: {_reason(error)} The results are complete in {out}.{offline}"
         warnings.warn(text, stacklevel=3)
         return None
