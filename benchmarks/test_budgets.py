@@ -16,14 +16,14 @@ from harness.api import Example, User
 from harness.model.embedding import load_embedder
 from harness.model.lm import load
 from harness.model.packaged.catalog import SMOLLM2_135M
-from harness.registry import MODELS, TASKS
+from harness.registry import TASKS, model_folder
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
 from harness.running.retrieval import HistorySearch
 from harness.specs.resolve import build_method, resolve
 from harness.tasks.synthetic.world import synthetic_user
 
-METHODS = ("aloe", "chameleon", "dpo", "llm_rec")
+METHODS = ("aloe", "caa", "chameleon", "dpo", "llm_rec", "oppu", "pag", "style_vector")  # whose fits take time
 USERS, EXAMPLES = 16_000, 2
 USED = 0.9  # of the budget, at least, where work was left
 
@@ -82,7 +82,7 @@ def test_fit_time_against_budget(benchmark, users, tmp_path, name, case, budget,
     if case.model == SMOLLM2_135M.name and not SMOLLM2_135M.fetched:
         pytest.skip("SmolLM2 is not on this machine: harness models fetch smollm2-135m")
     spec = resolve(name, case.task, budget=float(budget))
-    method, lm = build_method(spec.methods[0], spec), load(str(MODELS.get(case.model)))
+    method, lm = build_method(spec.methods[0], spec), load(model_folder(case.model))
     scratch, saved = tmp_path / "scratch", tmp_path / "fit"
     scratch.mkdir()
     saved.mkdir()

@@ -12,7 +12,7 @@ from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction
-from harness.reproduction.verdicts import subject
+from harness.reproduction.verdicts import but, subject
 
 _OPEN = 3  # undecided claims that are spelled out
 
@@ -187,7 +187,7 @@ def _claims(results: Sequence[Reproduction]) -> list[str]:
     claims = [(result, claim) for result in results for claim in result.claims]
     groups = {
         verdict: [
-            f'"{claim.quote}" ({result.title.partition(":")[0]})'
+            f'"{claim.quote}" ({", but ".join(filter(None, (result.title.partition(":")[0], but(claim))))})'
             for result, claim in claims
             if claim.verdict == verdict
         ]

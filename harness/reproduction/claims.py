@@ -13,6 +13,9 @@ experiment, a test that two claims need counting once. One comparison is
 A claim is supported if all its comparisons are, not supported if any is not, and undecided otherwise. Both errors thus
 hold for the claim as a whole, however many comparisons it has: one that is true as reported is refuted in 5% of runs at
 most, and so is the support of one that is false somewhere. docs/statistics.md has the rates.
+
+A model that an edit has silenced scores worst, which can go a claim's way. So a verdict on answers most of which could
+not be read says so.
 """
 
 from __future__ import annotations
@@ -30,10 +33,14 @@ from harness.analysis.paired_tests import Metrics, paired
 from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
+from harness.reporting.formatting import share
 from harness.reproduction.experiment_spec import Claim, ExperimentSpec
 from harness.reproduction.measuring import Side
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import ClaimResult, ClaimTest, Verdict
+from harness.reproduction.verdicts import placed
+
+_UNREAD = 0.5  # of the answers, beyond which a score says nothing about personalization
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,8 @@ def judge(
             sign = 1 if _metric(case, metrics).higher_is_better else -1
             test.reported_gain = sign * (printed[0] - printed[1])
     decide(list(tests.values()))
-    return [_result(claim, model, own, tests) for claim, model, own in asked]
+    unread = _unread(sides)
+    return [_result(claim, model, own, tests, unread) for claim, model, own in asked]
 
 
 def decide(tests: Sequence[ClaimTest]) -> None:
@@ -177,6 +185,15 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
     )
 
 
+def _rests_on(case: Case, model: str, point: int, task: str, label: str) -> bool:
+    """Whether a comparison uses these answers."""
+    if (case.model, case.task) != (model, task):
+        return False
+    if case.kind == "trend":
+        return label == case.a
+    return (label, point) in ((case.a, case.a_point), (case.b, case.b_point))
+
+
 def _improvement(side: Side, case: Case, label: str, metric: Metric) -> Scores | None:
     """What `label` scored, less what the method that the case is `over` scored on the same queries, if it names one."""
     found, base = side.scores.get((case.task, label)), side.scores.get((case.task, case.over))
@@ -219,7 +236,24 @@ def _metric(case: Case, metrics: Metrics) -> Metric:
     return next(metric for metric in metrics[case.task] if metric.name == case.metric)
 
 
-def _result(claim: Claim, model: str, cases: Sequence[Case], tests: Mapping[Case, ClaimTest]) -> ClaimResult:
+def _unread(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], str]:
+    """By model, point, task and label: whose answers they are and how many of them could not be read, if most."""
+    return {
+        (side.model, side.point, row.task, row.label): f"{share(row.parse_failures)} of the answers of "
+        f"{placed(row.label, side.tick)} on {row.task}"
+        for side in sides
+        for row in side.comparison.pooled
+        if (row.parse_failures or 0) > _UNREAD
+    }
+
+
+def _result(
+    claim: Claim,
+    model: str,
+    cases: Sequence[Case],
+    tests: Mapping[Case, ClaimTest],
+    unread: Mapping[tuple[str, int, str, str], str],
+) -> ClaimResult:
     """A comparison without answers keeps a claim from being supported."""
     own = [tests[case] for case in cases if case in tests]
     missing = [
@@ -234,4 +268,5 @@ def _result(claim: Claim, model: str, cases: Sequence[Case], tests: Mapping[Case
         verdict=combined(verdicts),
         tests=own,
         missing=list(dict.fromkeys(missing)),
+        unread=[told for key, told in unread.items() if any(_rests_on(case, *key) for case in cases)],
     )

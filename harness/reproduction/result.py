@@ -80,7 +80,10 @@ class ClaimTest(BaseModel):
 
 
 class ClaimResult(BaseModel):
-    """The verdict on one claim for one model, and the tests behind it; `missing` names what lacked answers."""
+    """The verdict on one claim for one model, and the tests behind it.
+
+    `missing` names what lacked answers, `unread` those behind the tests of whose answers most could not be read.
+    """
 
     model: str
     quote: str
@@ -88,6 +91,7 @@ class ClaimResult(BaseModel):
     verdict: Verdict
     tests: list[ClaimTest]
     missing: list[str] = Field(default_factory=list)
+    unread: list[str] = Field(default_factory=list)
 
 
 class Reproduction(BaseModel):

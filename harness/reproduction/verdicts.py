@@ -15,7 +15,14 @@ def sentence(claim: ClaimResult) -> str:
     parts = [said, _counts(claim.tests), _decisive(claim)]
     if claim.missing:
         parts.append(f"Answers are lacking for {listed(claim.missing)}.")
+    if claim.unread:
+        parts.append(f"But {but(claim)}: such a score tells of a broken model, not of personalization.")
     return plain(" ".join(part for part in parts if part))
+
+
+def but(claim: ClaimResult) -> str:
+    """`100% of the answers of chameleon at 20 on lamp7 could not be read`; empty where most could be."""
+    return f"{listed(claim.unread)} could not be read" if claim.unread else ""
 
 
 def subject(test: ClaimTest) -> str:
@@ -23,7 +30,7 @@ def subject(test: ClaimTest) -> str:
     if test.kind == "trend":
         return f"the trend of {test.a} over the axis on {test.task} {test.metric}"
     what = f"{test.task} {test.metric}" + (f", as improvements on {test.over} there" if test.over else "")
-    return f"{_at(test.a, test.a_tick)} against {_at(test.b, test.b_tick)} on {what}"
+    return f"{placed(test.a, test.a_tick)} against {placed(test.b, test.b_tick)} on {what}"
 
 
 def method(test: ClaimTest) -> str:
@@ -31,7 +38,8 @@ def method(test: ClaimTest) -> str:
     return "Page's trend test" if test.kind == "trend" else "the paired permutation test"
 
 
-def _at(label: str, tick: str) -> str:
+def placed(label: str, tick: str) -> str:
+    """`chameleon at 20`; the label alone where there is no axis."""
     return f"{label} at {tick}" if tick else label
 
 

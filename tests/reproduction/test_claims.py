@@ -1,15 +1,25 @@
 """The rule by which claims are judged."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import t as student
 
+from harness.reporting.comparison_report import build
+from harness.reproduction.answer import answer
 from harness.reproduction.claims import combined, decide, page_trend, verdict
+from harness.reproduction.experiment_spec import common
 from harness.reproduction.experiments import assemble
+from harness.reproduction.page import joined
+from harness.reproduction.reported import reported
 from harness.reproduction.result import ClaimTest
 from harness.reproduction.verdicts import sentence
+from harness.sweeps.point_result import PointResult
+from harness.sweeps.sweep_spec import Point
+from tests import fabricate
 from tests.reproduction.made_up import experiment, point
 
 GAINS, SHARES = st.floats(-1, 1), st.floats(0, 1)
@@ -184,3 +194,32 @@ def test_an_improvement_is_measured_against_the_baseline_at_the_same_point(tmp_p
     assert test.gain == pytest.approx(gains[0] - gains[1])
     assert "as improvements on instruct there" in sentence(limited)
     assert not any(test.over for test in declines.tests)
+
+
+def along(root, spec, qualities, silent):
+    """The points of a figure, one of them of a method none of whose answers could be read."""
+    points = []
+    for tick, quality in qualities.items():
+        store = fabricate.filled(root / str(tick), {"instruct": 0.5, "chameleon": quality}, ("lamp2",), 100)
+        for file in store.root.glob("cells/*/chameleon/*/cell.json"):
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"parse_failures": float(tick == silent)}))
+        points.append(PointResult(Point({spec.layout.axis: tick}, store.read_run().spec), store.root, build(store)))
+    return assemble(spec, points, "tiny")
+
+
+def test_a_verdict_on_answers_that_could_not_be_read_says_so(tmp_path):
+    result = along(tmp_path, experiment("figure5"), {2: 0.5, 4: 0.8, 10: 0.01}, silent=10)
+    little, much = result.claims
+    assert (little.verdict, much.verdict) == ("supported", "supported")
+    unread = "100% of the answers of chameleon at 10 on lamp2 could not be read"
+    assert f"But {unread}" in sentence(much)
+    assert "could not be read" not in sentence(little)
+    real = result.model_copy(update={"models": {"some/model": ""}})  # of an instrument nothing is concluded
+    assert f"(Figure 5, but {unread})" in " ".join(answer([real], common().names))
+    assert f"supported, but {unread}" in joined([result], common(), reported(), "")
+
+
+def test_a_trend_rests_on_the_answers_of_every_point(tmp_path):
+    trend, ends = along(tmp_path, experiment("figure3"), {1: 0.1, 20: 0.5, 40: 0.9}, silent=20).claims
+    assert trend.unread == ["100% of the answers of chameleon at 20 on lamp2"]
+    assert ends.unread == []
