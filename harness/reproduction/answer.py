@@ -18,11 +18,18 @@ _OPEN = 3  # undecided claims that are spelled out
 
 
 def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[str]:
-    """Sentences; none of test instruments, which are no evidence about anybody. Scores are those of the first table."""
+    """Sentences; none of test instruments, which are no evidence about anybody.
+
+    Of the first table all that is known, of the others who scored best.
+    """
     if not results or any(model in INSTRUMENTS for result in results for model in result.models):
         return []
-    table = next((result for result in results if result.tests), None)
-    said = [] if table is None else [_who(table, names), *_tasks(table, names), *_likelihoods(table), *_controls(table)]
+    tables = [result for result in results if result.tests]
+    said = []
+    for table in tables[:1]:
+        said += [_who(table, names), *_tasks(table, names), *_likelihoods(table), *_controls(table)]
+    for table in tables[1:]:
+        said += [f"{table.title}. {line}" for line in _tasks(table, names)]
     return [plain(line) for line in (*said, *_claims(results)) if line]
 
 

@@ -16,7 +16,7 @@ def sentence(claim: ClaimResult) -> str:
     if claim.missing:
         parts.append(f"Answers are lacking for {listed(claim.missing)}.")
     if claim.unread:
-        parts.append(f"But {but(claim)}: such a score tells of a broken model, not of personalization.")
+        parts.append(f"But {but(claim)} as answers: such a score says nothing about personalization.")
     return plain(" ".join(part for part in parts if part))
 
 

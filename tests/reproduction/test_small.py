@@ -151,6 +151,14 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert "--preset paper-mistral" in page
 
 
+def test_of_a_second_table_the_answer_tells_who_scored_best(result):
+    first, second = real(result), real(result).model_copy(update={"title": "Table 2: new, unseen users"})
+    alone, both = (answer(tables, common().names) for tables in ([first], [first, second]))
+    told = [line for line in both if line.startswith("Table 2: new, unseen users. ")]
+    assert [line.removeprefix("Table 2: new, unseen users. ") for line in told] == alone[1 : 1 + len(told)]
+    assert told[0].startswith("Table 2: new, unseen users. LaMP2, 60 users, by Acc. (higher is better): rag is best")
+
+
 def test_the_answer_is_about_methods_and_names_the_controls_that_score_higher(result):
     told = real(result).model_copy(deep=True)
     rows = [row for row in told.rows if (row.task, row.metric) == ("lamp2", "accuracy")]
