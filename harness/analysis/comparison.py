@@ -140,6 +140,11 @@ class Row(BaseModel):
         return bool(self.metrics) and self.status != "overran"
 
     @property
+    def unread(self) -> float:
+        """Share of the queries whose answers could not be read: parse failures less what was never asked."""
+        return (self.parse_failures or 0) - self.unanswerable / max(1, self.queries)
+
+    @property
     def serves_nobody(self) -> bool:
         """Whether the fit came to nothing: no user is served, and no answer known to differ from instruct's."""
         personal = self.users_served > 0 or self.same_as_instruct is False

@@ -241,10 +241,8 @@ def _mishaps(comparison: Comparison) -> list[str]:
             found.append(f"{where} overran its budget of {seconds(row.budget_seconds)} by {over} and does not rank.")
         elif row.reason:
             found.append(f"{where}: {row.reason.rstrip('.')}.")
-        asked_in_vain = row.unanswerable / max(1, row.queries)  # these count as parse failures, but nothing was read
-        unread = (row.parse_failures or 0) - asked_in_vain
-        if unread > _UNREADABLE:
-            found.append(f"{where}: {share(unread)} of the answers could not be read as an answer.")
+        if row.unread > _UNREADABLE:
+            found.append(f"{where}: {share(row.unread)} of the answers could not be read as an answer.")
     stopped = [row for row in comparison.pooled if row.status == "budget_exhausted"]
     if stopped:
         names = listed([f"{row.label} on {row.task}" for row in stopped])

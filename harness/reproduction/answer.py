@@ -12,7 +12,7 @@ from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction
-from harness.reproduction.verdicts import but, subject
+from harness.reproduction.verdicts import qualified, subject
 
 _OPEN = 3  # undecided claims that are spelled out
 
@@ -26,8 +26,9 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
         return []
     tables = [result for result in results if result.tests]
     said = []
-    for table in tables[:1]:
-        said += [_who(table, names), *_tasks(table, names), *_likelihoods(table), *_controls(table)]
+    if tables:
+        first = tables[0]
+        said += [_who(first, names), *_tasks(first, names), *_likelihoods(first), *_controls(first)]
     for table in tables[1:]:
         said += [f"{table.title}. {line}" for line in _tasks(table, names)]
     return [plain(line) for line in (*said, *_claims(results)) if line]
@@ -194,7 +195,7 @@ def _claims(results: Sequence[Reproduction]) -> list[str]:
     claims = [(result, claim) for result in results for claim in result.claims]
     groups = {
         verdict: [
-            f'"{claim.quote}" ({", but ".join(filter(None, (result.title.partition(":")[0], but(claim))))})'
+            f'"{claim.quote}" ({qualified(result.title.partition(":")[0], claim)})'
             for result, claim in claims
             if claim.verdict == verdict
         ]

@@ -239,11 +239,11 @@ def _metric(case: Case, metrics: Metrics) -> Metric:
 def _unread(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], str]:
     """By model, point, task and label: whose answers they are and how many of them could not be read, if most."""
     return {
-        (side.model, side.point, row.task, row.label): f"{share(row.parse_failures)} of the answers of "
+        (side.model, side.point, row.task, row.label): f"{share(row.unread)} of the answers of "
         f"{placed(row.label, side.tick)} on {row.task}"
         for side in sides
         for row in side.comparison.pooled
-        if (row.parse_failures or 0) > _UNREAD
+        if row.unread > _UNREAD
     }
 
 

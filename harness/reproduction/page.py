@@ -13,7 +13,7 @@ from harness.reproduction.experiment_spec import ALL, Common, experiments
 from harness.reproduction.paper_layouts import LEGEND, claims_table, costs_table, main_table
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Reproduction
-from harness.reproduction.verdicts import but, sentence
+from harness.reproduction.verdicts import qualified, sentence
 
 RULE = (
     "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "
@@ -103,8 +103,7 @@ def _overview(results: Sequence[Reproduction]) -> str:
     lines = ["| experiment | model | claim | verdict |", "| --- | --- | --- | --- |"]
     for result in results:
         for claim in result.claims:
-            verdict = ", but ".join(filter(None, (claim.verdict, but(claim))))
-            cells = (result.title, claim.model, claim.quote, verdict)
+            cells = (result.title, claim.model, claim.quote, qualified(claim.verdict, claim))
             lines.append(f"| {' | '.join(map(markdown, cells))} |")
     return "\n".join(lines)
 

@@ -16,13 +16,17 @@ def sentence(claim: ClaimResult) -> str:
     if claim.missing:
         parts.append(f"Answers are lacking for {listed(claim.missing)}.")
     if claim.unread:
-        parts.append(f"But {but(claim)} as answers: such a score says nothing about personalization.")
+        parts.append(f"But {_unread(claim)} as answers: such a score says nothing about personalization.")
     return plain(" ".join(part for part in parts if part))
 
 
-def but(claim: ClaimResult) -> str:
-    """`100% of the answers of chameleon at 20 on lamp7 could not be read`; empty where most could be."""
-    return f"{listed(claim.unread)} could not be read" if claim.unread else ""
+def qualified(text: str, claim: ClaimResult) -> str:
+    """`supported, but 100% of the answers of chameleon at 20 on lamp7 could not be read`; `text` where most could."""
+    return f"{text}, but {_unread(claim)}" if claim.unread else text
+
+
+def _unread(claim: ClaimResult) -> str:
+    return f"{listed(claim.unread)} could not be read"
 
 
 def subject(test: ClaimTest) -> str:

@@ -1,6 +1,7 @@
 """The rule by which claims are judged."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,7 @@ from harness.reproduction.page import joined
 from harness.reproduction.reported import reported
 from harness.reproduction.result import ClaimTest
 from harness.reproduction.verdicts import sentence
-from harness.sweeps.point_result import PointResult
-from harness.sweeps.sweep_spec import Point
-from tests import fabricate
+from harness.results.store import Store
 from tests.reproduction.made_up import experiment, point
 
 GAINS, SHARES = st.floats(-1, 1), st.floats(0, 1)
@@ -200,10 +199,11 @@ def along(root, spec, qualities, silent):
     """The points of a figure, one of them of a method none of whose answers could be read."""
     points = []
     for tick, quality in qualities.items():
-        store = fabricate.filled(root / str(tick), {"instruct": 0.5, "chameleon": quality}, ("lamp2",), 100)
-        for file in store.root.glob("cells/*/chameleon/*/cell.json"):
+        methods = {"instruct": 0.5, "chameleon": quality}
+        found = point(root / str(tick), methods, ("lamp2",), 100, **{spec.layout.axis: tick})
+        for file in found.folder.glob("cells/*/chameleon/*/cell.json"):
             file.write_text(json.dumps(json.loads(file.read_text()) | {"parse_failures": float(tick == silent)}))
-        points.append(PointResult(Point({spec.layout.axis: tick}, store.read_run().spec), store.root, build(store)))
+        points.append(replace(found, comparison=build(Store(found.folder))))
     return assemble(spec, points, "tiny")
 
 
