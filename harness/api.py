@@ -547,7 +547,10 @@ class Personalizer(ABC):
 
     @abstractmethod
     def save(self, directory: Path) -> None:
-        """Write JSON and safetensors into an existing folder."""
+        """Write JSON and safetensors into an existing folder: all of the fit that answers depend on.
+
+        Fits that write the same bytes are answered once.
+        """
 
 
 class Method(ABC):

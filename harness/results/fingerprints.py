@@ -92,7 +92,7 @@ def data_fingerprint(data: TaskData) -> str:
 
 def config_files(config: BaseModel) -> dict[str, str]:
     """Hashes of the files that a method's configuration names as `Path`, by field; a folder counts with all in it."""
-    return {name: _path_hash(path.expanduser()) for name, path in config_paths(config)}
+    return {name: path_hash(path.expanduser()) for name, path in config_paths(config)}
 
 
 def config_paths(config: BaseModel) -> Iterator[tuple[str, Path]]:
@@ -111,7 +111,8 @@ def _paths(name: str, value: Any) -> Iterator[tuple[str, Path]]:
             yield from _paths(f"{name}.{number}", inner)
 
 
-def _path_hash(path: Path) -> str:
+def path_hash(path: Path) -> str:
+    """sha256 of a file, or over all files of a folder by name, 64 hex digits; "absent" where there is none."""
     if path.is_file():
         return file_hash(path)
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else []

@@ -70,6 +70,8 @@ class CellRecord(BaseModel):
     fit_tokens_out: int = 0
     likelihood_tokens: int = 0  # not among `tokens_in`
     fit_bytes: int = 0  # what the fit stores
+    fit_hash: str = ""  # of what the fit stores, "absent" if nothing; "" in earlier records
+    answers_of: str = ""  # the cell, by its folder's name, whose answers these are: its fit came out the same
     peak_memory_bytes: int = 0
     attempts: int = 1
     started_at: str = ""
@@ -140,7 +142,7 @@ class Store:
         if fresh:
             shutil.rmtree(self.root / "cells", ignore_errors=True)
         self.root.mkdir(parents=True, exist_ok=True)
-        record = RunRecord(spec=spec, hardware=hardware, cells=[_cell_name(cell) for cell in cells])
+        record = RunRecord(spec=spec, hardware=hardware, cells=[cell_name(cell) for cell in cells])
         write_text(self.root / "run.json", record.model_dump_json(indent=2))
 
     def read_run(self) -> RunRecord:
@@ -236,6 +238,19 @@ class Store:
         if self.pool is not None and record.status not in ("failed", "interrupted"):
             _copy(folder, _cell_dir(self.pool, record.spec))
 
+    def same_answers(self, record: CellRecord) -> tuple[CellRecord, pd.DataFrame] | None:
+        """Another finished cell, and its samples, that must have answered as `record`'s would; None if there is none.
+
+        Its fit stored the same, byte by byte, and it differs in nothing but the budget, the seed and what else concerns
+        fits alone; the machine is the same.
+        """
+        for cells in filter(None, (self.root / "cells", self.pool)):
+            for known in _readable(sorted(_cell_dir(cells, record.spec).parent.glob("seed-*/cell.json"))):
+                alike = known.spec != record.spec and _decisive(known) == _decisive(record)
+                if alike and _intact(place := _cell_dir(cells, known.spec), known.spec)[0] is not None:
+                    return known, _samples(place)
+        return None
+
     def records(self) -> list[CellRecord]:
         """The records of the run's cells, by path. Raises HarnessError, naming the file, for an unreadable one."""
         cells = self.root / "cells"
@@ -260,23 +275,15 @@ class Store:
         `history_items` comes last: how many items the data has of the query's user, before leaks go and any selection.
         Raises HarnessError for a file that is absent or damaged.
         """
-        import pandas as pd
-
-        path = self.cell_dir(spec) / SAMPLES
-        try:
-            return pd.read_parquet(path)
-        except (OSError, ValueError) as error:
-            raise HarnessError(
-                f"Cannot read {path}: it is absent or damaged. Repeat the command that made it to compute the cell "
-                "again."
-            ) from error
+        return _samples(self.cell_dir(spec))
 
 
 def _cell_dir(cells: Path, spec: CellSpec) -> Path:
-    return cells / _cell_name(spec)
+    return cells / cell_name(spec)
 
 
-def _cell_name(spec: CellSpec) -> str:
+def cell_name(spec: CellSpec) -> str:
+    """The folder of a cell, below `cells`."""
     return f"{spec.task}/{spec.method}/seed-{spec.seed}-{spec.digest[:8]}"
 
 
@@ -308,6 +315,23 @@ def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:
     if wrong or SAMPLES not in record.files:
         return None, f"{', '.join(wrong) or SAMPLES} is missing or not what was written"
     return record, ""
+
+
+def _decisive(record: CellRecord) -> tuple[Any, ...]:
+    """What decides a cell's answers and what they cost."""
+    return record.fit_hash, record.spec.of_answers, record.hardware
+
+
+def _samples(folder: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    path = folder / SAMPLES
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise HarnessError(
+            f"Cannot read {path}: it is absent or damaged. Repeat the command that made it to compute the cell again."
+        ) from error
 
 
 def _hash(path: Path) -> str:

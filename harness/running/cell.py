@@ -23,7 +23,8 @@ from harness.api import FitReport, HarnessError, Method
 from harness.model.lm import HuggingFaceModel
 from harness.results.disk import FULL, is_full
 from harness.results.environment import PeakMemory
-from harness.results.store import CellRecord, Store, write_text
+from harness.results.fingerprints import path_hash
+from harness.results.store import CellRecord, Store, cell_name, write_text
 from harness.running.checkpoints import Anytime, Checkpoints, Point, write
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
@@ -32,6 +33,14 @@ from harness.running.gold_likelihood import Likelihood
 from harness.running.preparation import Prepared
 from harness.running.retrieval import Embed, HistorySearch
 from harness.specs.run_spec import CellSpec
+
+# What a record says of a cell's answers and their cost.
+_ANSWERED = (
+    *("metrics", "parse_failures", "prompts_shortened", "prompts_emptied", "unanswerable", "users_served"),
+    *("serves_newcomers", "likelihood", "likelihood_queries", "eval_seconds", "likelihood_seconds"),
+    *("likelihood_tokens", "peak_memory_bytes"),
+)
+_LEFT_OUT = "additions_left_out"
 
 
 class CellListener(Protocol):
@@ -76,7 +85,9 @@ class Cell:
             try:
                 saved, checkpoints = self._fit(source.pristine(), Path(folder), record, listener)
                 _free()
-                samples = self._evaluate(source.pristine(), saved, record, listener)
+                samples = self._known_answers(store, record)
+                if samples is None:
+                    samples = self._evaluate(source.pristine(), saved, record, listener)
                 if self.spec.marks:
                     write(store, self.spec, self._anytime(source, checkpoints, record, listener))
                 if save_fit:
@@ -88,7 +99,7 @@ class Cell:
                     raise HarnessError(FULL) from error
                 record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
                 write_text(store.cell_dir(self.spec) / "error.txt", traceback.format_exc())
-        record.peak_memory_bytes = memory.bytes
+        record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         _free()
         return record, samples
 
@@ -141,9 +152,24 @@ class Cell:
             clock.stop()
             _account_for_fit(record, clock, context)
         record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
+        record.fit_hash = path_hash(saved)
         if self.diagnose:
             _diagnose(record, context.report)
         return saved, context.checkpoints
+
+    def _known_answers(self, store: Store, record: CellRecord) -> pd.DataFrame | None:
+        """The samples of a cell whose fit came out the same, and in `record` what its answers were and cost."""
+        if (found := store.same_answers(record)) is None:
+            return None
+        known, samples = found
+        for name in _ANSWERED:
+            setattr(record, name, getattr(known, name))
+        if left_out := known.counts.get(_LEFT_OUT):
+            record.counts[_LEFT_OUT] = left_out
+        record.tokens_in = record.fit_tokens_in + known.tokens_in - known.fit_tokens_in
+        record.tokens_out = record.fit_tokens_out + known.tokens_out - known.fit_tokens_out
+        record.answers_of = known.answers_of or cell_name(known.spec)
+        return samples
 
     def _evaluate(self, lm: HuggingFaceModel, saved: Path, record: CellRecord, listener: CellListener) -> pd.DataFrame:
         clock = BudgetClock(float("inf"), synchronize=_synchronizer(str(lm.model.device)))
@@ -156,7 +182,7 @@ class Cell:
         record.prompts_emptied = result.prompts_emptied
         record.unanswerable = result.unanswerable
         if result.additions_left_out:
-            record.counts["additions_left_out"] = result.additions_left_out
+            record.counts[_LEFT_OUT] = result.additions_left_out
         record.users_served = result.users_served
         record.serves_newcomers = result.serves_newcomers
         record.tokens_in = record.fit_tokens_in + lm.tokens_in

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
@@ -138,7 +139,8 @@ class Display(Quiet):
         """Print the cell's line."""
         self._done += 1
         metrics = "  ".join(f"{name} {value:.3f}" for name, value in record.metrics.items())
-        cost = "reused" if reused else f"fit {record.fit_seconds:.1f}s  eval {record.eval_seconds:.1f}s"
+        taken = f"answers of {Path(record.answers_of).name}" if record.answers_of else ""
+        cost = "reused" if reused else f"fit {record.fit_seconds:.1f}s  {taken or f'eval {record.eval_seconds:.1f}s'}"
         colour = _COLOURS[record.status]
         name = f"{record.spec.task:<6} {escape(record.spec.label):<34} seed {record.spec.seed}"
         self._print(

@@ -148,6 +148,12 @@ class CellSpec(_Frozen):
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
+    def of_answers(self) -> CellSpec:
+        """The cell without what matters to its fit alone: what answers depend on beside what the fit has saved."""
+        fit_alone: dict[str, Any] = {"budget": 0.0, "seed": 0, "supervision": 0, "marks": ()}
+        return self.model_copy(update={**fit_alone, "fit_users": None, "fit_data_fingerprint": ""})
+
+    @property
     def label(self) -> str:
         """How tables and messages name the cell's method."""
         return join_label(self.method, self.variant)

@@ -88,6 +88,7 @@ def compute(tmp_path, source):
         cell = CellSpec(**{**CELL, "task": "lamp7", "method": "probe", "budget": budget, "marks": marks})
         store = Store(tmp_path / "out")
         record, samples = Cell(cell, method, prepared, embed, {}, now).compute(source, store, Quiet(), save_fit)
+        store.write(record, samples)
         return record, samples, store.cell_dir(cell)
 
     return run
