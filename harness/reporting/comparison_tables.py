@@ -67,7 +67,7 @@ def _regret(row: Row) -> str:
     return share(row.regret_rate) + ("" if row.mean_loss is None else f",\nby {rounded(row.mean_loss)}")
 
 
-_MEASURES = {
+MEASURE_TITLES = {
     "gold_nats": "gold nats/token",
     "label_accuracy": "label accuracy",
     "label_mae": "label MAE",
@@ -84,7 +84,7 @@ def _likelihood(comparison: Comparison, task: str) -> list[Table]:
     tests = {(t.metric, t.a): t for t in comparison.likelihood_tests if t.task == task and t.b == BASELINE}
     columns = ["method"]
     for name, higher in measures.items():
-        columns += [f"{_MEASURES[name]} {'↑' if higher else '↓'}", f"vs {BASELINE}"]
+        columns += [f"{MEASURE_TITLES[name]} {'↑' if higher else '↓'}", f"vs {BASELINE}"]
     table = Table(f"{task}: preference likelihood", [*columns, "queries", "measuring"], [], set())
     for row in (row for row in comparison.pooled if row.task == task and row.metrics):
         cells = [plain(row.label)]

@@ -11,9 +11,10 @@ import pandas as pd
 
 from harness.analysis.comparison import BASELINE
 from harness.reporting.canvas import REFERENCE, canvas, headline, legend, save, styles, tidy
+from harness.reporting.comparison_tables import MEASURE_TITLES
 from harness.reporting.formatting import number, plain
 from harness.sweeps.point_result import PointResult
-from harness.sweeps.sweep_table import frame, values, varied
+from harness.sweeps.sweep_table import frame, shown, values, varied
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +26,7 @@ _COLUMNS = 3  # heat maps side by side
 
 def write_plots(results: Sequence[PointResult], folder: Path) -> tuple[list[Path], str]:
     """Write what the number of axes allows, per task; return the paths and, where nothing is drawn, why."""
-    keys, lines = varied(results), frame(results).dropna(subset="value")
+    keys, lines = varied(results), shown(frame(results)).dropna(subset="value")
     if len(keys) not in (1, 2):
         return [], _why_not(keys)
     folder.mkdir(parents=True, exist_ok=True)
@@ -36,10 +37,9 @@ def write_plots(results: Sequence[PointResult], folder: Path) -> tuple[list[Path
             paths.append(save(figure, folder / f"{task}.png"))
             continue
         for metric, scores in own.groupby("metric", sort=False):
-            grid = [values(results, key) for key in keys]
-            paths.append(
-                save(heat_maps(scores, f"{task}: {metric}", keys, grid, model), folder / f"{task}-{metric}.png")
-            )
+            grid, title = [values(results, key) for key in keys], f"{task}: {MEASURE_TITLES.get(metric, metric)}"
+            figure = heat_maps(scores, title, keys, grid, model)
+            paths.append(save(figure, folder / f"{task}-{metric}.png"))
     return paths, "" if paths else "No point has answers to plot."
 
 
@@ -59,12 +59,12 @@ def line_plot(lines: pd.DataFrame, task: str, key: str, order: Sequence[str], mo
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
     places = _places(order)
     for panel, metric in zip(panels, metrics, strict=True):
-        shown = lines[lines["metric"] == metric]
+        scores = lines[lines["metric"] == metric]
         style = styles(lines["method"].unique())
-        for label, own in shown.groupby("method", sort=False):
+        for label, own in scores.groupby("method", sort=False):
             _line(panel, str(label), own, [places[value] for value in own[key]], style)
         _ticks(panel, key, places)
-        tidy(panel, metric, bool(shown["higher_is_better"].iloc[0]))
+        tidy(panel, MEASURE_TITLES.get(metric, metric), bool(scores["higher_is_better"].iloc[0]))
     headline(figure, f"{task} by {key}", [model], [f"bands: 95% intervals over {int(lines['users'].max())} users"])
     legend(figure, panels[0])
     return figure
@@ -104,22 +104,22 @@ def heat_maps(
     """One map per method whose score varies, all on one colour scale; the first axis runs down, the second across."""
     by_method = {str(method): own for method, own in lines.groupby("method", sort=False)}
     constant = {m: own["value"].iloc[0] for m, own in by_method.items() if own["value"].nunique() == 1}
-    shown = [m for m in by_method if m not in constant] or list(by_method)
-    columns = min(_COLUMNS, len(shown))
-    rows = -(-len(shown) // columns)
+    drawn = [m for m in by_method if m not in constant] or list(by_method)
+    columns = min(_COLUMNS, len(drawn))
+    rows = -(-len(drawn) // columns)
     height, width = 0.45 * len(grid[0]) + 0.9, max(2.2, 0.75 * len(grid[1]) + 1.0)
     figure = canvas(columns * width + 1.8, rows * height + 1.1)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     higher = bool(lines["higher_is_better"].iloc[0])
     scale = {"vmin": lines["value"].min(), "vmax": lines["value"].max(), "cmap": "viridis" if higher else "viridis_r"}
-    for panel, method in zip(panels, shown, strict=False):
+    for panel, method in zip(panels, drawn, strict=False):
         image = _map(panel, by_method[method], keys, grid, scale)
         panel.set_title(plain(method), fontsize=9, parse_math=False)
-    for panel in panels[len(shown) :]:
+    for panel in panels[len(drawn) :]:
         panel.set_visible(False)
-    bar = figure.colorbar(image, ax=list(panels[: len(shown)]), shrink=0.9)
+    bar = figure.colorbar(image, ax=list(panels[: len(drawn)]), shrink=0.9)
     bar.set_label("brighter is better", fontsize=8)
-    notes = [f"{m} {number(value)} at every point" for m, value in constant.items() if m not in shown]
+    notes = [f"{m} {number(value)} at every point" for m, value in constant.items() if m not in drawn]
     headline(figure, title, [model], notes)
     return figure
 

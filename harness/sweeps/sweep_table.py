@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import Comparison, Row
-from harness.reporting.comparison_tables import Table
+from harness.analysis.comparison import Comparison, Row, VsInstruct
+from harness.analysis.preference_likelihood import GOLD
+from harness.reporting.comparison_tables import MEASURE_TITLES, Table
 from harness.reporting.formatting import number, plain, seconds
 from harness.specs.run_spec import format_value
 from harness.sweeps.point_result import PointResult
@@ -34,12 +35,18 @@ def values(results: Sequence[PointResult], key: str) -> list[str]:
 def frame(results: Sequence[PointResult]) -> pd.DataFrame:
     """`sweep.csv`: point, the axes, task, method, metric, value, low, high (95%), rank, tests, costs.
 
-    `rank` is "best", "tied" or "" within the point. A method without answers has one line per task, without a metric.
+    `rank` is "best", "tied" or "" within the point, and "" for likelihoods, which come after the metrics. A method
+    without answers has one line per task, without a metric.
     """
     columns = ["point", *axes(results), "task", "method", "metric"]
     return pd.DataFrame([line for result in results for line in _lines(result, axes(results))], columns=None)[
         [*columns, *_NUMBERS, *_COSTS]
     ]
+
+
+def shown(lines: pd.DataFrame) -> pd.DataFrame:
+    """What tables and plots have room for: metrics and the gold answers' likelihood, whose side effects go."""
+    return lines[~lines["metric"].isin(MEASURE_TITLES.keys() - {GOLD})]
 
 
 _NUMBERS = ("higher_is_better", "value", "low", "high", "rank", "vs_instruct", "p_holm")
@@ -52,19 +59,29 @@ def _lines(result: PointResult, keys: Sequence[str]) -> Iterator[dict[str, Any]]
         own = {**point, "task": row.task, "method": row.label, **{name: getattr(row, name) for name in _COSTS}}
         for metric in row.metrics or [""]:
             yield {**own, "metric": metric, **_numbers(result.comparison, row, metric)}
+        for measure, higher in result.comparison.likelihood_higher_is_better.get(row.task, {}).items():
+            if score := row.likelihood.get(measure):
+                numbers = _scored(higher, score.value, score.interval, score.vs_instruct)
+                yield {**own, "metric": measure, **numbers, "rank": ""}
 
 
 def _numbers(comparison: Comparison, row: Row, metric: str) -> dict[str, Any]:
     if not metric:
         return dict.fromkeys(_NUMBERS)
-    low, high = row.interval.get(metric, (None, None))
-    test = row.vs_instruct.get(metric)
+    higher = comparison.higher_is_better[row.task][metric]
+    numbers = _scored(higher, row.metrics[metric], row.interval.get(metric), row.vs_instruct.get(metric))
+    return {**numbers, "rank": _rank(comparison, row, metric)}
+
+
+def _scored(
+    higher_is_better: bool, value: float, interval: tuple[float, float] | None, test: VsInstruct | None
+) -> dict[str, Any]:
+    low, high = interval or (None, None)
     return {
-        "higher_is_better": comparison.higher_is_better[row.task][metric],
-        "value": row.metrics[metric],
+        "higher_is_better": higher_is_better,
+        "value": value,
         "low": low,
         "high": high,
-        "rank": _rank(comparison, row, metric),
         "vs_instruct": test and test.difference,
         "p_holm": test and test.p_holm,
     }
@@ -79,13 +96,13 @@ def _rank(comparison: Comparison, row: Row, metric: str) -> str:
 
 def tables(results: Sequence[PointResult]) -> list[Table]:
     """One per task: points and methods by metrics. Within a point, bold is best and ≈ not told apart from it."""
-    lines = frame(results)
+    lines = shown(frame(results))
     return [_table(str(task), own, axes(results)) for task, own in lines.groupby("task", sort=False)]
 
 
 def _table(task: str, lines: pd.DataFrame, keys: Sequence[str]) -> Table:
     metrics = {m: bool(up) for m, up in zip(lines["metric"], lines["higher_is_better"], strict=True) if m}
-    heads = [f"{metric} {'↑' if up else '↓'}" for metric, up in metrics.items()]
+    heads = [f"{MEASURE_TITLES.get(metric, metric)} {'↑' if up else '↓'}" for metric, up in metrics.items()]
     table = Table(task, ["point", "method", *heads, "fit", "status"], [], set())
     for (_, method), own in lines.groupby(["point", "method"], sort=False):
         first, scores = own.iloc[0], {line.metric: line for line in own.itertuples()}

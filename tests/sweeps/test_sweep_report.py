@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -10,7 +11,9 @@ from matplotlib.image import imread
 from harness.sweeps.sweep_plots import heat_maps, line_plot, write_plots
 from harness.sweeps.sweep_report import to_markdown, write
 from harness.sweeps.sweep_spec import SweepSpec
-from harness.sweeps.sweep_table import frame, tables, values, varied
+from harness.sweeps.sweep_table import frame, shown, tables, values, varied
+from tests.analysis.test_preference_likelihood import filled
+from tests.fabricate import compare, row_of
 
 SWEEP = SweepSpec(name="depth <b>", description="How *deep*?", parameters={"history": {"values": [1, 4]}})
 GOOD, POOR = {"instruct": 0.3, "chameleon": 0.9}, {"instruct": 0.3, "chameleon": 0.35}
@@ -120,6 +123,24 @@ def test_the_files_agree_with_each_other_and_text_from_outside_is_escaped(result
     text = to_markdown(SWEEP, found, written.plots, "")
     assert "<b>" not in text
     assert "![lamp2](plots/lamp2.png)" in text
+
+
+def test_likelihoods_stand_after_the_metrics_and_their_side_effects_in_the_file_alone(results, tmp_path):
+    found = line(results)
+    for place, result in enumerate(found):
+        measured = filled(tmp_path / f"measured-{place}")
+        found[place] = replace(result, comparison=compare(measured))
+    lines = frame(found)
+    own = lines.query("point == @lines['point'][0] and method == 'chameleon'").set_index("metric")
+    assert list(own.index) == ["accuracy", "f1", "gold_nats", "label_accuracy"]
+    likelihood = row_of(found[0].comparison, "chameleon").likelihood["gold_nats"]
+    nats = own.loc["gold_nats"]
+    assert (nats["value"], (nats["low"], nats["high"])) == (likelihood.value, likelihood.interval)
+    assert (nats["vs_instruct"], nats["p_holm"]) == (likelihood.vs_instruct.difference, likelihood.vs_instruct.p_holm)
+    assert nats["rank"] == ""
+    [table] = tables(found)
+    assert table.columns[2:5] == ["accuracy ↑", "f1 ↑", "gold nats/token ↑"]
+    assert len(line_plot(shown(lines).dropna(subset="value"), "lamp2", "history", ["0", "4", "100"], "m").axes) == 3
 
 
 def test_a_method_that_failed_at_a_point_is_a_line_without_scores(results, tmp_path):
