@@ -146,18 +146,24 @@ def _likelihoods(result: Reproduction) -> list[str]:
     found = []
     for metric, words in said.items():
         tests = [test for test in result.tests if test.metric == metric and test.b == BASELINE]
+        sure = sorted((t for t in tests if t.p_holm < ALPHA), key=lambda t: -abs(t.difference))
         groups = {
-            "likelier under": [t for t in tests if t.p_holm < ALPHA and t.difference > 0],
-            "less likely under": [t for t in tests if t.p_holm < ALPHA and t.difference < 0],
+            "likelier under": [t for t in sure if t.difference > 0],
+            "less likely under": [t for t in sure if t.difference < 0],
         }
         parts = [
-            f"{how} {listed([f'{t.a} on {t.task} ({signed(t.difference)})' for t in own])}"
+            f"{how} {listed([f'{_on(result, t.a, t.task)} ({signed(t.difference)})' for t in own])}"
             for how, own in groups.items()
             if own
         ]
         if tests:
             found.append(f"{words.format('; '.join(parts) or 'neither likelier nor less likely under any method')}.")
     return found
+
+
+def _on(result: Reproduction, method: str, task: str) -> str:
+    """The method, and the task where there are several."""
+    return f"{method} on {task}" if len({row.task for row in result.rows}) > 1 else method
 
 
 def _controls(result: Reproduction) -> list[str]:
@@ -180,7 +186,7 @@ def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], bette
         there.add(control)
         sign = (1 if higher else -1) * (1 if test.a == method else -1)
         if test.p_holm < ALPHA and sign * test.difference > 0:
-            beaten.setdefault(f"{method} on {test.task}", set()).add(control)
+            beaten.setdefault(_on(result, method, test.task), set()).add(control)
     if not there:
         return ""
     every = [name for name, found in beaten.items() if found == there]

@@ -181,6 +181,20 @@ def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
     ) in answer([real(told)], common().names)
 
 
+def test_with_a_single_task_the_answer_does_not_repeat_its_name_and_puts_the_largest_difference_first(result):
+    of_lamp2 = {"rows": [row for row in result.rows if row.task == "lamp2"]}
+    tests = [test for test in result.tests if test.task == "lamp2"]
+    for place, (a, difference) in enumerate((("aloe", 0.02), ("rag", 0.1), ("dpo", -0.03))):
+        update = {"metric": "gold_nats", "a": a, "b": "instruct", "p_holm": 0.01, "difference": difference}
+        tests.append(tests[place].model_copy(update=update))
+    lines = answer([real(result).model_copy(update={**of_lamp2, "tests": tests})], common().names)
+    assert (
+        "What users wrote becomes likelier under rag (+0.100) and aloe (+0.020); less likely under dpo (-0.030) (nats "
+        "per token, beyond chance)."
+    ) in lines
+    assert "Better than every control (random_direction) beyond chance: rag." in lines
+
+
 def test_test_instruments_have_no_answer_to_give(tmp_path):
     found = point(tmp_path, METHODS)
     assert answer([assemble(experiment("table1"), [found], "tiny")], common().names) == []
