@@ -53,7 +53,7 @@ def _who(result: Reproduction, names: Mapping[str, str]) -> str:
     without = f"; without {lacking}, which these data lack" if lacking else ""
     return (
         f"{listed(list(result.models))} with {users} of {asked['data']}, {asked['history']} history items, "
-        f"{seconds(asked['budget'])} per fit, {seeds}{without}."
+        f"{seconds(asked['budget'])} per fit on {result.machine}, {seeds}{without}."
     )
 
 

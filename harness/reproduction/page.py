@@ -92,7 +92,7 @@ def setting(result: Reproduction) -> str:
     users = f"{asked['users']} users" if asked["users"] else "all users"
     text = (
         f"{result.source}. Preset {result.preset}, {listed(list(result.models))}, data {asked['data']} "
-        f"({asked['split']}), regime {asked['regime']}, {users} at most, {seeds}. "
+        f"({asked['split']}), regime {asked['regime']}, {users} at most, {seeds}, on {result.machine}. "
     )
     without = "".join(f" {task} is left out: {why}." for task, why in result.left_out.items())
     budget = f" {seconds(asked['budget'])} per fit here." if "budget" in result.departures else ""
@@ -110,7 +110,7 @@ def _overview(results: Sequence[Reproduction]) -> str:
 
 def _made(results: Sequence[Reproduction]) -> str:
     cells = {digest: spent for result in results for digest, spent in result.cells.items()}
-    machines = {str(result.provenance.get("hardware", {}).get("processor", "unknown")) for result in results}
+    machines = {result.machine for result in results}
     commits = {commit for result in results if (commit := _commit(result.provenance.get("git", {})))}
     where = f"on {listed(sorted(machines))}" + (f", commit {listed(sorted(commits))}" if commits else "")
     took = f"Fitting and answering took {seconds(sum(cells.values()))} over {len(cells)} cells."

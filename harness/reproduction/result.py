@@ -118,3 +118,12 @@ class Reproduction(BaseModel):
     left_out: dict[str, str] = Field(default_factory=dict)
     departures: dict[str, Any] = Field(default_factory=dict)
     tests: list[PairTest] = Field(default_factory=list)
+
+    @property
+    def machine(self) -> str:
+        """The accelerator, or how much of which processor: what a budget in seconds is worth."""
+        found = self.provenance.get("hardware", {})
+        if "accelerator" in found:
+            return str(found["accelerator"])
+        processor, threads = found.get("processor", "an unknown machine"), found.get("torch_threads")
+        return f"{threads} thread{'s' * (threads > 1)} of {processor}" if threads else str(processor)

@@ -12,7 +12,7 @@ from harness.reproduction.answer import answer, users_needed
 from harness.reproduction.experiment_spec import common, experiments
 from harness.reproduction.experiments import assemble
 from harness.reproduction.forecast import Forecast, plans
-from harness.reproduction.page import joined
+from harness.reproduction.page import joined, setting
 from harness.reproduction.reported import reported
 from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 from harness.results.store import Store
@@ -118,7 +118,23 @@ def result(tmp_path_factory):
     found = point(tmp_path_factory.mktemp("real"), METHODS, ("lamp2", "lamp3"))
     spec = experiment("table1").model_copy(update={"left_out": {"lamp7": "the data have no such task"}})
     made = assemble(spec, [found], "small")
-    return made.model_copy(update={"models": {"smollm2-135m": ""}}, deep=True)
+    machine = {"processor": "EPYC", "torch_threads": 2}
+    update = {"models": {"smollm2-135m": ""}, "provenance": {"hardware": machine}}
+    return made.model_copy(update=update, deep=True)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "said"),
+    [
+        ({"processor": "EPYC", "torch_threads": 1}, "1 thread of EPYC"),
+        ({"processor": "EPYC", "torch_threads": 4, "accelerator": "A100"}, "A100"),
+        ({}, "an unknown machine"),
+    ],
+)
+def test_a_setting_says_on_what_its_seconds_were_spent(result, hardware, said):
+    made = result.model_copy(update={"provenance": {"hardware": hardware}})
+    assert made.machine == said
+    assert f"on {said}." in setting(made)
 
 
 def real(result):
@@ -132,8 +148,8 @@ def real(result):
 def test_the_page_of_a_real_model_begins_with_the_answer(result):
     lines = answer([real(result)], common().names)
     assert lines[0] == (
-        "smollm2-135m with the first 200 users of synthetic, 10 history items, 1 min per fit, seed 0; without LaMP7, "
-        "which these data lack."
+        "smollm2-135m with the first 200 users of synthetic, 10 history items, 1 min per fit on 2 threads of EPYC, "
+        "seed 0; without LaMP7, which these data lack."
     )
     assert lines[1].startswith("LaMP2, 60 users, by Acc. (higher is better): rag is best")
     assert "better than instruct, p = " in lines[1]
