@@ -37,9 +37,10 @@ def write_plots(results: Sequence[PointResult], folder: Path) -> tuple[list[Path
             paths.append(save(figure, folder / f"{task}.png"))
             continue
         for metric, scores in own.groupby("metric", sort=False):
-            grid, title = [values(results, key) for key in keys], f"{task}: {MEASURE_TITLES.get(metric, metric)}"
+            grid, name = [values(results, key) for key in keys], str(metric)
+            title = f"{task}: {MEASURE_TITLES.get(name, name)}"
             figure = heat_maps(scores, title, keys, grid, model)
-            paths.append(save(figure, folder / f"{task}-{metric}.png"))
+            paths.append(save(figure, folder / f"{task}-{name}.png"))
     return paths, "" if paths else "No point has answers to plot."
 
 
