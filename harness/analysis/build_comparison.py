@@ -12,7 +12,7 @@ from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row
 from harness.analysis.costs import marginal, storage, with_front, with_reach
 from harness.analysis.for_whom import distribution, user_scores, with_gains
 from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests, versus_instruct
-from harness.analysis.preference_likelihood import GOLD, SIDE_EFFECTS, likelihoods, measured, with_likelihood
+from harness.analysis.preference_likelihood import GOLD, GROUPS, measured, read_measures, with_measures
 from harness.analysis.scores import Scores, pool, score
 from harness.api import HarnessError, Metric
 from harness.results.store import CellRecord, Status, Store
@@ -36,8 +36,7 @@ class Cell:
     record: CellRecord
     scores: Scores | None
     notes: tuple[str, ...] = ()  # on its answers
-    likelihood: Scores | None = None
-    neutral: Scores | None = None
+    measured: tuple[Scores | None, ...] = (None,) * len(GROUPS)  # beside the metrics, by group
     points: tuple[checkpoints.Point, ...] = ()  # evaluations of the fit on its way
 
 
@@ -61,7 +60,7 @@ def compare(spec: RunSpec, cells: Iterable[Cell], metrics: Metrics, notes: Itera
         groups.setdefault(_key(cell.record)[:2], []).append(cell)
     entries = _completed([_entry(group, metrics) for group in groups.values()], metrics)
     tests = run_tests(entries, metrics)
-    pooled, likelihood_tests = with_likelihood(entries)
+    pooled, likelihood_tests = with_measures(entries)
     return Comparison(
         spec=spec,
         higher_is_better={task: {m.name: m.higher_is_better for m in metrics[task]} for task in spec.tasks},
@@ -93,7 +92,7 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     try:
         samples = store.samples(record.spec)
         scores = score(samples, metrics[record.spec.task]) if len(samples) else None
-        likelihood, neutral = likelihoods(samples), likelihoods(samples, SIDE_EFFECTS)
+        beside = read_measures(samples)
     except (HarnessError, KeyError, ValueError) as error:
         kind = type(error.__cause__ or error).__name__
         notes.append(
@@ -106,7 +105,7 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
     notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
     anytime = checkpoints.read(store, record.spec) if record.spec.marks else None
-    return Cell(record, scores, notes_on_golds, likelihood, neutral, tuple(anytime.points) if anytime else ())
+    return Cell(record, scores, notes_on_golds, beside, tuple(anytime.points) if anytime else ())
 
 
 def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -161,11 +160,9 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
         diagnosis=records[0].diagnosis if len(records) == 1 else None,
         **fields,
     )
-    likelihood, neutral = _pooled([cell.likelihood for cell in cells]), _pooled([cell.neutral for cell in cells])
+    beside = tuple(_pooled(seeds) for seeds in zip(*(cell.measured for cell in cells), strict=True))
     main = metrics[spec.task][0].name
-    return Entry(
-        row, scores, likelihood, neutral, tuple(_curve(cell, main) for cell in cells if cell.scores is not None)
-    )
+    return Entry(row, scores, beside, tuple(_curve(cell, main) for cell in cells if cell.scores is not None))
 
 
 def _curve(cell: Cell, metric: str) -> tuple[tuple[float, float], ...]:
@@ -210,7 +207,7 @@ def _seed_rows(
         chosen = [cell for cell in cells if cell.record.spec.seed == seed]
         entries = _completed([_entry([cell], metrics) for cell in chosen], metrics)
         own = run_tests(entries, metrics, others=False)
-        for cell, entry in zip(chosen, with_likelihood(entries, others=False)[0], strict=True):
+        for cell, entry in zip(chosen, with_measures(entries, others=False)[0], strict=True):
             rows[_key(cell.record)] = _versus(entry.row.model_copy(update={"seed": seed}), own)
     return [rows[_key(cell.record)] for cell in cells]
 

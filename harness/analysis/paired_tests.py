@@ -23,16 +23,15 @@ Measures = Mapping[str, Sequence[Measure]]
 
 @dataclass(frozen=True)
 class Entry:
-    """A row, and the scores it was made from; None where there are no answers, or no likelihoods of gold answers.
+    """A row, and the scores it was made from; None where there are no answers.
 
-    `neutral` are the likelihoods of neutral texts. `curves` has, by seed, (seconds until an answer was ready, its main
-    metric) of the fit's checkpoints and of the whole fit.
+    `measured` is what was measured beside, by group of measures. `curves` has, by seed, (seconds until an answer was
+    ready, its main metric) of the fit's checkpoints and of the whole fit.
     """
 
     row: Row
     scores: Scores | None
-    likelihood: Scores | None = None
-    neutral: Scores | None = None
+    measured: tuple[Scores | None, ...] = ()
     curves: tuple[tuple[tuple[float, float], ...], ...] = ()
 
 

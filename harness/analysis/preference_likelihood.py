@@ -1,9 +1,8 @@
-"""Preference likelihood in a comparison: means of what was measured, their intervals, and tests of their own family.
+"""What is measured beside the official metrics: means, their intervals, and tests.
 
-So is what happens to neutral texts and questions, whose tests are a family apart again.
-
-It stands beside the official metrics: no ranking uses it, and its tests share no Holm correction with theirs, so that
-whether it is measured changes nothing in what they say.
+Preference likelihood, what happens to neutral texts and questions, and the words of the user's own. No ranking uses
+them, and the tests of each share no Holm correction with others, so that whether it is measured changes nothing in what
+these say.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ from harness.analysis.paired_tests import Entry, run_tests, versus_instruct
 from harness.analysis.scores import Scores
 
 GOLD = "gold_nats"
+OWN, COPIED = "own_words", "copied"
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,17 @@ class Mean:
 
 MEASURES = (Mean(GOLD, True), Mean("label_accuracy", True), Mean("label_mae", False))
 SIDE_EFFECTS = (Mean("neutral_nats", True), Mean("neutral_changed", False))
+WORDS = (Mean(OWN, True), Mean(COPIED, False))
+GROUPS = (MEASURES, SIDE_EFFECTS, WORDS)
 
 
-def likelihoods(samples: pd.DataFrame, measures: Sequence[Mean] = MEASURES) -> Scores | None:
-    """What was measured of one cell's queries; None if nothing was. Queries without likelihood are left out."""
+def read_measures(samples: pd.DataFrame) -> tuple[Scores | None, ...]:
+    """Of each group, what was measured of one cell's queries; None if nothing was."""
+    return tuple(_scores(samples, group) for group in GROUPS)
+
+
+def _scores(samples: pd.DataFrame, measures: Sequence[Mean]) -> Scores | None:
+    """Queries without a number are left out."""
     found = [measure for measure in measures if measure.name in samples]
     measured = samples.dropna(subset=[measure.name for measure in found]).sort_values("query_id", kind="stable")
     if not found or measured.empty:
@@ -52,25 +59,30 @@ def likelihoods(samples: pd.DataFrame, measures: Sequence[Mean] = MEASURES) -> S
 
 def measured(entries: Sequence[Entry]) -> dict[str, list[Mean]]:
     """Which measures each task has."""
+    return {
+        task: found
+        for task in dict.fromkeys(entry.row.task for entry in entries)
+        if (found := [measure for place in range(len(GROUPS)) for measure in _of(entries, place).get(task, ())])
+    }
+
+
+def _of(entries: Sequence[Entry], place: int) -> dict[str, list[Mean]]:
+    """Which measures of one group each task has."""
     found: dict[str, set[str]] = {}
     for entry in entries:
-        for scores in (entry.likelihood, entry.neutral):
-            if scores is not None:
-                found.setdefault(entry.row.task, set()).update(scores.statistics)
-    both = (*MEASURES, *SIDE_EFFECTS)
-    return {task: [measure for measure in both if measure.name in names] for task, names in found.items()}
+        if (scores := entry.measured[place]) is not None:
+            found.setdefault(entry.row.task, set()).update(scores.statistics)
+    return {task: [measure for measure in GROUPS[place] if measure.name in names] for task, names in found.items()}
 
 
-def with_likelihood(entries: Sequence[Entry], others: bool = True) -> tuple[list[Entry], list[PairTest]]:
+def with_measures(entries: Sequence[Entry], others: bool = True) -> tuple[list[Entry], list[PairTest]]:
     """(the entries with `row.likelihood` filled in, the tests); `others` as for `run_tests`."""
-    found = measured(entries)
-    gold, neutral = (
-        {task: [measure for measure in own if measure in measures] for task, own in found.items()}
-        for measures in (MEASURES, SIDE_EFFECTS)
-    )
     tests = [
-        *run_tests([replace(entry, scores=entry.likelihood) for entry in entries], gold, others),
-        *run_tests([replace(entry, scores=entry.neutral) for entry in entries], neutral, others),
+        test
+        for place in range(len(GROUPS))
+        for test in run_tests(
+            [replace(entry, scores=entry.measured[place]) for entry in entries], _of(entries, place), others
+        )
     ]
     return [_filled(entry, tests) for entry in entries], tests
 
@@ -79,7 +91,7 @@ def _filled(entry: Entry, tests: Sequence[PairTest]) -> Entry:
     against = versus_instruct(entry.row, tests)
     found = {
         measure.name: _score(scores, measure, against.get(measure.name))
-        for scores, measures in ((entry.likelihood, MEASURES), (entry.neutral, SIDE_EFFECTS))
+        for scores, measures in zip(entry.measured, GROUPS, strict=True)
         for measure in measures
         if scores is not None and measure.name in scores.statistics
     }

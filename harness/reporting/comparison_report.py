@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.analysis.build_comparison import compare, read_cells
 from harness.analysis.comparison import BASELINE, Comparison
+from harness.analysis.preference_likelihood import GOLD, OWN
 from harness.registry import make_task
 from harness.reporting.anytime_plots import sections, write_anytime
 from harness.reporting.comparison_plots import figures, write_plots
@@ -38,6 +39,11 @@ _LIKELIHOOD = (
     "texts that concern no preference, in prompts without history, under the same edits and weights: what falls there "
     "is damage to the model. Its tests are a family apart."
 )
+_WORDS = (
+    "Own words: of free text, F1 of answer and gold answer over the words that the question does not have, which are "
+    "the user's choice. Copied: the share of the answer's words that the question has. By itself that is neither good "
+    "nor bad, but where a question is to be reworded ROUGE rewards it. Their tests are a family apart, too."
+)
 _GAP = 2  # columns of the screen between two columns of a table
 
 
@@ -66,8 +72,9 @@ def print_report(comparison: Comparison, console: Console) -> None:
 def legend(comparison: Comparison) -> str:
     """How to read the tables, diagnoses included; says so if the model is a test instrument."""
     explained = [plain(row.diagnosis.explanation) for row in comparison.rows if row.diagnosis]
-    likelihood = [_LIKELIHOOD] if comparison.likelihood_higher_is_better else []
-    text = " ".join(dict.fromkeys([_LEGEND.format(baseline=BASELINE), *likelihood, *filter(None, explained)]))
+    measured = {name for names in comparison.likelihood_higher_is_better.values() for name in names}
+    beside = [text for name, text in ((GOLD, _LIKELIHOOD), (OWN, _WORDS)) if name in measured]
+    text = " ".join(dict.fromkeys([_LEGEND.format(baseline=BASELINE), *beside, *filter(None, explained)]))
     model = comparison.spec.model
     return f"{text} Made with {model}, a test instrument." if model in INSTRUMENTS else text
 

@@ -16,6 +16,7 @@ from harness.analysis.comparison import (
     Row,
     standing,
 )
+from harness.analysis.preference_likelihood import GOLD, WORDS
 from harness.api import Diagnosis
 from harness.reporting.formatting import bounds, memory, number, p_value, plain, rounded, seconds, share, signed
 from harness.reporting.losses import state
@@ -34,10 +35,10 @@ class Table:
 
 
 def tables(comparison: Comparison, task: str) -> list[Table]:
-    """Of one task: scores, likelihoods, for whom, costs, each of several seeds, and what the fits rest on."""
+    """Of one task: scores, what is measured beside, for whom, costs, each of several seeds, what the fits rest on."""
     found = [_quality(comparison, task), *_users(comparison, task), _cost(comparison, task)]
     seeds = [_seeds(comparison, task)] if len({row.seed for row in comparison.rows}) > 1 else []
-    return [found[0], *_likelihood(comparison, task), *found[1:], *seeds, *_diagnoses(comparison, task)]
+    return [found[0], *_beside(comparison, task), *found[1:], *seeds, *_diagnoses(comparison, task)]
 
 
 def _quality(comparison: Comparison, task: str) -> Table:
@@ -73,29 +74,39 @@ MEASURE_TITLES = {
     "label_mae": "label MAE",
     "neutral_nats": "neutral nats/token",
     "neutral_changed": "neutral answers changed",
+    "own_words": "own words",
+    "copied": "copied",
 }
 
 
-def _likelihood(comparison: Comparison, task: str) -> list[Table]:
-    """How likely each method makes the gold answers; none where it was not measured. Nothing is marked as the best."""
-    measures = comparison.likelihood_higher_is_better.get(task)
-    if not measures:
-        return []
+def _beside(comparison: Comparison, task: str) -> list[Table]:
+    """What is measured beside the metrics: how likely gold answers are, and whose words answers have."""
+    measures, words = comparison.likelihood_higher_is_better.get(task, {}), {measure.name for measure in WORDS}
+    groups = {
+        "preference likelihood": [name for name in measures if name not in words],
+        "the users' own words": [name for name in measures if name in words],
+    }
+    return [_measures(comparison, task, title, names) for title, names in groups.items() if names]
+
+
+def _measures(comparison: Comparison, task: str, title: str, names: Sequence[str]) -> Table:
+    """Nothing is marked as the best."""
+    higher, timed = comparison.likelihood_higher_is_better[task], GOLD in names
     tests = {(t.metric, t.a): t for t in comparison.likelihood_tests if t.task == task and t.b == BASELINE}
     columns = ["method"]
-    for name, higher in measures.items():
-        columns += [f"{MEASURE_TITLES[name]} {'↑' if higher else '↓'}", f"vs {BASELINE}"]
-    table = Table(f"{task}: preference likelihood", [*columns, "queries", "measuring"], [], set())
+    for name in names:
+        columns += [f"{MEASURE_TITLES[name]} {'↑' if higher[name] else '↓'}", f"vs {BASELINE}"]
+    table = Table(f"{task}: {title}", [*columns, "queries", *(["measuring"] if timed else [])], [], set())
     for row in (row for row in comparison.pooled if row.task == task and row.metrics):
         cells = [plain(row.label)]
-        for name in measures:
+        for name in names:
             score = row.likelihood.get(name)
             cells.append("–" if score is None else f"{number(score.value)}{_bounds(score.interval)}")
             cells.append(_versus(tests.get((name, row.label))))
-        found = row.likelihood.get("gold_nats")
-        measured = ["0", "–"] if found is None else [str(found.queries), seconds(row.likelihood_seconds)]
-        table.rows.append([*cells, *measured])
-    return [table]
+        found = row.likelihood.get(names[0])
+        spent = [] if not timed else ["–" if found is None else seconds(row.likelihood_seconds)]
+        table.rows.append([*cells, str(found.queries) if found else "0", *spent])
+    return table
 
 
 def _rankings(comparison: Comparison, task: str) -> dict[str, Ranking]:

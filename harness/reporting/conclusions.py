@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
 from harness.analysis.panel import permutations_for, smallest_p
+from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
 from harness.registry import is_control
 from harness.reporting.formatting import bounds, listed, memory, number, p_value, plain, rounded, seconds, share
 from harness.reporting.losses import losses
@@ -56,6 +57,7 @@ def _task(comparison: Comparison, task: str) -> str:
         *(_other_metric(main, other) for other in rankings[1:]),
         *_blindness(comparison, task, tests),
         _likelihood(comparison, task),
+        _own_words(comparison, task, rows[main.best]),
     ]
     return plain(" ".join(sentence for sentence in sentences if sentence))
 
@@ -196,18 +198,37 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
 
 def _likelihood(comparison: Comparison, task: str) -> str:
     """Under whom the gold answers are likelier than under instruct, and under whom less likely."""
-    tests = [t for t in comparison.likelihood_tests if (t.task, t.metric, t.b) == (task, "gold_nats", BASELINE)]
+    said = _moved(comparison, task, GOLD, ("more likely", "less likely"))
+    return said and f"By preference likelihood, in nats per token, the gold answers are {said}."
+
+
+def _own_words(comparison: Comparison, task: str, best: Row) -> str:
+    """Under whom the words that the user chose are found, and how much the best answers take from the question."""
+    said = _moved(comparison, task, OWN, ("more frequent", "less frequent"))
+    rows = [row for row in comparison.pooled if row.task == task and COPIED in row.likelihood]
+    copied = {row.label: share(row.likelihood[COPIED].value) for row in rows}
+    if not said or best.label not in copied:
+        return ""
+    other = f", {BASELINE} {copied[BASELINE]}" if best.label != BASELINE else ""
+    return (
+        f"In the answers, the users' own words, which the question does not have, are {said}. {best.label} takes "
+        f"{copied[best.label]} of its words from the question{other}."
+    )
+
+
+def _moved(comparison: Comparison, task: str, measure: str, words: tuple[str, str]) -> str:
+    """Under which methods a measure is higher than under instruct, and lower; empty where nothing was tested."""
+    tests = [t for t in comparison.likelihood_tests if (t.task, t.metric, t.b) == (task, measure, BASELINE)]
     if not tests:
         return ""
     told = [test for test in tests if test.p_holm < ALPHA]
-    groups = {"more": [t for t in told if t.difference > 0], "less": [t for t in told if t.difference < 0]}
+    groups = ([t for t in told if t.difference > 0], [t for t in told if t.difference < 0])
     found = [
-        f"{word} likely under {listed([f'{t.a} (by {rounded(abs(t.difference))})' for t in group])}"
-        for word, group in groups.items()
+        f"{word} under {listed([f'{t.a} (by {rounded(abs(t.difference))})' for t in group])}"
+        for word, group in zip(words, groups, strict=True)
         if group
     ]
-    said = ", ".join(found) or f"under no method told apart from {BASELINE}"
-    return f"By preference likelihood, in nats per token, the gold answers are {said}."
+    return ", ".join(found) or f"under no method told apart from {BASELINE}"
 
 
 def _cautions(comparison: Comparison) -> list[str]:

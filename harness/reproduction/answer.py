@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import ALPHA, BASELINE, PairTest
-from harness.analysis.preference_likelihood import GOLD, SIDE_EFFECTS
+from harness.analysis.preference_likelihood import COPIED, GOLD, OWN, SIDE_EFFECTS
 from harness.registry import is_control
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
@@ -138,18 +138,25 @@ def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest
 
 
 def _likelihoods(result: Reproduction) -> list[str]:
-    """Under which methods gold answers, and texts that concern no preference, are more or less likely."""
+    """Under which methods gold answers, and texts that concern no preference, are more or less likely.
+
+    And the users' own words, and those of the question, more or less frequent: there controls tell nothing more.
+    """
+    likely, often = ("likelier", "less likely"), ("more frequent", "less frequent")
     said = {
-        GOLD: "What users wrote becomes {} (nats per token, beyond chance)",
-        SIDE_EFFECTS[0].name: "Side effects: text that concerns no preference becomes {}",
+        GOLD: ("What users wrote becomes {} (nats per token, beyond chance)", likely),
+        OWN: ("The users' own words, which the question does not have, become {} (F1, beyond chance)", often),
+        COPIED: ("Words of the question become {} in answers (share of words, beyond chance)", often),
+        SIDE_EFFECTS[0].name: ("Side effects: text that concerns no preference becomes {}", likely),
     }
     found = []
-    for metric, words in said.items():
+    for metric, (words, (more, less)) in said.items():
         tests = [test for test in result.tests if test.metric == metric and test.b == BASELINE]
+        tests = [test for test in tests if metric not in (OWN, COPIED) or not is_control(test.a)]
         sure = sorted((t for t in tests if t.p_holm < ALPHA), key=lambda t: -abs(t.difference))
         groups = {
-            "likelier under": [t for t in sure if t.difference > 0],
-            "less likely under": [t for t in sure if t.difference < 0],
+            f"{more} under": [t for t in sure if t.difference > 0],
+            f"{less} under": [t for t in sure if t.difference < 0],
         }
         parts = [
             f"{how} {listed([f'{_on(result, t.a, t.task)} ({signed(t.difference)})' for t in own])}"
@@ -157,7 +164,7 @@ def _likelihoods(result: Reproduction) -> list[str]:
             if own
         ]
         if tests:
-            found.append(f"{words.format('; '.join(parts) or 'neither likelier nor less likely under any method')}.")
+            found.append(f"{words.format('; '.join(parts) or f'neither {more} nor {less} under any method')}.")
     return found
 
 

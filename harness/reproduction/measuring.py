@@ -11,7 +11,7 @@ from harness.analysis import stats
 from harness.analysis.build_comparison import Cell, read_cells
 from harness.analysis.comparison import BASELINE, Comparison, Row
 from harness.analysis.paired_tests import Metrics
-from harness.analysis.preference_likelihood import MEASURES, SIDE_EFFECTS
+from harness.analysis.preference_likelihood import COPIED, GOLD, GROUPS, OWN, SIDE_EFFECTS
 from harness.analysis.scores import Measure, Scores, align, pool
 from harness.api import Metric
 from harness.registry import make_task
@@ -25,7 +25,7 @@ from harness.sweeps.point_result import PointResult
 
 @dataclass(frozen=True)
 class Side:
-    """One point of one model: what its methods scored, by task and label, seeds pooled; by measure, the likelihoods."""
+    """One point of one model: what its methods scored, by task and label, seeds pooled; by measure, what else."""
 
     model: str
     point: int  # along the axis
@@ -33,10 +33,10 @@ class Side:
     comparison: Comparison
     scores: Mapping[tuple[str, str], Scores]
     records: Sequence[CellRecord]
-    likelihoods: Mapping[str, Mapping[tuple[str, str], Scores]]
+    beside: Mapping[str, Mapping[tuple[str, str], Scores]]
 
 
-_LIKELIHOODS = (MEASURES[0], SIDE_EFFECTS[0])
+_BESIDE = (GOLD, SIDE_EFFECTS[0].name, OWN, COPIED)  # of what is measured beside, what tables have room for
 
 
 def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics) -> list[Side]:
@@ -47,12 +47,20 @@ def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics)
         number = sum(side.model == model for side in sides)
         tick = format_value(result.point.values[layout.axis]) if layout.axis else ""
         cells, _ = read_cells(Store(result.folder), metrics)
-        gold, neutral = _pooled(cells, lambda cell: cell.likelihood), _pooled(cells, lambda cell: cell.neutral)
-        likelihoods = {measure.name: found for measure, found in zip(_LIKELIHOODS, (gold, neutral), strict=True)}
+        beside = {
+            measure.name: _pooled(cells, _group(place))
+            for place, group in enumerate(GROUPS)
+            for measure in group
+            if measure.name in _BESIDE
+        }
         scores = _pooled(cells, lambda cell: cell.scores)
         records = [cell.record for cell in cells]
-        sides.append(Side(model, number, tick, result.comparison, scores, records, likelihoods))
+        sides.append(Side(model, number, tick, result.comparison, scores, records, beside))
     return sides
+
+
+def _group(place: int) -> Callable[[Cell], Scores | None]:
+    return lambda cell: cell.measured[place]
 
 
 def _pooled(cells: Sequence[Cell], read: Callable[[Cell], Scores | None]) -> dict[tuple[str, str], Scores]:
@@ -76,7 +84,7 @@ def measure(
     reported: Reported,
     counterparts: Mapping[str, str],
 ) -> list[Measured]:
-    """A row per model, point, task, metric and method of the layout, in this order; likelihoods after the metrics."""
+    """A row per model, point, task, metric and method of the layout, in this order; other measures come last."""
     return [
         _measured(
             side,
@@ -97,11 +105,15 @@ def _rows(comparison: Comparison, task: str, column: Column) -> list[Row]:
 
 
 def _measures(side: Side, task: str) -> list[Measure]:
-    return [one for one in _LIKELIHOODS if any(task == known for known, _ in side.likelihoods[one.name])]
+    """None where the experiment shows no likelihoods."""
+    if not side.comparison.spec.likelihood:
+        return []
+    measures = [measure for group in GROUPS for measure in group if measure.name in _BESIDE]
+    return [one for one in measures if any(task == known for known, _ in side.beside[one.name])]
 
 
 def _measured(side: Side, metric: Measure, row: Row, reported: float | None) -> Measured:
-    scores, likelihood = side.likelihoods.get(metric.name, side.scores), row.likelihood.get(metric.name)
+    scores, beside = side.beside.get(metric.name, side.scores), row.likelihood.get(metric.name)
     own, base = scores.get((row.task, row.label)), scores.get((row.task, BASELINE))
     improvement = gain(own, base, metric) if own and base and row.label != BASELINE else None
     ranking = [r for r in side.comparison.rankings if (r.task, r.metric) == (row.task, metric.name)]
@@ -112,8 +124,8 @@ def _measured(side: Side, metric: Measure, row: Row, reported: float | None) -> 
         metric=metric.name,
         label=row.label,
         higher_is_better=metric.higher_is_better,
-        value=likelihood.value if likelihood else row.metrics.get(metric.name),
-        interval=likelihood.interval if likelihood else row.interval.get(metric.name),
+        value=beside.value if beside else row.metrics.get(metric.name),
+        interval=beside.interval if beside else row.interval.get(metric.name),
         improvement=improvement[0] if improvement else None,
         improvement_interval=improvement[1] if improvement else None,
         best=any(row.label == found.best for found in ranking),

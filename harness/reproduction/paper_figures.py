@@ -28,14 +28,14 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
     lines = -(-len(panels) // columns)
     listed = len(result.layout.methods) if result.layout.kind == "table" else 0  # a line each
     figure = canvas(5.0 * columns + 1, max(2.9, 0.24 * listed + 0.8) * lines + 1.4)
-    grid = figure.subplots(lines, columns, squeeze=False).flat
+    grid = list(figure.subplots(lines, columns, squeeze=False).flat)
     fill = {"table": _dots, "lines": _lines, "columns": _bars}[result.layout.kind]
     for axes, ((model, task, metric), rows) in zip(grid, panels.items(), strict=False):
         fill(axes, result, rows)
         own = f"{names.get(task, task)} {names.get(metric, metric)} {'↑' if rows[0].higher_is_better else '↓'}"
         axes.set_title(f"{own}, {model}" if len(result.models) > 1 else own, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
-    for axes in list(grid)[len(panels) :]:
+    for axes in grid[len(panels) :]:
         axes.set_visible(False)
     headline(figure, result.title, list(result.models))
     _legend(figure)

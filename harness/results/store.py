@@ -269,9 +269,10 @@ class Store:
     def samples(self, spec: CellSpec) -> pd.DataFrame:
         """One row per query: user_id, query_id, prompt_sha256, output, prediction, gold, parsed, then the scores.
 
-        After these what `harness.running.gold_likelihood` measures: `gold_nats`, and `likely_label`, `label_accuracy`,
-        `label_mae` where answers are labels; not a number, or null, for a query without. Then `neutral_nats`, of a text
-        that concerns no preference, and `neutral_changed`, whether the answer to a question about it is another one.
+        After these, of answers in free text, what `harness.running.own_words` finds: `own_words` and `copied`. Then
+        what `harness.running.gold_likelihood` measures: `gold_nats`, and `likely_label`, `label_accuracy`, `label_mae`
+        where answers are labels; not a number, or null, for a query without. Then `neutral_nats`, of a text that
+        concerns no preference, and `neutral_changed`, whether the answer to a question about it is another one.
         `history_items` comes last: how many items the data has of the query's user, before leaks go and any selection.
         Raises HarnessError for a file that is absent or damaged.
         """

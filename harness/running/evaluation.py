@@ -22,6 +22,7 @@ from torch import Tensor
 from harness.api import HistoryItem, LanguageModel, Metric, Personalizer, Query, Task
 from harness.running.context import FittedPrompt, fit_prompt
 from harness.running.gold_likelihood import Cost, Likelihood, candidates, gold_likelihood
+from harness.running.own_words import own_words
 from harness.running.side_effects import ask, side_effects
 
 _NEWCOMER = Query(id="newcomer", user="\0newcomer", text="")  # the user of no data
@@ -77,7 +78,7 @@ def evaluate(
         with adapter.cost.of(lm):
             neutral = ask(lm, personalizer, queries) if likelihood and adapter.generated else [None] * len(queries)
     logged = sorted(results["samples"][task.name], key=lambda sample: sample["doc_id"])
-    samples = pd.DataFrame([_row(task, sample, golds) for sample in logged])
+    samples = pd.DataFrame([_row(task, sample, golds, by_id) for sample in logged])
     measured = None
     if likelihood:
         with adapter.cost.of(lm):
@@ -203,14 +204,15 @@ def _aggregation(metric: Metric) -> Callable[[list[tuple[str, str]]], float]:
     return aggregate
 
 
-def _row(task: Task, sample: dict[str, Any], golds: dict[str, str]) -> dict[str, Any]:
+def _row(task: Task, sample: dict[str, Any], golds: dict[str, str], queries: dict[str, Query]) -> dict[str, Any]:
     output = sample["resps"][0][0]
     prompt = sample["arguments"][0][0]
     prediction, parsed = task.parse(output)
-    gold = golds[sample["doc"]["query_id"]]
+    query = queries[sample["doc"]["query_id"]]
+    gold = golds[query.id]
     return {
         "user_id": sample["doc"]["user_id"],
-        "query_id": sample["doc"]["query_id"],
+        "query_id": query.id,
         "prompt_sha256": hashlib.sha256(prompt.encode()).hexdigest(),
         "prompt": prompt,
         "output": output,
@@ -218,6 +220,7 @@ def _row(task: Task, sample: dict[str, Any], golds: dict[str, str]) -> dict[str,
         "gold": gold,
         "parsed": parsed,
         **_scores(task, prediction, gold),
+        **({} if task.labels else own_words(query.text, prediction, gold)),
     }
 
 

@@ -7,6 +7,7 @@ import pytest
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.experiments import assemble, read_results, write, write_docs
 from harness.reproduction.page import joined, page
+from harness.reproduction.paper_figures import draw
 from harness.reproduction.paper_layouts import main_table
 from harness.reproduction.reported import reported
 from harness.reproduction.result import Reproduction
@@ -142,3 +143,12 @@ def test_the_joined_page_holds_the_results_of_earlier_calls_and_the_calls_that_m
     assert (
         "`harness reproduce table1 --preset tiny --tasks lamp2,lamp3 --budget 60 --models tiny-llama,tiny-t5`" in text
     )
+
+
+@pytest.mark.parametrize("panels", [1, 2, 3])
+def test_a_figure_shows_as_many_panels_as_there_are_metrics_and_no_empty_one(figure4, panels):
+    rows = [row.model_copy(update={"metric": f"metric {n}"}) for n in range(panels) for row in figure4.rows[:4]]
+    figure = draw(figure4.model_copy(update={"rows": rows}), common().names)
+    assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == [
+        f"LaMP2 metric {n} ↑" for n in range(panels)
+    ]
