@@ -68,7 +68,8 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
             best = min(methods, key=_order)
             above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
             tests = {test.a: test for test in _against(result, task, best.metric)}
-            found.append(f"{_head(best, names)} {_verdict(best, tests)}{_rest(best, main, tests)}{_above(above)}")
+            said = f"{_head(best, names)} {_verdict(best, tests)}{_copied(best, rows)}"
+            found.append(f"{said}{_rest(best, main, tests)}{_above(above)}")
     return found
 
 
@@ -121,6 +122,17 @@ def _histories(best: Measured) -> str:
         if found.vs_instruct is not None
     ]
     return f", {listed(parts)}" if len(parts) > 1 else ""
+
+
+def _copied(best: Measured, rows: Sequence[Measured]) -> str:
+    """How much of its answers the best takes from the question, beside instruct: what ROUGE rewards, too."""
+    shares = {row.label: row.value for row in rows if row.metric == COPIED and row.value is not None}
+    if best.label == BASELINE or not {best.label, BASELINE} <= set(shares):
+        return ""
+    return (
+        f" {share(shares[best.label])} of its words stand in the question, {share(shares[BASELINE])} of those of "
+        f"{BASELINE}."
+    )
 
 
 def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:

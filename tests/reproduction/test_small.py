@@ -197,6 +197,17 @@ def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
     ) in answer([real(told)], common().names)
 
 
+def test_the_answer_says_how_much_the_best_copies_where_that_was_measured(result):
+    rows = [row for row in result.rows if (row.task, row.metric) == ("lamp2", "accuracy")]
+    shares = {"rag": 0.75, "instruct": 0.5}
+    copied = [
+        row.model_copy(update={"metric": "copied", "value": shares[row.label]}) for row in rows if row.label in shares
+    ]
+    line = answer([real(result).model_copy(update={"rows": [*rows, *copied]})], common().names)[1]
+    assert "75% of its words stand in the question, 50% of those of instruct." in line
+    assert "stand in the question" not in answer([real(result)], common().names)[1]
+
+
 def test_with_a_single_task_the_answer_does_not_repeat_its_name_and_puts_the_largest_difference_first(result):
     of_lamp2 = {"rows": [row for row in result.rows if row.task == "lamp2"]}
     tests = [test for test in result.tests if test.task == "lamp2"]
