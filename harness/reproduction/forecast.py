@@ -11,7 +11,7 @@ from typing import Any
 
 from harness.reproduction.experiment_spec import ExperimentSpec, Pace
 from harness.results.store import CellRecord, RunRecord
-from harness.specs.run_spec import RunSpec
+from harness.specs.run_spec import FIT_ALONE, RunSpec
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.sweep_spec import Point
 
@@ -59,9 +59,10 @@ class Forecast:
     def seconds(self, cells: Sequence[str], each: float | None) -> float | None:
         """Of planned cells; where nothing is known of the model, the mean of OUT's, else `each` of them.
 
-        None where that is unknown too.
+        None where that is unknown too. What has nothing to fit answers once, whatever the budgets and seeds.
         """
-        found = [self._cell(json.loads(cell)) for cell in cells]
+        answered: set[str] = set()
+        found = [self._cell(json.loads(cell), answered) for cell in cells]
         known = [value for value in found if value is not None]
         if len(known) == len(found):
             return sum(known)
@@ -75,14 +76,20 @@ class Forecast:
         asked = {cell: json.loads(cell) for cell in cells}
         return [cell for cell, own in asked.items() if not any(_same(own, spec) for spec in known)]
 
-    def _cell(self, cell: Mapping[str, Any]) -> float | None:
+    def _cell(self, cell: Mapping[str, Any], answered: set[str]) -> float | None:
         pace = self._paces.get(cell["model"])
         if pace is None or cell["task"] not in pace.answer or cell["users"] is None:
             return None
         kind = (cell["model"], cell["task"])
         alike = [record for record in self._records if (record.spec.model, record.spec.task) == kind]
         own = [record for record in alike if record.spec.label == cell["method"]]
-        return pace.cell + _correction(pace, own or alike) * _answering(pace, cell) + _fitting(pace, cell, own)
+        fitting = _fitting(pace, cell, own)
+        if not fitting:
+            answers = json.dumps({name: value for name, value in cell.items() if name not in FIT_ALONE})
+            if answers in answered:
+                return pace.cell
+            answered.add(answers)
+        return pace.cell + _correction(pace, own or alike) * _answering(pace, cell) + fitting
 
 
 def _correction(pace: Pace, records: Sequence[CellRecord]) -> float:

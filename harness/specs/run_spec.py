@@ -15,6 +15,14 @@ from harness.api import HarnessError, Regime
 
 SCHEMA_VERSION = 1
 MOST_SEED = 2**32  # NumPy takes no more
+FIT_ALONE: dict[str, Any] = {  # fields of a cell that matter to its fit only
+    "budget": 0.0,
+    "seed": 0,
+    "supervision": 0,
+    "fit_users": None,
+    "fit_data_fingerprint": "",
+    "marks": (),
+}
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -150,8 +158,7 @@ class CellSpec(_Frozen):
     @property
     def of_answers(self) -> CellSpec:
         """The cell without what matters to its fit alone: what answers depend on beside what the fit has saved."""
-        fit_alone: dict[str, Any] = {"budget": 0.0, "seed": 0, "supervision": 0, "marks": ()}
-        return self.model_copy(update={**fit_alone, "fit_users": None, "fit_data_fingerprint": ""})
+        return self.model_copy(update=FIT_ALONE)
 
     @property
     def label(self) -> str:

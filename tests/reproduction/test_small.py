@@ -112,6 +112,17 @@ def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(t
     assert forecast.left(cells) == list(cells)  # 5 users are not 10
 
 
+def test_what_has_nothing_to_fit_is_expected_to_answer_once_for_all_budgets(tmp_path):
+    [(spec, points)] = choose("figure4", "small", [], data="lamp", tasks="lamp7", users=10)
+    cells = plans([(spec, points)])[0].own
+    pace = common().paces["smollm2-135m"]
+    fixed, item, _ = pace.answer["lamp7"]
+    fits = [budget for budget in (150, 300, 450, 600) for _ in ("chameleon", "dpo", "aloe")]
+    expected = len(cells) * pace.cell + (len(fits) + 1) * 10 * (fixed + 8 * item) + sum(fits)
+    assert len(cells) == len(fits) + 4
+    assert Forecast(tmp_path, common().paces).seconds(cells, None) == pytest.approx(expected)
+
+
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
     """Table 1 of made-up answers, as if SmolLM2 had given them."""

@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.hold_out import hold_out
+from harness.registry import METHODS
 from harness.sweeps.sweep_spec import expand, read_sweep
 from harness.tasks.lamp import Lamp7
 
@@ -15,8 +16,9 @@ STEM = "Paraphrase the following tweet without any explanation before or after i
 def test_every_method_is_searched_as_hard() -> None:
     methods = [method for point in expand(read_sweep(SEARCH)) for method in point.spec.methods]
     tried = Counter(method.name for method in methods if method.settings)
-    assert tried == {"llm_rec": 4, "aloe": 4, "dpo": 4, "chameleon": 4}
-    assert len({method.label for method in methods if method.settings}) == 16
+    own = [name for name in METHODS.names() if METHODS.target(name).startswith("harness.") and name != "instruct"]
+    assert tried == dict.fromkeys(own, 4)
+    assert len({method.label for method in methods if method.settings}) == 4 * len(own)
 
 
 def test_users_put_aside_for_tuning_are_no_longer_evaluated(tmp_path: Path) -> None:
