@@ -44,3 +44,12 @@ def test_the_likelihood_of_gold_answers_is_shown_where_it_was_measured(run):
     page = render([type(found).model_validate(values)])["index.html"]
     assert re.findall(r'data-nats="([-\d.]+)"', page) == ["-1.25"]
     assert "−1.250" in page
+
+
+def test_how_much_an_answer_copies_stands_below_its_score_where_it_was_measured(run):
+    found = record(run("some", {"instruct": 0.3, "chameleon": 0.95}))
+    values = found.model_dump(mode="json")
+    values["likelihood_higher_is_better"] = {"lamp2": {"copied": False}}
+    values["results"][0]["likelihood"] = {"copied": {"value": 0.784, "low": 0.7, "high": 0.8}}
+    page = render([type(found).model_validate(values)])["index.html"]
+    assert re.findall(r"copies (\S+)<", page) == ["78.4%"]
