@@ -11,14 +11,7 @@ from harness.methods.chameleon.ccs import CcsConfig, fit_ccs
 
 LAYERS, PAIRS, SIZE = 30, 100, 576
 CONFIG = CcsConfig(epochs=60)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

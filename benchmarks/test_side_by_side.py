@@ -23,20 +23,13 @@ from harness.registry import TASKS
 from harness.running.evaluation import evaluate
 from harness.tasks import lm_eval_utils
 
-pytestmark = pytest.mark.skipif(
-    not SMOLLM2_135M.fetched, reason="SmolLM2 is not here: harness models fetch smollm2-135m"
-)
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not SMOLLM2_135M.fetched, reason="SmolLM2 is not here: harness models fetch smollm2-135m"),
+]
 PROMPTS, BATCH, LAYER, NEW_TOKENS = int(os.environ.get("PROMPTS", "4")), 8, 10, 16
 SOURCE = os.environ.get("LAMP", "synthetic")
 TEMPLATE = {"apply_chat_template": True}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
