@@ -36,7 +36,8 @@ class Side:
     beside: Mapping[str, Mapping[tuple[str, str], Scores]]
 
 
-_BESIDE = (GOLD, SIDE_EFFECTS[0].name, OWN, COPIED)  # of what is measured beside, what tables have room for
+_SHOWN = (GOLD, SIDE_EFFECTS[0].name, OWN, COPIED)  # of what is measured beside, what tables have room for
+_BESIDE = [(place, one) for place, group in enumerate(GROUPS) for one in group if one.name in _SHOWN]  # with its group
 
 
 def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics) -> list[Side]:
@@ -47,12 +48,7 @@ def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics)
         number = sum(side.model == model for side in sides)
         tick = format_value(result.point.values[layout.axis]) if layout.axis else ""
         cells, _ = read_cells(Store(result.folder), metrics)
-        beside = {
-            measure.name: _pooled(cells, _group(place))
-            for place, group in enumerate(GROUPS)
-            for measure in group
-            if measure.name in _BESIDE
-        }
+        beside = {measure.name: _pooled(cells, _group(place)) for place, measure in _BESIDE}
         scores = _pooled(cells, lambda cell: cell.scores)
         records = [cell.record for cell in cells]
         sides.append(Side(model, number, tick, result.comparison, scores, records, beside))
@@ -108,8 +104,7 @@ def _measures(side: Side, task: str) -> list[Measure]:
     """None where the experiment shows no likelihoods."""
     if not side.comparison.spec.likelihood:
         return []
-    measures = [measure for group in GROUPS for measure in group if measure.name in _BESIDE]
-    return [one for one in measures if any(task == known for known, _ in side.beside[one.name])]
+    return [one for _, one in _BESIDE if any(task == known for known, _ in side.beside[one.name])]
 
 
 def _measured(side: Side, metric: Measure, row: Row, reported: float | None) -> Measured:
