@@ -4,34 +4,51 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from harness.analysis.comparison import ALPHA, BASELINE, PairTest
-from harness.analysis.preference_likelihood import COPIED, GOLD, OWN, SIDE_EFFECTS
+from harness.analysis.preference_likelihood import COPIED, GOLD
 from harness.registry import is_control
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
-from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction
+from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction, Verdict
 from harness.reproduction.verdicts import qualified, subject
 
 _OPEN = 3  # undecided claims that are spelled out
+_FEW = 5  # fewer users of a length of history are no group
 
 
 def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[str]:
-    """Sentences; none of test instruments, which are no evidence about anybody.
+    """Sentences on experiments with the same tasks; none on test instruments, which are no evidence about anybody.
 
-    Of the first table all that is known, of the others who scored best.
+    Of the first table all that `glance` does not show, of the others who scored best.
     """
-    if not results or any(model in INSTRUMENTS for result in results for model in result.models):
+    tables = [result for result in results if result.tests and not set(result.models) & set(INSTRUMENTS)]
+    if not tables:
         return []
-    tables = [result for result in results if result.tests]
-    said = []
-    if tables:
-        first = tables[0]
-        said += [_who(first, names), *_tasks(first, names), *_likelihoods(first), *_controls(first)]
+    first = tables[0]
+    said = [_who(first, names), *_tasks(first, names), *_whom(first, names), *_controls(first)]
     for table in tables[1:]:
         said += [f"{table.title}. {line}" for line in _tasks(table, names)]
-    return [plain(line) for line in (*said, *_claims(results)) if line]
+    return [plain(line) for line in said if line]
+
+
+def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
+    """How the paper's claims came out, and how many users would decide the open ones; not of test instruments."""
+    claims = [(result, c) for result in results for c in result.claims if c.model not in INSTRUMENTS]
+    if not claims:
+        return []
+    counts = {verdict: sum(claim.verdict == verdict for _, claim in claims) for verdict in get_args(Verdict)}
+    lines = [f"Verdicts on the paper's claims: {listed([f'{n} {verdict}' for verdict, n in counts.items()])}."]
+    lines += [
+        f'{qualified(claim.verdict.capitalize(), claim)}: "{claim.quote}" ({result.number}).'
+        for result, claim in claims
+        if claim.unread
+    ]
+    undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
+    needs = sorted((need for need in (_need(*pair) for pair in undecided) if need), key=lambda need: need[0])
+    return [plain(line) for line in (*lines, *(f"Undecided: {text}." for _, text in needs[:_OPEN]))]
 
 
 def users_needed(users: int, detectable: float | None, difference: float | None) -> int | None:
@@ -58,18 +75,40 @@ def _who(result: Reproduction, names: Mapping[str, str]) -> str:
 
 
 def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
+    """Of each task who scores best, and beyond chance better or worse than instruct."""
+    found = []
+    for best, rows in _best(result):
+        main = [row for row in rows if row.metric == best.metric and row.value is not None]
+        above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
+        tests = {test.a: test for test in _against(result, best.task, best.metric)}
+        said = f"{_head(best, names)} {_verdict(best, tests)}{_copied(best, rows)}"
+        found.append(f"{said}{_rest(best, main, tests)}{_above(above)}")
+    return found
+
+
+def _whom(result: Reproduction, names: Mapping[str, str]) -> list[str]:
+    """Of each task what the best method cost, and who was better off with it."""
+    found = []
+    for best, _ in _best(result):
+        on = f" on {names.get(best.task, best.task)}" if len(result.tasks) > 1 else ""
+        cost = f"{seconds(best.fit_seconds)} to fit and {seconds(best.eval_seconds)} to answer all"
+        whom = f"{share(best.better_rate)} of the users are better off with it and {share(best.regret_rate)} worse"
+        if best.label != BASELINE:
+            found.append(f"{best.label}{on} took {cost}; {whom}{_histories(best)}.")
+    return found
+
+
+def _best(result: Reproduction) -> list[tuple[Measured, list[Measured]]]:
+    """Of each task the method, controls apart, with the best score, and all rows; of the first model."""
     model = next(iter(result.models))
     found = []
-    for task in dict.fromkeys(row.task for row in result.rows if row.model == model):
+    for task in result.tasks:
         rows = [row for row in result.rows if (row.model, row.task) == (model, task)]
-        main = [row for row in rows if row.metric == rows[0].metric and row.value is not None]
-        methods = [row for row in main if not is_control(row.label)]
+        methods = [
+            row for row in rows if row.metric == rows[0].metric and row.value is not None and not is_control(row.label)
+        ]
         if methods:
-            best = min(methods, key=_order)
-            above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
-            tests = {test.a: test for test in _against(result, task, best.metric)}
-            said = f"{_head(best, names)} {_verdict(best, tests)}{_copied(best, rows)}"
-            found.append(f"{said}{_rest(best, main, tests)}{_above(above)}")
+            found.append((min(methods, key=_order), rows))
     return found
 
 
@@ -90,27 +129,24 @@ def _above(controls: Sequence[Measured]) -> str:
 def _head(best: Measured, names: Mapping[str, str]) -> str:
     direction = "higher" if best.higher_is_better else "lower"
     task, metric = names.get(best.task, best.task), names.get(best.metric, best.metric)
-    return f"{task}, {best.users} users, by {metric} ({direction} is better):"
+    each = "a question each" if best.queries == best.users else f"{best.queries} questions"
+    return f"{task}, {best.users} users, {each}, by {metric} ({direction} is better):"
 
 
 def _verdict(best: Measured, tests: Mapping[str, PairTest]) -> str:
     value = number(best.value) + (f" {bounds(best.interval)}" if best.interval else "")
     if best.label == BASELINE:
         return f"no method scores above {BASELINE}, the model as it is, at {value}."
-    cost = f"It took {seconds(best.fit_seconds)} to fit and {seconds(best.eval_seconds)} to answer"
-    whom = (
-        f"{share(best.better_rate)} of the users are better off and {share(best.regret_rate)} worse{_histories(best)}"
-    )
     test = tests.get(best.label)
     if test is None:
-        return f"{best.label} scores highest, {value}. {cost}; {whom}."
+        return f"{best.label} scores highest, {value}."
     told = f"{number(abs(test.difference))} better than {BASELINE}, {p_value(test.p_holm)} after Holm"
     if test.p_holm < ALPHA:
-        return f"{best.label} is best, {value} ({told}). {cost}; {whom}."
+        return f"{best.label} is best, {value} ({told})."
     needed = users_needed(test.users, test.minimum_detectable, test.difference)
     decide = f"; if that is the true gain, about {needed:,} users would show it" if needed else ""
     highest = f"{best.label} scores highest, {value} ({told}{decide})"
-    return f"no method is better than {BASELINE} beyond chance. {highest}. {cost}; {whom}."
+    return f"no method is better than {BASELINE} beyond chance. {highest}."
 
 
 def _histories(best: Measured) -> str:
@@ -119,7 +155,7 @@ def _histories(best: Measured) -> str:
     parts = [
         f"{signed(sign * found.vs_instruct)} for the {found.users} with {history_range(found)}"
         for found in best.by_history
-        if found.vs_instruct is not None
+        if found.vs_instruct is not None and found.users >= _FEW
     ]
     return f", {listed(parts)}" if len(parts) > 1 else ""
 
@@ -137,10 +173,10 @@ def _copied(best: Measured, rows: Sequence[Measured]) -> str:
 
 def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:
     sign = 1 if best.higher_is_better else -1
-    told = [test for test in tests.values() if test.p_holm < ALPHA and test.a != best.label]
+    told = [t for t in tests.values() if t.p_holm < ALPHA and t.a != best.label and not is_control(t.a)]
     better = [test.a for test in told if sign * test.difference > 0]
     worse = [test.a for test in told if sign * test.difference < 0]
-    tied = [row.label for row in main if row.tied and best.best]
+    tied = [row.label for row in main if row.tied and best.best and not is_control(row.label)]
     groups = (
         ("Not told apart from it", tied),
         (f"Also better than {BASELINE}", better),
@@ -149,92 +185,41 @@ def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest
     return "".join(f" {said}: {listed(labels)}." for said, labels in groups if labels)
 
 
-def _likelihoods(result: Reproduction) -> list[str]:
-    """Under which methods gold answers, and texts that concern no preference, are more or less likely.
-
-    And the users' own words, and those of the question, more or less frequent: there controls tell nothing more.
-    """
-    likely, often = ("likelier", "less likely"), ("more frequent", "less frequent")
-    said = {
-        GOLD: ("What users wrote becomes {} (nats per token, beyond chance)", likely),
-        OWN: ("The users' own words, which the question does not have, become {} (F1, beyond chance)", often),
-        COPIED: ("Words of the question become {} in answers (share of words, beyond chance)", often),
-        SIDE_EFFECTS[0].name: ("Side effects: text that concerns no preference becomes {}", likely),
-    }
-    found = []
-    for metric, (words, (more, less)) in said.items():
-        tests = [test for test in result.tests if test.metric == metric and test.b == BASELINE]
-        tests = [test for test in tests if metric not in (OWN, COPIED) or not is_control(test.a)]
-        sure = sorted((t for t in tests if t.p_holm < ALPHA), key=lambda t: -abs(t.difference))
-        groups = {
-            f"{more} under": [t for t in sure if t.difference > 0],
-            f"{less} under": [t for t in sure if t.difference < 0],
-        }
-        parts = [
-            f"{how} {listed([f'{_on(result, t.a, t.task)} ({signed(t.difference)})' for t in own])}"
-            for how, own in groups.items()
-            if own
-        ]
-        if tests:
-            found.append(f"{words.format('; '.join(parts) or f'neither {more} nor {less} under any method')}.")
-    return found
-
-
 def _on(result: Reproduction, method: str, task: str) -> str:
     """The method, and the task where there are several."""
     return f"{method} on {task}" if len({row.task for row in result.rows}) > 1 else method
 
 
 def _controls(result: Reproduction) -> list[str]:
-    """Which methods are better than all controls, or some, by score and by likelihood: else they do not personalize."""
+    """Which methods are better than instruct and all controls, by score and by likelihood."""
     mains = {row.task: (row.metric, row.higher_is_better) for row in reversed(result.rows)}  # the first is the main one
     golds = dict.fromkeys(mains, (GOLD, True))
-    return [_beaten(result, mains, "Better"), _beaten(result, golds, "By the likelihood of what they wrote better")]
+    return [_beaten(result, mains, "score"), _beaten(result, golds, "the likelihood of what users wrote")]
 
 
-def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], better: str) -> str:
+def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: str) -> str:
     """A sentence on the tests of one metric per task, (name, higher is better); empty without a control."""
     beaten: dict[str, set[str]] = {}
-    there: set[str] = set()
+    rivals: set[str] = set()
     for test in result.tests:
-        pair = {test.a, test.b}
         metric, higher = metrics.get(test.task, ("", True))
-        if BASELINE in pair or test.metric != metric:
+        rival, method = (
+            (test.b, test.a) if test.b == BASELINE else sorted((test.a, test.b), key=is_control, reverse=True)
+        )
+        if test.metric != metric or is_control(method):
             continue
-        control, method = sorted(pair, key=is_control, reverse=True)
-        there.add(control)
+        rivals.add(rival)
         sign = (1 if higher else -1) * (1 if test.a == method else -1)
         if test.p_holm < ALPHA and sign * test.difference > 0:
-            beaten.setdefault(_on(result, method, test.task), set()).add(control)
-    if not there:
-        return ""
-    every = [name for name, found in beaten.items() if found == there]
-    some = [f"{name} ({listed(sorted(found))})" for name, found in beaten.items() if found != there]
-    return f"{better} than every control ({listed(sorted(there))}) beyond chance: {listed(every) or 'no method'}." + (
-        f" Than some: {listed(some)}." if some else ""
+            beaten.setdefault(_on(result, method, test.task), set()).add(rival)
+    controls = rivals - {BASELINE}
+    every = [name for name, found in beaten.items() if found == rivals]
+    return (
+        f"By {by} better than {BASELINE} and than every control ({listed(sorted(controls))}), each beyond chance: "
+        f"{listed(every) or 'no method'}."
+        if controls
+        else ""
     )
-
-
-def _claims(results: Sequence[Reproduction]) -> list[str]:
-    """The verdicts on the paper's claims, and how many users would decide the open ones."""
-    claims = [(result, claim) for result in results for claim in result.claims]
-    groups = {
-        verdict: [
-            f'"{claim.quote}" ({qualified(result.title.partition(":")[0], claim)})'
-            for result, claim in claims
-            if claim.verdict == verdict
-        ]
-        for verdict in ("supported", "not supported")
-    }
-    lines = [f"Of the paper's claims {verdict} here: {'; '.join(own) or 'none'}." for verdict, own in groups.items()]
-    undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
-    if not undecided:
-        return lines
-    needs = sorted(
-        (need for need in (_need(result, claim) for result, claim in undecided) if need), key=lambda need: need[0]
-    )
-    shown = "; ".join(text for _, text in needs[:_OPEN])
-    return [*lines, f"Undecided: {len(undecided)} of {len(claims)} claims. {shown}{'.' if shown else ''}".rstrip()]
 
 
 def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:
@@ -246,7 +231,7 @@ def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:
     size = "the paper's" if test.reported_gain else "the measured"
     gain = test.reported_gain or test.gain
     return needed, (
-        f"{result.title.partition(':')[0]}, {subject(test)}: about {needed:,} users would decide a true gain of "
+        f"{result.number}, {subject(test)}; about {needed:,} users would decide a true gain of "
         f"{rounded(abs(gain))}, {size} ({test.users} here)"
     )
 

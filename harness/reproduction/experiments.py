@@ -13,7 +13,7 @@ from harness.repeats.finished import Call
 from harness.reporting.comparison_report import build
 from harness.reporting.formatting import listed
 from harness.reproduction.claims import judge
-from harness.reproduction.experiment_spec import ExperimentSpec, common, experiments
+from harness.reproduction.experiment_spec import ALL, ExperimentSpec, common, experiments
 from harness.reproduction.measuring import Side, measure, read_sides, task_metrics
 from harness.reproduction.page import joined, page
 from harness.reproduction.paper_figures import draw
@@ -64,6 +64,7 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         raise HarnessError(f"{spec.title}: no cell is finished yet in {results[0].folder}.")
     first = next(iter(records.values()))
     settings = asked.model_dump(mode="json")
+    departures = spec.departures(preset, asked)
     return Reproduction(
         name=spec.name,
         title=spec.title,
@@ -79,29 +80,22 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         cells={digest: record.fit_seconds + record.eval_seconds for digest, record in records.items()},
         provenance={"hardware": first.hardware, "versions": first.versions, "git": first.git},
         left_out=spec.left_out,
-        departures=spec.departures(preset, asked),
+        departures=departures,
+        scope=listed([shared.names.get(task, task) for task in departures.get("tasks", ())]),
         tests=_told(sides[0]) if layout.columns else [],
     )
 
 
 def write(result: Reproduction, folder: Path) -> None:
     """`<name>.png`, `.csv`, `.md` and, last, `.json`, each atomically."""
-    import pandas as pd
-
     folder.mkdir(parents=True, exist_ok=True)
-    names = common()
-    with replacing(folder / f"{result.name}.png") as temporary:
-        draw(result, names.names).savefig(temporary, format="png", dpi=110)
-    with replacing(folder / f"{result.name}.csv") as temporary:
-        pd.DataFrame([_flat(row) for row in result.rows]).to_csv(temporary, index=False)
-    write_text(folder / f"{result.name}.md", page(result, names, reported(), f"{result.name}.png"))
-    write_text(folder / f"{result.name}.json", result.model_dump_json(indent=1) + "\n")
+    write_text(folder / f"{result.name}.md", page(result, common(), reported(), f"{result.name}.png"))
+    _write_records(result, folder / result.name)
 
 
 def read_results(out: Path) -> list[Reproduction]:
     """What OUT holds of the experiments, of this call and of earlier ones, in the paper's order."""
-    paths = [out / spec.name / f"{spec.name}.json" for spec in experiments("all")]
-    return [Reproduction.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    return _read([out / spec.name / f"{spec.name}.json" for spec in experiments(ALL)])
 
 
 def write_joined(results: Sequence[Reproduction], out: Path) -> Path:
@@ -114,15 +108,40 @@ def write_joined(results: Sequence[Reproduction], out: Path) -> Path:
 def write_docs(results: Sequence[Reproduction], docs: Path) -> Path:
     """DOCS/reproduction.md and, under DOCS/reproduction/, the records and plots it is made from. No samples.
 
-    Of other presets than `tiny`, the embedded models' own, the page is DOCS/reproduction-<preset>.md.
+    Of other presets than `tiny`, the embedded models' own, the page is DOCS/reproduction-<preset>.md. It keeps what
+    DOCS holds of other experiments, and of these on other tasks.
     """
     name = "-".join(["reproduction", *sorted({result.preset for result in results} - {"tiny"})])
+    (docs / name).mkdir(parents=True, exist_ok=True)
     for result in results:
-        write(result, docs / name)
-        (docs / name / f"{result.name}.md").unlink()  # the joined page holds it
+        _write_records(result, docs / name / result.slug)
     path = docs / f"{name}.md"
-    write_text(path, joined(results, common(), reported(), name + "/{name}.png"))
+    write_text(path, joined(read_docs(docs / name), common(), reported(), name + "/{slug}.png"))
     return path
+
+
+def _write_records(result: Reproduction, stem: Path) -> None:
+    """What stands behind a page: the plot, the rows, and all of it."""
+    import pandas as pd
+
+    with replacing(stem.with_name(f"{stem.name}.png")) as temporary:
+        draw(result, common().names).savefig(temporary, format="png", dpi=110)
+    with replacing(stem.with_name(f"{stem.name}.csv")) as temporary:
+        pd.DataFrame([_flat(row) for row in result.rows]).to_csv(temporary, index=False)
+    write_text(stem.with_name(f"{stem.name}.json"), result.model_dump_json(indent=1) + "\n")
+
+
+def read_docs(folder: Path) -> list[Reproduction]:
+    """What a page is made from, in the paper's order; where one run has the tasks of another, that one alone."""
+    found = _read([path for spec in experiments(ALL) for path in sorted(folder.glob(f"{spec.name}*.json"))])
+    tasks: dict[str, list[set[str]]] = {}
+    for result in found:
+        tasks.setdefault(result.name, []).append(set(result.tasks))
+    return [result for result in found if not any(set(result.tasks) < other for other in tasks[result.name])]
+
+
+def _read(paths: Sequence[Path]) -> list[Reproduction]:
+    return [Reproduction.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
 
 
 def _recorded(points: Sequence[Point], folder: Path) -> list[PointResult]:

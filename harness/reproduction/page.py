@@ -8,12 +8,13 @@ from typing import Any
 from harness.reporting.comparison_report import markdown_table
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import listed, markdown, seconds
-from harness.reproduction.answer import answer
+from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import ALL, Common, experiments
+from harness.reproduction.glance import MEANING, glance
 from harness.reproduction.paper_layouts import LEGEND, claims_table, costs_table, main_table
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Reproduction
-from harness.reproduction.verdicts import qualified, sentence
+from harness.reproduction.verdicts import meaning, qualified, sentence
 
 RULE = (
     "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "
@@ -23,27 +24,28 @@ RULE = (
     "refuted in 5% of runs at most, however many comparisons it has."
 )
 _CAUTION = (
-    "All of it is about this model, these people and these settings. The methods' scores stand in Table 1, costs below "
-    "each table. Better and worse off are by the task's first metric."
+    "All of it is about this model, these people and these settings. Scores with their intervals, and costs, stand "
+    "with each table below; compare only within one, as machines, threads and examples per user differ between them."
 )
 _LARGER = (
-    "On a model of 7B parameters the same is `harness reproduce all --preset paper-mistral --data DIR --executor ray`: "
-    "222 cells, 15 GB of weights in bfloat16, about 116 GB for ALOE as the paper trains it (with LoRA far "
-    "less), and by counted tokens and assumed speeds 5 hours on 8 A100 or 36 on one ([scaling.md](scaling.md))."
+    "On a model of 7B parameters the paper's own methods, tasks and budgets are `harness reproduce all --preset "
+    "paper-mistral --data DIR --executor ray`: 222 cells, 15 GB of weights in bfloat16, about 116 GB for ALOE as the "
+    "paper trains it (with LoRA far less), and by counted tokens and assumed speeds 5 hours on 8 A100 or 36 on one "
+    "([scaling.md](scaling.md))."
 )
 
 
 def page(result: Reproduction, common: Common, printed: Reported, picture: str, level: int = 1) -> str:
     """One experiment. `picture` is where the page finds its plot; `level` the depth of its heading."""
-    parts = [f"{'#' * level} {markdown(result.title)}", markdown(setting(result))]
+    parts = [f"{'#' * level} {markdown(result.heading)}", markdown(setting(result))]
     if level == 1:
         parts += map(markdown, instrument(result))
     parts += [markdown_table(main_table(result, common.names)), markdown(LEGEND)]
-    parts.append(f"![{markdown(result.title)}]({picture})")
+    parts.append(f"![{markdown(result.heading)}]({picture})")
     if result.name in printed.trends:
         parts.append(markdown(f"The paper prints no numbers for it. In its words: {printed.trends[result.name]}"))
-    parts.append("\n".join(f"- {markdown(sentence(claim))}" for claim in result.claims))
-    parts += ["\n".join(f"- {markdown(note)}" for note in result.notes)] if result.notes else []
+    parts.append(_bullets([sentence(claim) for claim in result.claims]))
+    parts += [_bullets(result.notes)] if result.notes else []
     tests = list({test.model_dump_json(): test for claim in result.claims for test in claim.tests}.values())
     details = [markdown_table(claims_table(tests)), markdown_table(costs_table(result))]
     parts.append("\n\n".join(["<details><summary>All comparisons, and costs</summary>", *details, "</details>"]))
@@ -55,21 +57,39 @@ def joined(results: Sequence[Reproduction], common: Common, printed: Reported, p
     models = list(dict.fromkeys(model for result in results for model in result.models))
     real = [] if set(models) & set(INSTRUMENTS) else models
     parts = [f"# The paper's experiments{f' on {listed(real)}' if real else ', reproduced'}"]
-    if lines := answer(results, common.names):
+    if real:
         remarks = " ".join(common.remarks[model] for model in real if model in common.remarks)
-        parts += [
-            "\n".join(f"- {markdown(line)}" for line in lines),
-            markdown(f"{_CAUTION} {remarks}".rstrip()),
-            _LARGER,
-        ]
+        parts += [*_answers(results, common.names), "## The paper's claims", _bullets(short_verdicts(results))]
+        parts += [markdown(f"{_CAUTION} {remarks}".rstrip()), _LARGER]
     parts.append(markdown(f"The paper: {printed.source}"))
     parts += map(markdown, dict.fromkeys(line for result in results for line in instrument(result)))
     if lacking := _lacking(results):
         parts.append(markdown(f"Not made here: {listed(lacking)}."))
     parts += [_overview(results), markdown(RULE), _made(results)]
-    parts += [page(result, common, printed, pictures.format(name=result.name), level=2).rstrip() for result in results]
-    parts += ["## Known deviations from the paper", "\n".join(f"- {markdown(line)}" for line in common.deviations)]
+    parts += [
+        page(result, common, printed, pictures.format(name=result.name, slug=result.slug), level=2).rstrip()
+        for result in results
+    ]
+    parts += ["## Known deviations from the paper", _bullets(common.deviations)]
     return "\n\n".join(parts) + "\n"
+
+
+def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[str]:
+    """What a reader chooses by, for each choice of tasks: in words, and each method of the first table at a glance."""
+    by_tasks: dict[tuple[str, ...], list[Reproduction]] = {}
+    for result in results:
+        by_tasks.setdefault(result.tasks if result.scope else (), []).append(result)
+    parts = []
+    for own in by_tasks.values():
+        if lines := answer(own, names):
+            first = next(result for result in own if result.tests)
+            parts += [f"## {markdown(first.scope or 'All tasks')}"] if len(by_tasks) > 1 else []
+            parts += [_bullets(lines), *(markdown_table(glance(first, task, names)) for task in first.tasks)]
+    return [*parts, markdown(MEANING)] if parts else []
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
 def instrument(result: Reproduction) -> list[str]:
@@ -96,14 +116,15 @@ def setting(result: Reproduction) -> str:
     )
     without = "".join(f" {task} is left out: {why}." for task, why in result.left_out.items())
     budget = f" {seconds(asked['budget'])} per fit here." if "budget" in result.departures else ""
-    return f"{text}{result.note}{budget}{without}".rstrip()
+    alone = f" Made on {result.scope} alone." if result.scope else ""
+    return f"{text}{result.note}{budget}{alone}{without}".rstrip()
 
 
 def _overview(results: Sequence[Reproduction]) -> str:
-    lines = ["| experiment | model | claim | verdict |", "| --- | --- | --- | --- |"]
+    lines = ["| experiment | model | claim | tested as | verdict |", "| --- | --- | --- | --- | --- |"]
     for result in results:
         for claim in result.claims:
-            cells = (result.title, claim.model, claim.quote, qualified(claim.verdict, claim))
+            cells = (result.heading, claim.model, claim.quote, meaning(claim), qualified(claim.verdict, claim))
             lines.append(f"| {' | '.join(map(markdown, cells))} |")
     return "\n".join(lines)
 

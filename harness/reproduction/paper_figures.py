@@ -37,7 +37,7 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
-    headline(figure, result.title, list(result.models))
+    headline(figure, result.heading, list(result.models))
     _legend(figure)
     return figure
 

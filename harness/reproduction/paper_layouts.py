@@ -77,7 +77,7 @@ def _printed(result: Reproduction, names: Mapping[str, str]) -> Table:
     columns = result.layout.methods
     several = len(result.models) > 1
     heads = [f"{column.title}, {model}" if several else column.title for model in result.models for column in columns]
-    table = Table(result.title, ["Dataset", "Metric", "", *heads], [], set())
+    table = Table(result.heading, ["Dataset", "Metric", "", *heads], [], set())
     rows = {(row.model, row.task, row.metric, row.label): row for row in result.rows}
     for task, metric, higher in dict.fromkeys((row.task, row.metric, row.higher_is_better) for row in result.rows):
         cells = [rows.get((model, task, metric, column.method)) for model in result.models for column in columns]
@@ -94,7 +94,7 @@ def _turned(result: Reproduction, names: Mapping[str, str]) -> Table:
     """A row per method, then one per method that the paper reports."""
     pairs = list(dict.fromkeys((row.task, row.metric, row.higher_is_better) for row in result.rows))
     heads = [f"{names.get(task, task)} {names.get(name, name)} {'↑' if up else '↓'}" for task, name, up in pairs]
-    table = Table(result.title, ["method", *heads], [], set())
+    table = Table(result.heading, ["method", *heads], [], set())
     rows = {(row.model, row.label, row.task, row.metric): row for row in result.rows}
     reported = []
     for model in result.models:
@@ -112,7 +112,7 @@ def _turned(result: Reproduction, names: Mapping[str, str]) -> Table:
 def _points(result: Reproduction, names: Mapping[str, str]) -> Table:
     pairs = list(dict.fromkeys((row.task, row.metric, row.higher_is_better) for row in result.rows))
     heads = [f"{names.get(task, task)} {names.get(name, name)} {'↑' if up else '↓'}" for task, name, up in pairs]
-    table = Table(result.title, ["model", result.layout.label, "method", *heads], [], set())
+    table = Table(result.heading, ["model", result.layout.label, "method", *heads], [], set())
     shown = dict.fromkeys((row.model, row.tick, row.label) for row in result.rows)
     rows = {(row.model, row.tick, row.label, row.task, row.metric): row for row in result.rows}
     titles = {column.method: column.title for column in result.layout.methods}

@@ -98,8 +98,8 @@ class Reproduction(BaseModel):
     """One table or figure. `cells` maps the digest of each distinct cell to the seconds that computing it took.
 
     `left_out`: the experiment's tasks that the data cannot serve, with the reason. `departures`: what was asked
-    otherwise than the preset has it. `tests`: of a table, those against instruct, and of methods against controls, of
-    scores and of likelihoods.
+    otherwise than the preset has it, `scope` its tasks, in the paper's names, if these are. `tests`: of a table, those
+    against instruct, and of methods against controls, of scores and of likelihoods.
     """
 
     name: str
@@ -117,7 +117,31 @@ class Reproduction(BaseModel):
     provenance: dict[str, Any]
     left_out: dict[str, str] = Field(default_factory=dict)
     departures: dict[str, Any] = Field(default_factory=dict)
+    scope: str = ""
     tests: list[PairTest] = Field(default_factory=list)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """In the order of the rows."""
+        return tuple(dict.fromkeys(row.task for row in self.rows))
+
+    @property
+    def slug(self) -> str:
+        """What its files are called among documents, where runs on other tasks stand beside each other."""
+        return "-".join([self.name, *(self.settings["tasks"] if self.scope else ())])
+
+    @property
+    def heading(self) -> str:
+        """`Table 1: users with history, LaMP7`."""
+        return self._scoped(self.title)
+
+    @property
+    def number(self) -> str:
+        """`Table 1, LaMP7`."""
+        return self._scoped(self.title.partition(":")[0])
+
+    def _scoped(self, text: str) -> str:
+        return f"{text}, {self.scope}" if self.scope else text
 
     @property
     def machine(self) -> str:

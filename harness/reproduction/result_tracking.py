@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from harness.reporting.wandb_session import Mode, log_run
-from harness.reproduction.answer import answer
+from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.result import Reproduction
 
@@ -37,7 +37,7 @@ def _log(run: wandb.Run, result: Reproduction, folder: Path) -> None:
     tables = {name: _table(frame) for name, frame in frames.items() if len(frame.columns)}
     run.log({**tables, f"plots/{result.name}": wandb.Image(str(folder / f"{result.name}.png"))})
     run.summary.update({f"{claim.model}: {claim.quote}": claim.verdict for claim in result.claims})
-    if lines := answer([result], common().names):
+    if lines := [*answer([result], common().names), *short_verdicts([result])]:
         run.summary["answer"] = "\n".join(lines)
     artifact = wandb.Artifact(f"reproduction-{result.name}-{run.id}", type="experiment")
     for suffix in ("json", "csv", "md", "png"):

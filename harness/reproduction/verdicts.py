@@ -25,6 +25,16 @@ def qualified(text: str, claim: ClaimResult) -> str:
     return f"{text}, but {_unread(claim)}" if claim.unread else text
 
 
+def meaning(claim: ClaimResult) -> str:
+    """As what the quote is tested: `chameleon above instruct and aloe`."""
+    better = {placed(test.a, test.a_tick if test.a_tick != test.b_tick else "") for test in claim.tests}
+    trends = [test.a for test in claim.tests if test.kind == "trend"]
+    if trends:
+        return f"{listed(list(dict.fromkeys(trends)))} better along the axis"
+    than = {placed(test.b, test.b_tick if test.a_tick != test.b_tick else "") for test in claim.tests}
+    return f"{listed(sorted(better))} above {listed(sorted(than))}" if better else ""
+
+
 def _unread(claim: ClaimResult) -> str:
     return f"{listed(claim.unread)} could not be read"
 

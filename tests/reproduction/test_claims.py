@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 
 from harness.reporting.comparison_report import build
-from harness.reproduction.answer import answer
+from harness.reproduction.answer import short_verdicts
 from harness.reproduction.claims import combined, decide, page_trend, verdict
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.experiments import assemble
@@ -214,8 +214,9 @@ def test_a_verdict_on_answers_that_could_not_be_read_says_so(tmp_path):
     unread = "100% of the answers of chameleon at 10 on lamp2 could not be read"
     assert f"But {unread}" in sentence(much)
     assert "could not be read" not in sentence(little)
-    real = result.model_copy(update={"models": {"some/model": ""}})  # of an instrument nothing is concluded
-    assert f"(Figure 5, but {unread})" in " ".join(answer([real], common().names))
+    real = result.model_copy(update={"models": {"some/model": ""}}, deep=True)
+    real.claims[1].model = "some/model"  # of an instrument nothing is concluded
+    assert f'Supported, but {unread}: "{much.quote}" (Figure 5, LaMP2).' in short_verdicts([real])
     assert f"supported, but {unread}" in joined([result], common(), reported(), "")
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from harness.reproduction.experiment_spec import common, experiments
+from harness.reproduction.experiments import read_docs
 from harness.reproduction.page import joined
 from harness.reproduction.reported import reported
-from harness.reproduction.result import Reproduction
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -15,18 +15,16 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(path.stem for path in DOCS.glob("reproduction*.md"))
 
 
-def recorded(page="reproduction"):
-    paths = {spec.name: DOCS / page / f"{spec.name}.json" for spec in experiments("all")}
-    texts = {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path.exists()}
-    return {name: Reproduction.model_validate_json(text) for name, text in texts.items()}
+def recorded():
+    return {result.name: result for result in read_docs(DOCS / "reproduction")}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_is_made_from_the_records_and_its_plots_are_there(page):
-    results = recorded(page)
+    results = read_docs(DOCS / page)
     text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
-    assert text == joined(list(results.values()), common(), reported(), page + "/{name}.png")
-    assert all((DOCS / page / f"{name}.png").is_file() for name in results)
+    assert text == joined(results, common(), reported(), page + "/{slug}.png")
+    assert {path.stem for path in (DOCS / page).glob("*.png")} == {result.slug for result in results}
 
 
 def test_the_embedded_models_have_every_experiment():

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from harness.reproduction.experiment_spec import common
-from harness.reproduction.experiments import assemble, read_results, write, write_docs
+from harness.reproduction.experiments import assemble, read_docs, read_results, write, write_docs
 from harness.reproduction.page import joined, page
 from harness.reproduction.paper_figures import draw
 from harness.reproduction.paper_layouts import main_table
@@ -128,9 +128,27 @@ def test_what_is_written_can_be_read_back_and_written_again_alike(table1, figure
 
 def test_documents_point_to_plots_that_are_there(table1, figure4, tmp_path):
     path = write_docs([table1, figure4], tmp_path)
-    for name in ("table1", "figure4"):
+    for name in ("table1-lamp2-lamp3", "figure4"):
         assert f"(reproduction/{name}.png)" in path.read_text(encoding="utf-8")
         assert {p.suffix for p in (tmp_path / "reproduction").glob(f"{name}.*")} == {".png", ".csv", ".json"}
+
+
+def test_runs_on_other_tasks_stand_beside_each_other_until_one_run_has_all_of_them(table1, tmp_path):
+    def on(*tasks):
+        rows = [row for row in table1.rows if row.task in tasks]
+        settings = table1.settings | {"tasks": list(tasks)}
+        return table1.model_copy(update={"rows": rows, "settings": settings, "scope": " and ".join(tasks)})
+
+    for task in ("lamp2", "lamp3"):
+        path = write_docs([on(task)], tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert "## Table 1: users with history, lamp2" in text
+    assert "(reproduction/table1-lamp3.png)" in text
+    assert [result.slug for result in read_docs(tmp_path / "reproduction")] == ["table1-lamp2", "table1-lamp3"]
+    write_docs([on("lamp2", "lamp3")], tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert text.count("## Table 1: users with history") == 1
+    assert "lamp2 and lamp3" in text
 
 
 def test_the_joined_page_holds_the_results_of_earlier_calls_and_the_calls_that_made_them(table1, figure4, tmp_path):

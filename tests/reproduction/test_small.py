@@ -12,6 +12,7 @@ from harness.reproduction.answer import answer, users_needed
 from harness.reproduction.experiment_spec import common, experiments
 from harness.reproduction.experiments import assemble
 from harness.reproduction.forecast import Forecast, plans
+from harness.reproduction.glance import glance
 from harness.reproduction.page import joined, setting
 from harness.reproduction.reported import reported
 from harness.reproduction.reproducing import choose, print_plan, run_reproduce
@@ -162,16 +163,18 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
         "smollm2-135m with the first 200 users of synthetic, 10 history items, 1 min per fit on 2 threads of EPYC, "
         "seed 0; without LaMP7, which these data lack."
     )
-    assert lines[1].startswith("LaMP2, 60 users, by Acc. (higher is better): rag is best")
+    assert lines[1].startswith("LaMP2, 60 users, 120 questions, by Acc. (higher is better): rag is best")
     assert "better than instruct, p = " in lines[1]
     assert "Worse than instruct" not in lines[1]
     best = next(row for row in result.rows if row.best)
-    told = [(found.users, found.vs_instruct) for found in best.by_history]
-    assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[1]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
-    assert "Better than every control (random_direction) beyond chance: rag on lamp2 and rag on lamp3." in lines
-    assert any(line.startswith("Of the paper's claims supported here") for line in lines)
+    told = [(found.users, found.vs_instruct) for found in best.by_history if found.users >= 5]
+    assert lines[3].startswith("rag on LaMP2 took ")
+    assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[3]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
+    said = "By score better than instruct and than every control (random_direction), each beyond chance: "
+    assert f"{said}rag on lamp2 and rag on lamp3." in lines
     page = joined([result], common(), reported(), "{name}.png")
     assert page.startswith("# The paper's experiments on smollm2-135m\n\n- smollm2-135m with the first")
+    assert "Verdicts on the paper's claims: " in page
     assert "lamp7 is left out: the data have no such task." in page
     assert "(without LaMP7)" in page
     assert "Not made here: Table 2" in page
@@ -183,7 +186,7 @@ def test_of_a_second_table_the_answer_tells_who_scored_best(result):
     alone, both = (answer(tables, common().names) for tables in ([first], [first, second]))
     told = [line for line in both if line.startswith("Table 2: new, unseen users. ")]
     assert [line.removeprefix("Table 2: new, unseen users. ") for line in told] == alone[1 : 1 + len(told)]
-    assert told[0].startswith("Table 2: new, unseen users. LaMP2, 60 users, by Acc. (higher is better): rag is best")
+    assert told[0].startswith("Table 2: new, unseen users. LaMP2, 60 users, 120 questions, by Acc.")
 
 
 def test_the_answer_is_about_methods_and_names_the_controls_that_score_higher(result):
@@ -203,9 +206,15 @@ def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
     )
     update = {"metric": "gold_nats", "p_holm": 0.01, "difference": 0.1 if found.a == "rag" else -0.1}
     told = result.model_copy(update={"tests": [*result.tests, found.model_copy(update=update)]})
-    assert (
-        "By the likelihood of what they wrote better than every control (random_direction) beyond chance: rag on lamp2."
-    ) in answer([real(told)], common().names)
+    against = found.model_copy(update=update | {"a": "rag", "b": "instruct", "difference": 0.1})
+    said = "By the likelihood of what users wrote better than instruct and than every control (random_direction), each"
+    assert f"{said} beyond chance: rag on lamp2." in answer(
+        [real(told.model_copy(update={"tests": [*told.tests, against]}))], common().names
+    )
+    level = against.model_copy(update={"p_holm": 0.5})
+    assert f"{said} beyond chance: no method." in answer(
+        [real(told.model_copy(update={"tests": [*told.tests, level]}))], common().names
+    )
 
 
 def test_the_answer_says_how_much_the_best_copies_where_that_was_measured(result):
@@ -219,18 +228,41 @@ def test_the_answer_says_how_much_the_best_copies_where_that_was_measured(result
     assert "stand in the question" not in answer([real(result)], common().names)[1]
 
 
-def test_with_a_single_task_the_answer_does_not_repeat_its_name_and_puts_the_largest_difference_first(result):
-    of_lamp2 = {"rows": [row for row in result.rows if row.task == "lamp2"]}
-    tests = [test for test in result.tests if test.task == "lamp2"]
-    for place, (a, difference) in enumerate((("aloe", 0.02), ("rag", 0.1), ("dpo", -0.03))):
-        update = {"metric": "gold_nats", "a": a, "b": "instruct", "p_holm": 0.01, "difference": difference}
-        tests.append(tests[place].model_copy(update=update))
-    lines = answer([real(result).model_copy(update={**of_lamp2, "tests": tests})], common().names)
-    assert (
-        "What users wrote becomes likelier under rag (+0.100) and aloe (+0.020); less likely under dpo (-0.030) (nats "
-        "per token, beyond chance)."
-    ) in lines
-    assert "Better than every control (random_direction) beyond chance: rag." in lines
+def test_with_a_single_task_the_answer_does_not_repeat_its_name(result):
+    of_lamp2 = {
+        "rows": [row for row in result.rows if row.task == "lamp2"],
+        "tests": [test for test in result.tests if test.task == "lamp2"],
+    }
+    lines = answer([real(result).model_copy(update=of_lamp2)], common().names)
+    assert any(line.endswith("each beyond chance: rag.") for line in lines)
+    assert any(line.startswith("rag took ") for line in lines)
+
+
+def test_at_a_glance_each_method_stands_beside_instruct_and_what_is_beyond_chance_is_bold(result):
+    rows = [row for row in real(result).rows if (row.task, row.metric) == ("lamp2", "accuracy")]
+    nats = {"instruct": -3.0, "rag": -2.5, "chameleon": -3.001}
+    beside = [
+        row.model_copy(update={"metric": "gold_nats", "value": nats[row.label]}) for row in rows if row.label in nats
+    ]
+    test = next(test for test in result.tests if (test.task, test.b) == ("lamp2", "instruct"))
+    told = [
+        test.model_copy(update={"metric": "gold_nats", "a": a, "difference": nats[a] + 3, "p_holm": p})
+        for a, p in (("rag", 0.001), ("chameleon", 0.4))
+    ]
+    made = result.model_copy(update={"rows": [*rows, *beside], "tests": [*result.tests, *told]})
+    table = glance(made, "lamp2", common().names)
+    assert table.columns[:3] == ["method", "Acc. ↑", "gold log p ↑"]
+    by_method = {row[0]: row for row in table.rows}
+    assert list(by_method) == ["instruct", "rag", "chameleon", "control: random_direction"]
+    assert by_method["instruct"][2] == "-3.000"
+    assert by_method["rag"][2] == "+0.500"
+    assert by_method["control: random_direction"][2] == "–"
+    value = {row.label: row.value for row in rows}
+    assert by_method["rag"][1] == f"{value['rag'] - value['instruct']:+.3f}"
+    assert (1, 2) in table.bold
+    assert (2, 2) not in table.bold
+    page = joined([made], common(), reported(), "")
+    assert "| rag | **" in page
 
 
 def test_test_instruments_have_no_answer_to_give(tmp_path):

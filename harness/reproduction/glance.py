@@ -1,0 +1,63 @@
+"""A table to choose by: each method against the model as it is, what it gains beside what it costs and breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from harness.analysis.comparison import ALPHA, BASELINE, PairTest
+from harness.analysis.preference_likelihood import GROUPS
+from harness.registry import is_control
+from harness.reporting.comparison_tables import Table
+from harness.reporting.formatting import number, plain, seconds, share, signed
+from harness.reproduction.result import Measured, Reproduction
+
+MEANING = (
+    f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "
+    "beyond chance, gains and losses alike. Arrows say what is better; of what is copied, only that less is taken from "
+    "the question. Better and worse off are users by the first metric, reached those whom the fit got to before its "
+    "time was up; all are scored. What does not beat the controls has not shown that it personalizes. The time of a "
+    "query includes what is measured beside its answer."
+)
+
+
+def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
+    """Of the first model, by the task's first metric and all that is measured beside; the best first, controls last."""
+    model = next(iter(result.models))
+    rows = [row for row in result.rows if (row.model, row.task) == (model, task)]
+    main = rows[0]
+    beside = {measure.name for group in GROUPS for measure in group}
+    metrics = list(
+        dict.fromkeys((row.metric, row.higher_is_better) for row in rows if row.metric in {main.metric, *beside})
+    )
+    found = {(row.label, row.metric): row for row in rows}
+    tests = {(test.a, test.metric): test for test in result.tests if (test.task, test.b) == (task, BASELINE)}
+    heads = [f"{names.get(metric, metric)} {'↑' if higher else '↓'}" for metric, higher in metrics]
+    columns = ["method", *heads, "users better off", "worse off", "reached", "fit", "per query"]
+    title = f"{names.get(task, task)}: what {model} gains and loses by each method"
+    table = Table(title, columns, [], set())
+    for row in sorted((row for row in rows if row.metric == main.metric), key=_place):
+        told = [tests.get((row.label, metric)) for metric, _ in metrics]
+        own = [found.get((row.label, metric)) for metric, _ in metrics]
+        table.bold |= {(len(table.rows), 1 + n) for n, test in enumerate(told) if test and test.p_holm < ALPHA}
+        label = f"control: {row.label}" if is_control(row.label) else row.label
+        table.rows.append([plain(label), *map(_against, own, told), *_costs(row)])
+    return table
+
+
+def _place(row: Measured) -> tuple[bool, bool, float]:
+    value = float("-inf") if row.value is None else row.value if row.higher_is_better else -row.value
+    return is_control(row.label), row.label != BASELINE, -value
+
+
+def _against(row: Measured | None, test: PairTest | None) -> str:
+    if row is not None and row.status in ("failed", "interrupted"):
+        return row.status
+    if row is not None and row.label == BASELINE:
+        return number(row.value)
+    return "–" if test is None else signed(test.difference)
+
+
+def _costs(row: Measured) -> Sequence[str]:
+    rates = ["", ""] if row.label == BASELINE else [share(row.better_rate), share(row.regret_rate)]
+    query = seconds(row.eval_seconds / row.queries) if row.queries else "–"
+    return [*rates, str(row.users_fitted), seconds(row.fit_seconds), query]
