@@ -25,6 +25,9 @@ def reproduce(
     users: Annotated[int | None, typer.Option(help="How many users to evaluate.")] = None,
     budget: Annotated[str | None, typer.Option(help="Of each fit: 150s, 5m. Not of figure4, whose axis it is.")] = None,
     seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, repeatable; an experiment's own axis stays.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
     out: Annotated[Path | None, path_option("Results folder (default: runs/reproduction-<preset>).")] = None,
     wandb: Wandb = "disabled",
@@ -52,13 +55,13 @@ def reproduce(
 
       harness reproduce table1 --preset small --data DIR --users 40 --budget 150s
 
-      harness reproduce all --preset paper-mistral --data DIR
+      harness reproduce all --preset paper-mistral --data DIR --set aloe.training=lora
     """
     if rebuild and fresh:
         raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
     from harness.commands.terminal import announce, console, quieten_libraries
     from harness.repeats.finished import Call
-    from harness.specs.run_spec import parse_budget, parse_seeds
+    from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
 
     call = Call("reproduce", {})
     announce()
@@ -76,7 +79,8 @@ def reproduce(
         "seeds": None if seeds is None else parse_seeds(seeds),
         "device": device,
     }
-    chosen = choose(name, preset_name, models.split(",") if models else [], **given)
+    overrides = parse_overrides(settings or [])
+    chosen = choose(name, preset_name, models.split(",") if models else [], overrides, **given)
     print_plan(chosen, preset_name, folder, console)
     if not dry_run:
         sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs, on, call))

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness.api import HarnessError
 from harness.registry import EXPERIMENTS, make_task
 from harness.specs.explaining import explain
-from harness.specs.resolve import expand_tasks
-from harness.specs.run_spec import RunSpec
+from harness.specs.resolve import expand_methods, expand_tasks
+from harness.specs.run_spec import RunSpec, format_value
 from harness.specs.yaml_files import Readable, read_yaml
 from harness.sweeps.sweep_spec import Parameter, Point, SweepSpec, expand, run_spec
 
@@ -150,13 +150,29 @@ class ExperimentSpec(_Strict):
         usual = run_spec({key: found.value for key, found in self._parameters(preset, {}).items() if not found.values})
         expected = usual.model_copy(update={"tasks": tuple(task for task in usual.tasks if task not in self.left_out)})
         names = ("tasks", "users", "seeds", *(() if self.layout.axis == "budget" else ("budget",)))
-        return {name: getattr(spec, name) for name in names if getattr(spec, name) != getattr(expected, name)}
+        found = {name: getattr(spec, name) for name in names if getattr(spec, name) != getattr(expected, name)}
+        own = [text for text in _overrides(spec) if text not in _overrides(expected)]
+        own = [text for text in own if text.partition("=")[0] != self.layout.axis]
+        return found | ({"set": own} if own else {})
+
+    def runs(self, method: str, preset: str) -> bool:
+        """Whether a method of that name is among those compared."""
+        asked = self._parameters(preset, {})["methods"]
+        return any(
+            method == found.name for text in asked.values or [asked.value] for found in expand_methods(str(text))
+        )
 
     def _parameters(self, preset: str, given: Mapping[str, Any]) -> dict[str, Parameter]:
         parameters = {**self.parameters, **self.overlay(preset).parameters, "preset": Parameter(value=preset)}
         axes = {key for key, parameter in parameters.items() if parameter.values}
         own = {key: Parameter(value=value) for key, value in given.items() if value is not None and key not in axes}
         return parameters | own
+
+
+def _overrides(spec: RunSpec) -> list[str]:
+    return [
+        f"{method}.{key}={format_value(value)}" for method, own in spec.overrides.items() for key, value in own.items()
+    ]
 
 
 def _names(parameters: Mapping[str, Parameter]) -> list[str]:

@@ -158,8 +158,9 @@ def _commands(results: Sequence[Reproduction]) -> list[str]:
 
 def _options(result: Reproduction) -> str:
     data = "" if result.settings["data"] == "synthetic" else " --data DIR"
-    given = {key: _option(value) for key, value in result.departures.items()}
-    return data + "".join(f" --{key} {value}" for key, value in given.items())
+    given = dict(result.departures)
+    settings = "".join(f" --set {setting}" for setting in given.pop("set", ()))
+    return data + "".join(f" --{key} {_option(value)}" for key, value in given.items()) + settings
 
 
 def _option(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -36,13 +36,30 @@ from harness.sweeps.sweep_spec import Point
 Chosen = Sequence[tuple[ExperimentSpec, Sequence[Point]]]
 
 
-def choose(name: str, preset: str, models: Sequence[str], **given: Any) -> Chosen:
+def choose(
+    name: str,
+    preset: str,
+    models: Sequence[str],
+    overrides: Mapping[str, Mapping[str, Any]] | None = None,
+    **given: Any,
+) -> Chosen:
     """The experiments of that name with their points, without the tasks that the data lack.
 
-    Of all, one that the data cannot serve is left out with a warning. Raises HarnessError before anything is computed.
+    `overrides`, settings by method, count where the method runs, and change no experiment's own axis. Of all, one that
+    the data cannot serve is left out with a warning. Raises HarnessError before anything is computed.
     """
     found = []
-    for spec in experiments(name):
+    known = experiments(name)
+    for method in overrides or {}:
+        if not any(spec.runs(method, preset) for spec in known):
+            raise HarnessError(f"--set names '{method}', which is not among the methods of {name}.")
+    for spec in known:
+        own = {
+            f"{method}.{key}": value
+            for method, fields in (overrides or {}).items()
+            for key, value in fields.items()
+            if spec.runs(method, preset)
+        }
         try:
             spec = spec.within(preset, **given)
         except HarnessError as error:
@@ -50,7 +67,7 @@ def choose(name: str, preset: str, models: Sequence[str], **given: Any) -> Chose
                 raise
             warnings.warn(f"Left out: {error}", stacklevel=2)
         else:
-            found.append((spec, spec.points(preset, models, **given)))
+            found.append((spec, spec.points(preset, models, **given, **own)))
     return found
 
 

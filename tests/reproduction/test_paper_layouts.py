@@ -153,14 +153,17 @@ def test_runs_on_other_tasks_stand_beside_each_other_until_one_run_has_all_of_th
 
 def test_the_joined_page_holds_the_results_of_earlier_calls_and_the_calls_that_made_them(table1, figure4, tmp_path):
     write(figure4, tmp_path / "figure4")
-    write(table1.model_copy(update={"models": {"tiny-llama": "", "tiny-t5": ""}}), tmp_path / "table1")
+    departures = table1.departures | {"set": ["aloe.training=lora"]}
+    update = {"models": {"tiny-llama": "", "tiny-t5": ""}, "departures": departures}
+    write(table1.model_copy(update=update), tmp_path / "table1")
     results = read_results(tmp_path)
     assert [result.name for result in results] == ["table1", "figure4"]
     text = joined(results, common(), reported(), "{name}.png")
     assert "`harness reproduce figure4 --preset tiny --users 200`" in text  # the preset has 300
     assert (
-        "`harness reproduce table1 --preset tiny --tasks lamp2,lamp3 --budget 60 --models tiny-llama,tiny-t5`" in text
-    )
+        "`harness reproduce table1 --preset tiny --tasks lamp2,lamp3 --budget 60 --set aloe.training=lora --models "
+        "tiny-llama,tiny-t5`"
+    ) in text
 
 
 @pytest.mark.parametrize("panels", [1, 2, 3])

@@ -86,6 +86,20 @@ def test_what_a_call_asked_otherwise_than_the_preset_is_told(lamp):
         assert spec.departures("small", points[0].spec) == told
 
 
+def test_settings_hold_where_their_method_runs_and_the_command_on_the_page_repeats_them(lamp):
+    overrides = {"aloe": {"training": "lora"}, "chameleon": {"group_size": 7}}
+    chosen = {spec.name: (spec, points) for spec, points in choose("all", "small", [], overrides, data=lamp)}
+    assert chosen["table1"][1][0].spec.overrides == overrides
+    assert chosen["table3"][1][0].spec.overrides == {"chameleon": {"group_size": 7}}
+    sizes = [one.spec.overrides["chameleon"]["group_size"] for one in chosen["figure3"][1]]
+    assert sizes == [1, 20, 100]  # its axis stays
+    told = {name: spec.departures("small", points[0].spec).get("set") for name, (spec, points) in chosen.items()}
+    assert told["table1"] == ["aloe.training=lora", "chameleon.group_size=7"]
+    assert told["figure3"] is None
+    with pytest.raises(HarnessError, match="'dpo', which is not among the methods of table3"):
+        choose("table3", "small", [], {"dpo": {}}, data=lamp)
+
+
 def test_table_1_shows_the_added_methods_and_controls_as_columns_of_their_own():
     spec = experiment("table1")
     labels = [method.label for method in spec.points("small", data="lamp")[0].spec.methods]
