@@ -19,6 +19,7 @@ from harness.reproduction.page import joined, page
 from harness.reproduction.paper_figures import draw
 from harness.reproduction.reported import reported
 from harness.reproduction.result import Measured, Reproduction
+from harness.reproduction.verdicts import placed
 from harness.results.store import CellRecord, Store, replacing, write_text
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.points import SweepListener, run_points
@@ -171,7 +172,7 @@ def _short(value: object) -> str:
 
 
 def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
-    """Where the clock bound, what failed or overran, and the notes of the comparisons."""
+    """Where the clock bound, what failed, overran or served few, and the notes of the comparisons."""
     fits = [record for record in records if record.spec.method != BASELINE]
     stopped = [record for record in fits if record.status in ("budget_exhausted", "overran")]
     notes = [f"The clock ended {len(stopped)} of {len(fits)} fits; the others came to their natural end."]
@@ -184,6 +185,13 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
                 f"{record.status} {over}{why}".rstrip()
                 + "."
             )
+    notes += [
+        f"{placed(row.label, side.tick)} on {row.task} served {row.users_served or 'none'} of its {row.users} users; "
+        f"whom it did not serve is answered as by {BASELINE}."
+        for side in sides
+        for row in side.comparison.pooled
+        if row.serves_nobody or (0 < row.users_served < row.users and row.method != BASELINE)
+    ]
     return notes + list(dict.fromkeys(note for side in sides for note in side.comparison.notes))
 
 

@@ -94,6 +94,14 @@ def test_figure_4_shows_improvement_over_instruct_by_time(figure4):
     assert all(row.reported is None for row in figure4.rows)
 
 
+def test_a_result_says_where_a_fit_did_not_serve_everybody(table1, figure4):
+    users = next(row.users for row in table1.rows)
+    rest = "whom it did not serve is answered as by instruct."
+    assert f"chameleon on lamp2 served 12 of its {users} users; {rest}" in table1.notes
+    assert any(note.startswith("chameleon at 10s on lamp2 served 12 of its") for note in figure4.notes)
+    assert not any(note.startswith("instruct") and " served " in note for note in figure4.notes)
+
+
 def test_improvement_is_positive_for_a_smaller_error(table1):
     found = {(row.label, row.metric): row for row in table1.rows}
     row, base = found["chameleon", "mae"], found["instruct", "mae"]
