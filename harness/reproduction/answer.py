@@ -231,8 +231,8 @@ def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:
     size = "the paper's" if test.reported_gain else "the measured"
     gain = test.reported_gain or test.gain
     return needed, (
-        f"{result.number}, {subject(test)}; about {needed:,} users would decide a true gain of "
-        f"{rounded(abs(gain))}, {size} ({test.users} here)"
+        f"{result.number}, {subject(test)}; about {needed:,} users would decide a true "
+        f"{'gain' if gain > 0 else 'loss'} of {rounded(abs(gain))}, {size} ({test.users} here)"
     )
 
 

@@ -30,8 +30,9 @@ _CAUTION = (
 _LARGER = (
     "On a model of 7B parameters the paper's own methods, tasks and budgets are `harness reproduce all --preset "
     "paper-mistral --data DIR --executor ray`: 222 cells, 15 GB of weights in bfloat16, about 116 GB for ALOE as the "
-    "paper trains it (with LoRA far less), and by counted tokens and assumed speeds 5 hours on 8 A100 or 36 on one "
-    "([scaling.md](scaling.md))."
+    "paper trains it (far less with `--set aloe.training=lora`), and by counted tokens and assumed speeds 5 hours on 8 "
+    "A100 or 36 on one ([scaling.md](scaling.md)). The other methods and the controls beside them are `harness compare "
+    "--preset paper-mistral --data DIR --methods all,controls --budget 20m`."
 )
 
 
