@@ -134,7 +134,9 @@ def _write_records(result: Reproduction, stem: Path) -> None:
 
 def read_docs(folder: Path) -> list[Reproduction]:
     """What a page is made from, in the paper's order; where one run has the tasks of another, that one alone."""
-    found = _read([path for spec in experiments(ALL) for path in sorted(folder.glob(f"{spec.name}*.json"))])
+    order = [spec.name for spec in experiments(ALL)]
+    found = [result for result in _read(sorted(folder.glob("*.json"))) if result.name in order]
+    found.sort(key=lambda result: order.index(result.name))
     tasks: dict[str, list[set[str]]] = {}
     for result in found:
         tasks.setdefault(result.name, []).append(set(result.tasks))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.analysis.comparison import BASELINE
+from harness.analysis.preference_likelihood import GROUPS
 from harness.reporting.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, headline
 from harness.reproduction.result import Measured, Reproduction
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)
 _MARKERS = ("o", "D", "s", "^", "v")
+_BESIDE = {measure.name for group in GROUPS for measure in group}
 
 
 def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
@@ -43,17 +45,26 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
 
 
 def _dots(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
-    """One line per method: our score with its interval, and the reported one as a cross."""
+    """One line per method: our score with its interval, and the reported one as a cross.
+
+    Of what is measured beside the scores, the improvement: what a query is worth differs much more from query to query
+    than from method to method, and cancels there.
+    """
     order = [column.method for column in result.layout.methods]
+    paired = rows[0].metric in _BESIDE
     for row in rows:
         height = order.index(row.label)
-        if row.value is not None:
-            if row.interval:
-                axes.hlines(height, *row.interval, color=_COLOURS[0], linewidth=2)
-            axes.plot(row.value, height, "o", color=_COLOURS[0], label=f"measured, {row.model}")
+        value, interval = (row.improvement, row.improvement_interval) if paired else (row.value, row.interval)
+        if value is not None:
+            if interval:
+                axes.hlines(height, *interval, color=_COLOURS[0], linewidth=2)
+            axes.plot(value, height, "o", color=_COLOURS[0], label=f"measured, {row.model}")
         if row.reported is not None:
             name = f"reported, {result.models[row.model]}"
             axes.plot(row.reported, height, "x", color=_COLOURS[-1], markersize=7, label=name)
+    if paired:
+        axes.axvline(0, color="#222222", linewidth=0.8)
+        axes.set_xlabel(f"improvement over {BASELINE}")
     axes.set_yticks(range(len(order)), [_short(column.title) for column in result.layout.methods])
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)

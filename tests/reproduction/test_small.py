@@ -14,6 +14,7 @@ from harness.reproduction.experiments import assemble
 from harness.reproduction.forecast import Forecast, plans
 from harness.reproduction.glance import glance
 from harness.reproduction.page import joined, setting
+from harness.reproduction.paper_figures import draw
 from harness.reproduction.reported import reported
 from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 from harness.results.store import Store
@@ -277,6 +278,16 @@ def test_at_a_glance_each_method_stands_beside_instruct_and_what_is_beyond_chanc
     assert (2, 2) not in table.bold
     page = joined([made], common(), reported(), "")
     assert "| rag | **" in page
+
+
+def test_the_plot_of_a_table_shows_improvements_of_what_is_measured_beside_scores(result):
+    rows = [row for row in real(result).rows if (row.task, row.metric) == ("lamp2", "accuracy")]
+    beside = [row.model_copy(update={"metric": "gold_nats"}) for row in rows]
+    scores, nats = draw(result.model_copy(update={"rows": [*rows, *beside]}), common().names).axes
+    shown = [sorted(line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o") for axes in (scores, nats)]
+    assert shown[0] == sorted(row.value for row in rows)
+    assert shown[1] == sorted(row.improvement for row in rows if row.label != "instruct")
+    assert nats.get_xlabel() == "improvement over instruct"
 
 
 def test_test_instruments_have_no_answer_to_give(tmp_path):
