@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from harness.analysis.comparison import BASELINE, PairTest
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
@@ -21,6 +23,7 @@ from harness.reproduction.reported import reported
 from harness.reproduction.result import Measured, Reproduction
 from harness.reproduction.verdicts import placed
 from harness.results.store import CellRecord, Store, replacing, write_text
+from harness.specs.explaining import explain
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.points import SweepListener, run_points
 from harness.sweeps.sweep_spec import Point
@@ -144,7 +147,17 @@ def read_docs(folder: Path) -> list[Reproduction]:
 
 
 def _read(paths: Sequence[Path]) -> list[Reproduction]:
-    return [Reproduction.model_validate_json(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    found = []
+    for path in paths:
+        if path.exists():
+            try:
+                found.append(Reproduction.model_validate_json(path.read_text(encoding="utf-8")))
+            except ValueError as error:  # pydantic's among them
+                why = explain(error, Reproduction) if isinstance(error, ValidationError) else str(error)
+                raise HarnessError(
+                    f"{path} holds no result of an experiment: {why} Delete it, or rebuild it."
+                ) from error
+    return found
 
 
 def _recorded(points: Sequence[Point], folder: Path) -> list[PointResult]:

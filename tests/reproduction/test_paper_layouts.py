@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from harness.api import HarnessError
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.experiments import assemble, read_docs, read_results, write, write_docs
 from harness.reproduction.page import joined, page
@@ -181,3 +182,11 @@ def test_a_figure_shows_as_many_panels_as_there_are_metrics_and_no_empty_one(fig
     assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == [
         f"LaMP2 metric {n} ↑" for n in range(panels)
     ]
+
+
+@pytest.mark.parametrize(("text", "fault"), [("{", "JSON"), ('{"name": "table1"}', "title"), ("\udcff", "utf-8")])
+def test_a_damaged_record_among_documents_is_named_with_its_fault(tmp_path, text, fault):
+    path = tmp_path / "table1.json"
+    path.write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(HarnessError, match=rf"table1.json holds no result of an experiment: .*{fault}"):
+        read_docs(tmp_path)
