@@ -38,6 +38,7 @@ class Cell:
     notes: tuple[str, ...] = ()  # on its answers
     measured: tuple[Scores | None, ...] = (None,) * len(GROUPS)  # beside the metrics, by group
     points: tuple[checkpoints.Point, ...] = ()  # evaluations of the fit on its way
+    predictions: frozenset[str] = frozenset()
 
 
 def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
@@ -105,7 +106,8 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
     notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
     anytime = checkpoints.read(store, record.spec) if record.spec.marks else None
-    return Cell(record, scores, notes_on_golds, beside, tuple(anytime.points) if anytime else ())
+    points = tuple(anytime.points) if anytime else ()
+    return Cell(record, scores, notes_on_golds, beside, points, frozenset(map(str, samples["prediction"])))
 
 
 def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -147,6 +149,8 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     fields["examples_too_long"] = round(sum(r.counts.get("examples_too_long", 0) for r in records) / len(records))
     if scores:
         fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}
+        given = frozenset[str]().union(*(cell.predictions for cell in cells))
+        fields["sole_answer"] = next(iter(given)) if len(given) == 1 and len(scores.queries) > 1 else None
     row = Row(
         task=spec.task,
         method=spec.method,

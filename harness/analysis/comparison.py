@@ -126,6 +126,7 @@ class Row(BaseModel):
     items_found: int = 0  # history items in the data, usable or not
     items_skipped: int = 0
     same_as_instruct: bool | None = None  # every answer that both gave is the same text
+    sole_answer: str | None = None  # what it answered to every question, whoever asked; None where answers differ
     attempts: int = 1
     diagnosis: Diagnosis | None = None  # of a single fit
 

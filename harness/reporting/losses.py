@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.registry import is_control
 from harness.reporting.formatting import listed, plain
 
 T = TypeVar("T")
+_SHOWN = 40  # characters of an answer
 
 
 def losses(comparison: Comparison) -> list[str]:
@@ -61,6 +63,16 @@ def _fits(rows: Sequence[Row]) -> Iterator[str]:
         if 0 < row.users_served < row.users and row.method != BASELINE:
             served = f"{row.users_served} of {row.users} users"
             yield f"{row.label} served {served}; the others got the plain prompt and model."
+    told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
+    for answer, labels in _by_value(told, lambda row: row.sole_answer):
+        yield f"{listed(labels)} answered every question with {quoted(answer)}, whoever asked."
+
+
+def quoted(answer: str | None) -> str:
+    """An answer as it can stand in a sentence."""
+    if not answer:
+        return "nothing"
+    return f'"{answer}"' if len(answer) <= _SHOWN else f'"{answer[:_SHOWN]}..."'
 
 
 def _cause(row: Row) -> str:

@@ -12,6 +12,7 @@ from harness.registry import is_control
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
+from harness.reporting.losses import quoted
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction, Verdict
 from harness.reproduction.verdicts import qualified, subject
 
@@ -68,8 +69,10 @@ def _who(result: Reproduction, names: Mapping[str, str]) -> str:
     seeds = f"seed{'s' * (len(asked['seeds']) > 1)} {listed([str(seed) for seed in asked['seeds']])}"
     lacking = listed([names.get(task, task) for task in result.left_out])
     without = f"; without {lacking}, which these data lack" if lacking else ""
+    history = "no history in the prompt" if asked["eval_history"] == "none" else f"{asked['history']} history items"
+    fitted = ", fitted on other users" if asked["regime"] == "unseen" else ""
     return (
-        f"{listed(list(result.models))} with {users} of {asked['data']}, {asked['history']} history items, "
+        f"{listed(list(result.models))} with {users} of {asked['data']}, {history}{fitted}, "
         f"{seconds(asked['budget'])} per fit on {result.machine}, {seeds}{without}."
     )
 
@@ -81,7 +84,7 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         main = [row for row in rows if row.metric == best.metric and row.value is not None]
         above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
         tests = {test.a: test for test in _against(result, best.task, best.metric)}
-        said = f"{_head(best, names)} {_verdict(best, tests)}{_copied(best, rows)}"
+        said = f"{_head(best, names)} {_verdict(best, tests)}{_alike(main)}{_copied(best, rows)}"
         found.append(f"{said}{_rest(best, main, tests)}{_above(above)}")
     return found
 
@@ -110,6 +113,12 @@ def _best(result: Reproduction) -> list[tuple[Measured, list[Measured]]]:
         if methods:
             found.append((min(methods, key=_order), rows))
     return found
+
+
+def _alike(rows: Sequence[Measured]) -> str:
+    """Whose answers do not depend on the question, let alone on the user."""
+    told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
+    return "".join(f" {row.label} answers every question with {quoted(row.sole_answer)}." for row in told)
 
 
 def _order(row: Measured) -> float:

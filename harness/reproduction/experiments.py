@@ -14,6 +14,7 @@ from harness.registry import is_control
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import build
 from harness.reporting.formatting import listed
+from harness.reporting.losses import quoted
 from harness.reproduction.claims import judge
 from harness.reproduction.experiment_spec import ALL, ExperimentSpec, common, experiments
 from harness.reproduction.measuring import Side, measure, read_sides, task_metrics
@@ -206,6 +207,13 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
         for side in sides
         for row in side.comparison.pooled
         if row.serves_nobody or (0 < row.users_served < row.users and row.method != BASELINE)
+    ]
+    notes += [
+        f"{placed(row.label, side.tick)} on {row.task} answered every question with {quoted(row.sole_answer)}, whoever "
+        "asked."
+        for side in sides
+        for row in side.comparison.pooled
+        if row.sole_answer is not None
     ]
     return notes + list(dict.fromkeys(note for side in sides for note in side.comparison.notes))
 

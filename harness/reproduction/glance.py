@@ -9,6 +9,7 @@ from harness.analysis.preference_likelihood import GROUPS
 from harness.registry import is_control
 from harness.reporting.comparison_tables import Table
 from harness.reporting.formatting import number, plain, seconds, share, signed
+from harness.reporting.losses import quoted
 from harness.reproduction.result import Measured, Reproduction
 
 MEANING = (
@@ -40,6 +41,7 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
         own = [found.get((row.label, metric)) for metric, _ in metrics]
         table.bold |= {(len(table.rows), 1 + n) for n, test in enumerate(told) if test and test.p_holm < ALPHA}
         label = f"control: {row.label}" if is_control(row.label) else row.label
+        label += "" if row.sole_answer is None else f", always {quoted(row.sole_answer)}"
         table.rows.append([plain(label), *map(_against, own, told), *_costs(row)])
     return table
 

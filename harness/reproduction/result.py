@@ -46,6 +46,7 @@ class Measured(BaseModel):
     better_rate: float | None = None
     regret_rate: float | None = None
     by_history: list[HistoryBin] = Field(default_factory=list)
+    sole_answer: str | None = None  # to every question, whoever asked; None where answers differ
 
 
 class ClaimTest(BaseModel):

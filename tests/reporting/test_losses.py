@@ -80,6 +80,24 @@ def test_users_whom_a_fit_does_not_serve_are_counted(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [("comedy", '"comedy"'), ("", "nothing"), ("*" * 60, f'"{"*" * 40}..."')],
+)
+def test_a_method_that_answers_every_question_alike_is_found_out(tmp_path, answer, told):
+    filled = store(tmp_path, run_spec("instruct,dpo,constant"))
+    for label in ("instruct", "dpo", "constant"):
+        frame = samples("lamp2", 0.5)
+        if label != "instruct":
+            frame["prediction"] = answer
+        filled.write(record("lamp2", label, frame).model_copy(update={"users": 40, "users_served": 40}), frame)
+    found = compare(filled)
+    assert {row.label: row.sole_answer for row in found.pooled} == {"instruct": None, "dpo": answer, "constant": answer}
+    said = answer_in_words(found)[1]
+    assert f"dpo answered every question with {told}, whoever asked." in said.replace("\\", "")
+    assert "constant" not in said  # a control is meant to
+
+
 def test_a_run_that_lost_nothing_says_nothing(tmp_path):
     assert answer_in_words(run(tmp_path))[1].startswith("lamp2, by accuracy")
 

@@ -196,6 +196,12 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert "--preset paper-mistral" in page
 
 
+def test_the_answer_on_new_users_says_that_others_were_fitted_on(result):
+    settings = result.settings | {"regime": "unseen", "eval_history": "none"}
+    line = answer([real(result).model_copy(update={"settings": settings})], common().names)[0]
+    assert "users of synthetic, no history in the prompt, fitted on other users, 1 min per fit" in line
+
+
 def test_of_a_second_table_the_answer_tells_who_scored_best(result):
     first, second = real(result), real(result).model_copy(update={"title": "Table 2: new, unseen users"})
     alone, both = (answer(tables, common().names) for tables in ([first], [first, second]))
@@ -230,6 +236,13 @@ def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
     assert f"{said} beyond chance: no method." in answer(
         [real(told.model_copy(update={"tests": [*told.tests, level]}))], common().names
     )
+
+
+def test_whoever_answers_every_question_alike_is_named_where_methods_are_chosen(result):
+    rows = [row.model_copy(update={"sole_answer": "5" if row.label == "rag" else None}) for row in real(result).rows]
+    told = result.model_copy(update={"rows": rows})
+    assert ' rag answers every question with "5".' in answer([told], common().names)[1]
+    assert glance(told, "lamp2", common().names).rows[1][0] == 'rag, always "5"'
 
 
 def test_the_answer_says_how_much_the_best_copies_where_that_was_measured(result):
