@@ -11,7 +11,7 @@ from harness.analysis import stats
 from harness.analysis.build_comparison import Cell, read_cells
 from harness.analysis.comparison import BASELINE, Comparison, Row
 from harness.analysis.paired_tests import Metrics
-from harness.analysis.preference_likelihood import COPIED, GOLD, GROUPS, OWN, SIDE_EFFECTS
+from harness.analysis.preference_likelihood import GROUPS
 from harness.analysis.scores import Measure, Scores, align, pool
 from harness.api import Metric
 from harness.registry import make_task
@@ -36,8 +36,7 @@ class Side:
     beside: Mapping[str, Mapping[tuple[str, str], Scores]]
 
 
-_SHOWN = (GOLD, SIDE_EFFECTS[0].name, OWN, COPIED)  # of what is measured beside, what tables have room for
-_BESIDE = [(place, one) for place, group in enumerate(GROUPS) for one in group if one.name in _SHOWN]  # with its group
+_BESIDE = [(place, one) for place, group in enumerate(GROUPS) for one in group]  # beside the metrics, with its group
 
 
 def read_sides(results: Sequence[PointResult], layout: Layout, metrics: Metrics) -> list[Side]:
@@ -104,7 +103,8 @@ def _measures(side: Side, task: str) -> list[Measure]:
     """None where the experiment shows no likelihoods."""
     if not side.comparison.spec.likelihood:
         return []
-    return [one for _, one in _BESIDE if any(task == known for known, _ in side.beside[one.name])]
+    scores = {name: [own for (known, _), own in found.items() if known == task] for name, found in side.beside.items()}
+    return [one for _, one in _BESIDE if any(one.name in own.statistics for own in scores[one.name])]
 
 
 def _measured(side: Side, metric: Measure, row: Row, reported: float | None) -> Measured:

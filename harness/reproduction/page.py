@@ -27,6 +27,7 @@ _CAUTION = (
     "All of it is about this model, these people and these settings. Scores with their intervals, and costs, stand "
     "with each table below; compare only within one, as machines, threads and examples per user differ between them."
 )
+_COLUMNS = "The columns from gold log p to copied: [preference-likelihood.md](preference-likelihood.md)."
 _LARGER = (
     "On a model of 7B parameters the paper's own methods, tasks and budgets are `harness reproduce all --preset "
     "paper-mistral --data DIR --executor ray`: 222 cells, 15 GB of weights in bfloat16, about 116 GB for ALOE as the "
@@ -86,7 +87,7 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
             first = next(result for result in own if result.tests)
             parts += [f"## {markdown(first.scope or 'All tasks')}"] if len(by_tasks) > 1 else []
             parts += [_bullets(lines), *(markdown_table(glance(first, task, names)) for task in first.tasks)]
-    return [*parts, markdown(MEANING)] if parts else []
+    return [*parts, f"{markdown(MEANING)} {_COLUMNS}"] if parts else []
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -322,15 +322,16 @@ def test_the_users_that_would_decide_a_difference_are_those_of_a_power_calculati
 def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
     """On the embedded model, whose page is named by the preset and stands beside the other one."""
     few = {"users": 2, "budget": 600.0, "methods": "instruct,rag,user_majority", "embedder": "tiny-llama"}
-    chosen = choose("table1", "small", ["tiny-llama"], data="synthetic", tasks="lamp3", **few)
+    chosen = choose("table1", "small", ["tiny-llama"], data="synthetic", tasks="lamp3,lamp7", **few)
     console = Console(file=io.StringIO(), width=150)
     assert run_reproduce(chosen, "small", tmp_path / "out", console, docs=tmp_path / "docs") == 0
     page = (tmp_path / "docs" / "reproduction-small.md").read_text(encoding="utf-8")
-    assert "gold log p ↑" in page
-    assert "neutral log p ↑" in page
+    for task, measures in (("LaMP3", ("gold log p ↑", "label Acc. ↑", "neutral log p ↑")), ("LaMP7", ("own words ↑",))):
+        assert all(f"| {task} | {measure} | measured |" in page for measure in measures)
+    assert "| LaMP7 | label Acc." not in page
     assert "rag (added)" in page
     assert "users worse off" in page
-    assert "harness reproduce table1 --preset small --tasks lamp3 --users 2 --budget 600`" in page
+    assert "harness reproduce table1 --preset small --tasks lamp3,lamp7 --users 2 --budget 600`" in page
     both = [*chosen, *choose("figure5", "small", ["tiny-llama"], data="synthetic", **few)]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -339,7 +340,7 @@ def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
     assert Forecast(tmp_path / "out", {}).left(plans(chosen)[0].own) == []
     assert Forecast(tmp_path / "out", {}).left(plans(both)[1].own) == list(plans(both)[1].own)
     assert (tmp_path / "docs" / "reproduction-small.md").read_text(encoding="utf-8") == page
-    other = choose("table1", "small", ["tiny-llama"], data="synthetic", tasks="lamp3", **few | {"users": 3})
+    other = choose("table1", "small", ["tiny-llama"], data="synthetic", tasks="lamp3,lamp7", **few | {"users": 3})
     with pytest.raises(HarnessError, match="under these settings: users is 2 there and 3 here"):
         run_reproduce(other, "small", tmp_path / "out", console, compute=False)
 
