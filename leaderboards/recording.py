@@ -116,6 +116,7 @@ def _result(run: Run, row: Row, samples: int) -> Values:
         config=spec.config,
         scores={metric: _score(run, row, metric) for metric in row.metrics},
         likelihood={measure: _likelihood(run, row, measure) for measure in row.likelihood},
+        answers_alike=row.sole_answer is not None,
         tokens=row.tokens_in + row.tokens_out,
         stored_bytes=_stored(cells),
         task_version=spec.task_version,

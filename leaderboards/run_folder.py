@@ -67,6 +67,7 @@ class Row(_Loose):
     peak_memory_bytes: int
     bytes_per_user: float | None = None
     reach_seconds: float | None = None
+    sole_answer: str | None = None
 
 
 class PairTest(_Loose):

@@ -1,5 +1,6 @@
 """Real models stand above the test instruments, and a row tells when its fit was worth its time."""
 
+import json
 import re
 
 import pytest
@@ -44,6 +45,17 @@ def test_the_likelihood_of_gold_answers_is_shown_where_it_was_measured(run):
     page = render([type(found).model_validate(values)])["index.html"]
     assert re.findall(r'data-nats="([-\d.]+)"', page) == ["-1.25"]
     assert "−1.250" in page
+
+
+def test_a_method_that_answers_every_question_alike_says_so_below_its_score(run):
+    folder = run("some", {"instruct": 0.3, "chameleon": 0.95})
+    assert "one answer for all" not in render([record(folder)])["index.html"]
+    path = folder / "comparison.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    for row in (*values["rows"], *values["pooled"]):
+        row["sole_answer"] = "comedy" if row["method"] == "chameleon" else None
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert render([record(folder)])["index.html"].count("one answer for all") == 1
 
 
 def test_how_much_an_answer_copies_stands_below_its_score_where_it_was_measured(run):
