@@ -55,7 +55,8 @@ def test_a_method_that_answers_every_question_alike_says_so_below_its_score(run)
     for row in (*values["rows"], *values["pooled"]):
         row["sole_answer"] = "comedy" if row["method"] == "chameleon" else None
     path.write_text(json.dumps(values), encoding="utf-8")
-    assert render([record(folder)])["index.html"].count("one answer for all") == 1
+    told = sum(row["sole_answer"] is not None for row in values["pooled"])
+    assert render([record(folder)])["index.html"].count("one answer for all") == told > 0
 
 
 def test_how_much_an_answer_copies_stands_below_its_score_where_it_was_measured(run):
