@@ -51,7 +51,7 @@ def add(folder: Path, records: Path, samples: int = SAMPLES, replace: bool = Fal
     if not path.exists():
         write_whole(path, text)
         return path, "added"
-    if path.read_text(encoding="utf-8", errors="replace") == text:
+    if _same(path, new):
         return path, "unchanged"
     if not replace:
         raise HarnessError(
@@ -60,6 +60,14 @@ def add(folder: Path, records: Path, samples: int = SAMPLES, replace: bool = Fal
         )
     write_whole(path, text)
     return path, "replaced"
+
+
+def _same(path: Path, new: Record) -> bool:
+    """Whether that is what the file says, though an earlier version may have written it."""
+    try:
+        return Record.model_validate_json(path.read_bytes()) == new
+    except ValueError:
+        return False
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -38,7 +38,6 @@ class Cell:
     notes: tuple[str, ...] = ()  # on its answers
     measured: tuple[Scores | None, ...] = (None,) * len(GROUPS)  # beside the metrics, by group
     points: tuple[checkpoints.Point, ...] = ()  # evaluations of the fit on its way
-    predictions: frozenset[str] = frozenset()
 
 
 def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
@@ -106,8 +105,7 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
     notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
     anytime = checkpoints.read(store, record.spec) if record.spec.marks else None
-    points = tuple(anytime.points) if anytime else ()
-    return Cell(record, scores, notes_on_golds, beside, points, frozenset(map(str, samples["prediction"])))
+    return Cell(record, scores, notes_on_golds, beside, tuple(anytime.points) if anytime else ())
 
 
 def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> tuple[str, ...]:
@@ -149,8 +147,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     fields["examples_too_long"] = round(sum(r.counts.get("examples_too_long", 0) for r in records) / len(records))
     if scores:
         fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}
-        given = frozenset[str]().union(*(cell.predictions for cell in cells))
-        fields["sole_answer"] = next(iter(given)) if len(given) == 1 and len(scores.queries) > 1 else None
+        fields["sole_answer"] = scores.sole_answer
     row = Row(
         task=spec.task,
         method=spec.method,

@@ -18,6 +18,7 @@ from harness.analysis import stats
 from harness.analysis.comparison import LikelihoodScore, PairTest, VsInstruct
 from harness.analysis.paired_tests import Entry, run_tests, versus_instruct
 from harness.analysis.scores import Scores
+from harness.running.neutral_texts import neutral_text
 
 GOLD = "gold_nats"
 OWN, COPIED = "own_words", "copied"
@@ -40,6 +41,7 @@ MEASURES = (Mean(GOLD, True), Mean("label_accuracy", True), Mean("label_mae", Fa
 SIDE_EFFECTS = (Mean("neutral_nats", True), Mean("neutral_changed", False))
 WORDS = (Mean(OWN, True), Mean(COPIED, False))
 GROUPS = (MEASURES, SIDE_EFFECTS, WORDS)
+_DRAWN = "drawn"  # what stands for others that might have been drawn: a user, or a text
 
 
 def read_measures(samples: pd.DataFrame) -> tuple[Scores | None, ...]:
@@ -48,13 +50,15 @@ def read_measures(samples: pd.DataFrame) -> tuple[Scores | None, ...]:
 
 
 def _scores(samples: pd.DataFrame, measures: Sequence[Mean]) -> Scores | None:
-    """Queries without a number are left out."""
+    """Queries without a number are left out. Of neutral texts the sample are the texts, which take turns."""
     found = [measure for measure in measures if measure.name in samples]
-    measured = samples.dropna(subset=[measure.name for measure in found]).sort_values("query_id", kind="stable")
+    drawn = [neutral_text(place) for place in range(len(samples))] if measures is SIDE_EFFECTS else samples["user_id"]
+    measured = samples.assign(**{_DRAWN: drawn})
+    measured = measured.dropna(subset=[measure.name for measure in found]).sort_values("query_id", kind="stable")
     if not found or measured.empty:
         return None
     statistics = {measure.name: measured[[measure.name]].to_numpy(np.float64) for measure in found}
-    return Scores(measured["query_id"].to_numpy(str), measured["user_id"].to_numpy(str), statistics)
+    return Scores(measured["query_id"].to_numpy(str), measured[_DRAWN].to_numpy(str), statistics)
 
 
 def measured(entries: Sequence[Entry]) -> dict[str, list[Mean]]:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_BETWEEN = "\0"  # the answers of seeds that differ
+
+
 class Measure(Protocol):
     """What intervals and tests need to know of a metric; its statistics stand in `Scores`."""
 
@@ -47,6 +50,12 @@ class Scores:
     statistics: Mapping[str, NDArray[np.float64]]
     history_items: NDArray[np.int64] | None = None
     answers: NDArray[Any] | None = None
+
+    @property
+    def sole_answer(self) -> str | None:
+        """What was answered to every query and by every seed; None where answers differ, are unknown or one alone."""
+        given = set() if self.answers is None or len(self.queries) < 2 else set(self.answers)
+        return None if len(given) != 1 or _BETWEEN in (only := str(given.pop())) else only
 
     def values(self, metrics: Sequence[Metric]) -> dict[str, float]:
         """Every metric over all answers."""
@@ -94,7 +103,7 @@ def _pooled_answers(seeds: Sequence[Scores], index: NDArray[Any], queries: int) 
     for place, text in zip(index, texts, strict=True):
         given[place][text] = None
     pooled = np.empty(queries, dtype=object)
-    pooled[:] = [next(iter(own)) if len(own) == 1 else "\0".join(own) for own in given]
+    pooled[:] = [next(iter(own)) if len(own) == 1 else _BETWEEN.join(own) for own in given]
     return pooled
 
 

@@ -80,7 +80,7 @@ def _verdict(ranking: Ranking, rows: dict[str, Row], tests: dict[str, PairTest])
     better = [label for label in ranking.tied if label in tests and tests[label].p_holm < ALPHA]
     if better:
         return f"{ranking.best} has the best score, {value}, but only {listed(better)} is better than chance allows."
-    return f"no method is better than {BASELINE} beyond chance; {ranking.best} scored highest: {value}, {gap}."
+    return f"no method is better than {BASELINE} beyond chance; {ranking.best} scored best: {value}, {gap}."
 
 
 def _control(ranking: Ranking, rows: dict[str, Row], higher_is_better: bool) -> str:

@@ -29,9 +29,10 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
     if not tables:
         return []
     first = tables[0]
-    said = [_who(first, names), *_tasks(first, names), *_whom(first, names), *_controls(first)]
+    said = [f"{_who(first, names)}.", *_tasks(first, names), *_whom(first, names), *_controls(first)]
     for table in tables[1:]:
-        said += [f"{table.title}. {line}" for line in _tasks(table, names)]
+        other = "" if _who(table, names) == _who(first, names) else f" ({_who(table, names)})"
+        said += [f"{table.title}{other}. {line}" for line in _tasks(table, names)]
     return [plain(line) for line in said if line]
 
 
@@ -65,7 +66,8 @@ def users_needed(users: int, detectable: float | None, difference: float | None)
 
 def _who(result: Reproduction, names: Mapping[str, str]) -> str:
     asked = result.settings
-    users = f"the first {asked['users']} users" if asked["users"] else "all users"
+    count = max((row.users for row in result.rows), default=0)
+    users = f"the first {count} users" if asked["users"] else f"all {count} users"
     seeds = f"seed{'s' * (len(asked['seeds']) > 1)} {listed([str(seed) for seed in asked['seeds']])}"
     lacking = listed([names.get(task, task) for task in result.left_out])
     without = f"; without {lacking}, which these data lack" if lacking else ""
@@ -73,7 +75,7 @@ def _who(result: Reproduction, names: Mapping[str, str]) -> str:
     fitted = ", fitted on other users" if asked["regime"] == "unseen" else ""
     return (
         f"{listed(list(result.models))} with {users} of {asked['data']}, {history}{fitted}, "
-        f"{seconds(asked['budget'])} per fit on {result.machine}, {seeds}{without}."
+        f"{seconds(asked['budget'])} per fit on {result.machine}, {seeds}{without}"
     )
 
 
@@ -84,7 +86,8 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         main = [row for row in rows if row.metric == best.metric and row.value is not None]
         above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
         tests = {test.a: test for test in _against(result, best.task, best.metric)}
-        said = f"{_head(best, names)} {_verdict(best, tests)}{_alike(main)}{_copied(best, rows)}"
+        model = f"{best.model} on " if len(result.models) > 1 else ""
+        said = f"{model}{_head(best, names)} {_verdict(best, tests)}{_alike(main)}{_copied(best, rows)}"
         found.append(f"{said}{_rest(best, main, tests)}{_above(above)}")
     return found
 
@@ -96,22 +99,21 @@ def _whom(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         on = f" on {names.get(best.task, best.task)}" if len(result.tasks) > 1 else ""
         cost = f"{seconds(best.fit_seconds)} to fit and {seconds(best.eval_seconds)} to answer all"
         whom = f"{share(best.better_rate)} of the users are better off with it and {share(best.regret_rate)} worse"
-        if best.label != BASELINE:
+        if best.label != BASELINE and best.better_rate is not None:
             found.append(f"{best.label}{on} took {cost}; {whom}{_histories(best)}.")
     return found
 
 
 def _best(result: Reproduction) -> list[tuple[Measured, list[Measured]]]:
-    """Of each task the method, controls apart, with the best score, and all rows; of the first model."""
+    """Of each task the method that ranks best, controls apart, and all rows; of the first model."""
     model = next(iter(result.models))
     found = []
     for task in result.tasks:
         rows = [row for row in result.rows if (row.model, row.task) == (model, task)]
-        methods = [
-            row for row in rows if row.metric == rows[0].metric and row.value is not None and not is_control(row.label)
-        ]
+        scored = [row for row in rows if row.metric == rows[0].metric and row.value is not None]
+        methods = [row for row in scored if row.status != "overran" and not is_control(row.label)]
         if methods:
-            found.append((min(methods, key=_order), rows))
+            found.append((min(methods, key=lambda row: (_order(row), row.label != BASELINE, row.label)), rows))
     return found
 
 
@@ -145,17 +147,24 @@ def _head(best: Measured, names: Mapping[str, str]) -> str:
 def _verdict(best: Measured, tests: Mapping[str, PairTest]) -> str:
     value = number(best.value) + (f" {bounds(best.interval)}" if best.interval else "")
     if best.label == BASELINE:
-        return f"no method scores above {BASELINE}, the model as it is, at {value}."
+        return f"no method scores better than {BASELINE}, the model as it is, at {value}."
     test = tests.get(best.label)
     if test is None:
-        return f"{best.label} scores highest, {value}."
+        return f"{best.label} scores best, {value}."
     told = f"{number(abs(test.difference))} better than {BASELINE}, {p_value(test.p_holm)} after Holm"
     if test.p_holm < ALPHA:
         return f"{best.label} is best, {value} ({told})."
     needed = users_needed(test.users, test.minimum_detectable, test.difference)
     decide = f"; if that is the true gain, about {needed:,} users would show it" if needed else ""
-    highest = f"{best.label} scores highest, {value} ({told}{decide})"
-    return f"no method is better than {BASELINE} beyond chance. {highest}."
+    nobody = "" if _surely(best, tests)[0] else f"no method is better than {BASELINE} beyond chance. "
+    return f"{nobody}{best.label} scores best, {value} ({told}{decide})."
+
+
+def _surely(best: Measured, tests: Mapping[str, PairTest]) -> tuple[list[str], list[str]]:
+    """The other methods that are better, and worse, than instruct beyond chance."""
+    sign = 1 if best.higher_is_better else -1
+    told = [t for t in tests.values() if t.p_holm < ALPHA and t.a != best.label and not is_control(t.a)]
+    return [t.a for t in told if sign * t.difference > 0], [t.a for t in told if sign * t.difference < 0]
 
 
 def _histories(best: Measured) -> str:
@@ -181,15 +190,12 @@ def _copied(best: Measured, rows: Sequence[Measured]) -> str:
 
 
 def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:
-    sign = 1 if best.higher_is_better else -1
-    told = [t for t in tests.values() if t.p_holm < ALPHA and t.a != best.label and not is_control(t.a)]
-    better = [test.a for test in told if sign * test.difference > 0]
-    worse = [test.a for test in told if sign * test.difference < 0]
+    better, worse = _surely(best, tests)
     tied = [row.label for row in main if row.tied and best.best and not is_control(row.label)]
     groups = (
         ("Not told apart from it", tied),
-        (f"Also better than {BASELINE}", better),
-        (f"Worse than {BASELINE}", worse),
+        (f"Better than {BASELINE} beyond chance", better),
+        (f"Worse than {BASELINE} beyond chance", worse),
     )
     return "".join(f" {said}: {listed(labels)}." for said, labels in groups if labels)
 
@@ -207,27 +213,29 @@ def _controls(result: Reproduction) -> list[str]:
 
 
 def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: str) -> str:
-    """A sentence on the tests of one metric per task, (name, higher is better); empty without a control."""
-    beaten: dict[str, set[str]] = {}
-    rivals: set[str] = set()
+    """A sentence on the tests of one metric per task, (name, higher is better), with instruct and a control."""
+    beaten: dict[tuple[str, str], set[str]] = {}
+    rivals: dict[str, set[str]] = {}
+    late = {(row.task, row.label) for row in result.rows if row.status == "overran"}
     for test in result.tests:
         metric, higher = metrics.get(test.task, ("", True))
         rival, method = (
             (test.b, test.a) if test.b == BASELINE else sorted((test.a, test.b), key=is_control, reverse=True)
         )
-        if test.metric != metric or is_control(method):
+        if test.metric != metric or is_control(method) or (test.task, method) in late:
             continue
-        rivals.add(rival)
+        rivals.setdefault(test.task, set()).add(rival)
         sign = (1 if higher else -1) * (1 if test.a == method else -1)
         if test.p_holm < ALPHA and sign * test.difference > 0:
-            beaten.setdefault(_on(result, method, test.task), set()).add(rival)
-    controls = rivals - {BASELINE}
-    every = [name for name, found in beaten.items() if found == rivals]
+            beaten.setdefault((test.task, method), set()).add(rival)
+    rivals = {task: found for task, found in rivals.items() if BASELINE in found and len(found) > 1}
+    if not rivals:
+        return ""
+    controls = sorted(set().union(*rivals.values()) - {BASELINE})
+    every = [_on(result, method, task) for (task, method), found in beaten.items() if found == rivals.get(task)]
     return (
-        f"By {by} better than {BASELINE} and than every control ({listed(sorted(controls))}), each beyond chance: "
+        f"By {by} better than {BASELINE} and than every control ({listed(controls)}), each beyond chance: "
         f"{listed(every) or 'no method'}."
-        if controls
-        else ""
     )
 
 

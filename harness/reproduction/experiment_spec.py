@@ -155,6 +155,10 @@ class ExperimentSpec(_Strict):
         own = [text for text in own if text.partition("=")[0] != self.layout.axis]
         return found | ({"set": own} if own else {})
 
+    def tasks(self, preset: str) -> list[str]:
+        """Those that the experiment has where nobody chooses and no data lack any."""
+        return _names(self._parameters(preset, {}))
+
     def runs(self, method: str, preset: str) -> bool:
         """Whether a method of that name is among those compared."""
         asked = self._parameters(preset, {})["methods"]

@@ -69,7 +69,7 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         raise HarnessError(f"{spec.title}: no cell is finished yet in {results[0].folder}.")
     first = next(iter(records.values()))
     settings = asked.model_dump(mode="json")
-    departures = spec.departures(preset, asked)
+    other = set(asked.tasks) != set(spec.tasks(preset))
     return Reproduction(
         name=spec.name,
         title=spec.title,
@@ -85,8 +85,8 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         cells={digest: record.fit_seconds + record.eval_seconds for digest, record in records.items()},
         provenance={"hardware": first.hardware, "versions": first.versions, "git": first.git},
         left_out=spec.left_out,
-        departures=departures,
-        scope=listed([shared.names.get(task, task) for task in departures.get("tasks", ())]),
+        departures=spec.departures(preset, asked),
+        scope=listed([shared.names.get(task, task) for task in sorted(asked.tasks)]) if other else "",
         tests=_told(sides[0]) if layout.columns else [],
     )
 
@@ -137,14 +137,21 @@ def _write_records(result: Reproduction, stem: Path) -> None:
 
 
 def read_docs(folder: Path) -> list[Reproduction]:
-    """What a page is made from, in the paper's order; where one run has the tasks of another, that one alone."""
+    """What a page is made from, in the paper's order, without what another result has with more tasks."""
     order = [spec.name for spec in experiments(ALL)]
     found = [result for result in _read(sorted(folder.glob("*.json"))) if result.name in order]
     found.sort(key=lambda result: order.index(result.name))
-    tasks: dict[str, list[set[str]]] = {}
-    for result in found:
-        tasks.setdefault(result.name, []).append(set(result.tasks))
-    return [result for result in found if not any(set(result.tasks) < other for other in tasks[result.name])]
+    return [result for result in found if not any(_covers(other, result) for other in found)]
+
+
+def _covers(whole: Reproduction, part: Reproduction) -> bool:
+    """Whether `whole` is the same experiment on the same models, users and seeds, with more tasks than `part`."""
+    shared = ("data", "users", "seeds")
+    return (
+        (whole.name, whole.models) == (part.name, part.models)
+        and all(whole.settings[key] == part.settings[key] for key in shared)
+        and set(whole.tasks) > set(part.tasks)
+    )
 
 
 def _read(paths: Sequence[Path]) -> list[Reproduction]:
@@ -189,7 +196,8 @@ def _short(value: object) -> str:
 
 def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
     """Where the clock bound, what failed, overran or served few, and the notes of the comparisons."""
-    fits = [record for record in records if record.spec.method != BASELINE]
+    ended = ("complete", "budget_exhausted", "overran")
+    fits = [record for record in records if record.spec.method != BASELINE and record.status in ended]
     stopped = [record for record in fits if record.status in ("budget_exhausted", "overran")]
     notes = [f"The clock ended {len(stopped)} of {len(fits)} fits; the others came to their natural end."]
     for record in records:

@@ -16,8 +16,7 @@ MEANING = (
     f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "
     "beyond chance, gains and losses alike. Arrows say what is better; of what is copied, only that less is taken from "
     "the question. Better and worse off are users by the first metric, reached those whom the fit got to before its "
-    "time was up; all are scored. What does not beat the controls has not shown that it personalizes. The time of a "
-    "query includes what is measured beside its answer."
+    "time was up; all are scored. What does not beat the controls has not shown that it personalizes."
 )
 
 
@@ -42,6 +41,7 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
         table.bold |= {(len(table.rows), 1 + n) for n, test in enumerate(told) if test and test.p_holm < ALPHA}
         label = f"control: {row.label}" if is_control(row.label) else row.label
         label += "" if row.sole_answer is None else f", always {quoted(row.sole_answer)}"
+        label += ", overran" if row.status == "overran" else ""
         table.rows.append([plain(label), *map(_against, own, told), *_costs(row)])
     return table
 

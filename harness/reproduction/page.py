@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.registry import preset
 from harness.reporting.comparison_report import markdown_table
 from harness.reporting.conclusions import INSTRUMENTS
 from harness.reporting.formatting import listed, markdown, seconds
@@ -58,7 +59,7 @@ def joined(results: Sequence[Reproduction], common: Common, printed: Reported, p
     """All experiments, the verdicts first. `pictures` is the pattern of their plots' places, over `{name}`."""
     models = list(dict.fromkeys(model for result in results for model in result.models))
     real = [] if set(models) & set(INSTRUMENTS) else models
-    parts = [f"# The paper's experiments{f' on {listed(real)}' if real else ', reproduced'}"]
+    parts = [f"# The paper's experiments{f' on {markdown(listed(real))}' if real else ', reproduced'}"]
     if real:
         remarks = " ".join(common.remarks[model] for model in real if model in common.remarks)
         parts += [*_answers(results, common.names), "## The paper's claims", _bullets(short_verdicts(results))]
@@ -86,7 +87,9 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
         if lines := answer(own, names):
             first = next(result for result in own if result.tests)
             parts += [f"## {markdown(first.scope or 'All tasks')}"] if len(by_tasks) > 1 else []
-            parts += [_bullets(lines), *(markdown_table(glance(first, task, names)) for task in first.tasks)]
+            model = next(iter(first.models))
+            tasks = dict.fromkeys(row.task for row in first.rows if row.model == model)
+            parts += [_bullets(lines), *(markdown_table(glance(first, task, names)) for task in tasks)]
     return [*parts, f"{markdown(MEANING)} {_COLUMNS}"] if parts else []
 
 
@@ -137,7 +140,8 @@ def _made(results: Sequence[Reproduction]) -> str:
     commits = {commit for result in results if (commit := _commit(result.provenance.get("git", {})))}
     where = f"on {listed(sorted(machines))}" + (f", commit {listed(sorted(commits))}" if commits else "")
     took = f"Fitting and answering took {seconds(sum(cells.values()))} over {len(cells)} cells."
-    return f"Made by {listed([f'`{command}`' for command in _commands(results)])} {markdown(where)}. {took}"
+    commands = [f"`{command.replace('`', '')}`" for command in _commands(results)]  # nothing ends the code early
+    return f"Made by {listed(commands)} {markdown(where)}. {took}"
 
 
 def _lacking(results: Sequence[Reproduction]) -> list[str]:
@@ -146,14 +150,15 @@ def _lacking(results: Sequence[Reproduction]) -> list[str]:
 
 
 def _commands(results: Sequence[Reproduction]) -> list[str]:
-    """The calls that make these results; those with models of their own are named one by one."""
+    """The calls that make these results; `all` where one made every experiment."""
     found: dict[tuple[tuple[str, ...], str], list[Reproduction]] = {}
     for result in results:
         found.setdefault((tuple(result.models), _options(result)), []).append(result)
     commands = []
     for (models, options), own in found.items():
-        names = ["all"] if len(own) > 1 and not _lacking(results) else [result.name for result in own]
-        columns = f" --models {','.join(models)}" if len(models) > 1 else ""
+        names = [result.name for result in own] if _lacking(own) else [ALL]
+        usual = str(preset(own[0].preset)["model"])
+        columns = "" if models == (usual,) else f" --models {','.join(models)}"
         commands += [f"harness reproduce {name} --preset {own[0].preset}{options}{columns}" for name in names]
     return sorted(commands)
 

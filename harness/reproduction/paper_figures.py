@@ -34,7 +34,9 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
     fill = {"table": _dots, "lines": _lines, "columns": _bars}[result.layout.kind]
     for axes, ((model, task, metric), rows) in zip(grid, panels.items(), strict=False):
         fill(axes, result, rows)
-        own = f"{names.get(task, task)} {names.get(metric, metric)} {'↑' if rows[0].higher_is_better else '↓'}"
+        improved = result.layout.kind == "columns" or (result.layout.kind == "table" and metric in _BESIDE)
+        arrow = "" if improved else " ↑" if rows[0].higher_is_better else " ↓"  # an improvement is better upwards
+        own = f"{names.get(task, task)} {names.get(metric, metric)}{arrow}"
         axes.set_title(f"{own}, {model}" if len(result.models) > 1 else own, fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in grid[len(panels) :]:

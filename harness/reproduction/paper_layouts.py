@@ -111,7 +111,8 @@ def _turned(result: Reproduction, names: Mapping[str, str]) -> Table:
 
 def _points(result: Reproduction, names: Mapping[str, str]) -> Table:
     pairs = list(dict.fromkeys((row.task, row.metric, row.higher_is_better) for row in result.rows))
-    heads = [f"{names.get(task, task)} {names.get(name, name)} {'↑' if up else '↓'}" for task, name, up in pairs]
+    arrows = {True: " ↑", False: " ↓"} if result.layout.kind == "lines" else {}  # an improvement is better upwards
+    heads = [f"{names.get(task, task)} {names.get(name, name)}{arrows.get(up, '')}" for task, name, up in pairs]
     table = Table(result.heading, ["model", result.layout.label, "method", *heads], [], set())
     shown = dict.fromkeys((row.model, row.tick, row.label) for row in result.rows)
     rows = {(row.model, row.tick, row.label, row.task, row.metric): row for row in result.rows}

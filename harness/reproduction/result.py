@@ -99,8 +99,8 @@ class Reproduction(BaseModel):
     """One table or figure. `cells` maps the digest of each distinct cell to the seconds that computing it took.
 
     `left_out`: the experiment's tasks that the data cannot serve, with the reason. `departures`: what was asked
-    otherwise than the preset has it, `scope` its tasks, in the paper's names, if these are. `tests`: of a table, those
-    against instruct, and of methods against controls, of scores and of likelihoods.
+    otherwise than the preset has it. `scope`: the tasks, in the paper's names, if the preset has others. `tests`: of a
+    table, those against instruct, and of methods against controls, of scores and of likelihoods.
     """
 
     name: str
@@ -129,7 +129,7 @@ class Reproduction(BaseModel):
     @property
     def slug(self) -> str:
         """What its files are called among documents, where runs on other tasks stand beside each other."""
-        return "-".join([self.name, *(self.settings["tasks"] if self.scope else ())])
+        return "-".join([self.name, *(sorted(self.settings["tasks"]) if self.scope else ())])
 
     @property
     def heading(self) -> str:

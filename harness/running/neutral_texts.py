@@ -85,3 +85,8 @@ NEUTRAL_TEXTS = (  # (what it is about, the text)
         "The map shows the coast and three harbours, but no roads. Its scale is given in a corner, in sea miles.",
     ),
 )
+
+
+def neutral_text(place: int) -> int:
+    """Which text goes with the query at this place of an evaluation: they take turns."""
+    return place % len(NEUTRAL_TEXTS)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from harness.api import LanguageModel, Personalizer, Query
-from harness.running.neutral_texts import NEUTRAL_TEXTS
+from harness.running.neutral_texts import NEUTRAL_TEXTS, neutral_text
 
 NEUTRAL = "neutral_nats"  # log p of a neutral text per token, its end included
 CHANGED = "neutral_changed"  # 1 where the answer to its question begins otherwise than the model's own, else 0
@@ -32,7 +32,7 @@ def ask(lm: LanguageModel, personalizer: Personalizer, queries: Sequence[Query])
     texts. No history and no word of the method is in the prompt.
     """
     edits = personalizer.edits(queries)
-    texts = [number % len(NEUTRAL_TEXTS) for number in range(len(queries))]
+    texts = [neutral_text(place) for place in range(len(queries))]
     wanted = list(zip(texts, [-1] * len(queries) if edits is None else edits.rows, strict=True))
     tokens = {text: len(lm.answer_ids(NEUTRAL_TEXTS[text][1])) + 1 for text in dict.fromkeys(texts)}  # the end included
     fitting = {

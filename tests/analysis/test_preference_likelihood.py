@@ -178,3 +178,21 @@ def test_a_baseline_that_does_not_name_it_repeats_without_it():
     assert spec.pop("likelihood")
     assert not Run(name="r", spec=spec).spec.likelihood
     assert Run(name="r", spec=run_spec()).spec.likelihood
+
+
+def test_of_neutral_texts_the_sample_are_the_texts_however_many_users_they_are_asked_for(tmp_path):
+    """One model for everybody that changes three of twenty texts is no more evidence for being asked by a hundred."""
+    found = store(tmp_path, run_spec("instruct,chameleon"))
+    text = np.arange(100) % 20
+    for label in ("instruct", "chameleon"):
+        frame = samples("lamp2", 0.5, users=100, per_user=1)
+        changed = (text < 3) if label == "chameleon" else np.zeros(100, bool)
+        frame = frame.assign(neutral_nats=-3.0 - text / 10 - changed * 0.1, neutral_changed=changed.astype(float))
+        found.write(cell_record("lamp2", label, frame), frame)
+    comparison = compare(found)
+    for measure in ("neutral_nats", "neutral_changed"):
+        [test] = [test for test in comparison.likelihood_tests if test.metric == measure]
+        assert test.p == pytest.approx(2 * 0.5**3)  # all swaps of the three texts that differ
+        assert test.users == 20
+    low, high = row_of(comparison, "chameleon").likelihood["neutral_changed"].interval
+    assert high - low > 0.2  # 0.15 of twenty texts

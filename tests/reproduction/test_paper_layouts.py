@@ -180,7 +180,7 @@ def test_a_figure_shows_as_many_panels_as_there_are_metrics_and_no_empty_one(fig
     rows = [row.model_copy(update={"metric": f"metric {n}"}) for n in range(panels) for row in figure4.rows[:4]]
     figure = draw(figure4.model_copy(update={"rows": rows}), common().names)
     assert [axes.get_title() for axes in figure.axes if axes.get_visible()] == [
-        f"LaMP2 metric {n} ↑" for n in range(panels)
+        f"LaMP2 metric {n}" for n in range(panels)
     ]
 
 

@@ -175,7 +175,7 @@ def real(result):
 def test_the_page_of_a_real_model_begins_with_the_answer(result):
     lines = answer([real(result)], common().names)
     assert lines[0] == (
-        "smollm2-135m with the first 200 users of synthetic, 10 history items, 1 min per fit on 2 threads of EPYC, "
+        "smollm2-135m with the first 60 users of synthetic, 10 history items, 1 min per fit on 2 threads of EPYC, "
         "seed 0; without LaMP7, which these data lack."
     )
     assert lines[1].startswith("LaMP2, 60 users, 120 questions, by Acc. (higher is better): rag is best")
@@ -331,7 +331,10 @@ def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
     assert "| LaMP7 | label Acc." not in page
     assert "rag (added)" in page
     assert "users worse off" in page
-    assert "harness reproduce table1 --preset small --tasks lamp3,lamp7 --users 2 --budget 600`" in page
+    assert (
+        "harness reproduce table1 --preset small --tasks lamp3,lamp7 --users 2 --budget 600 --models tiny-llama`"
+        in page
+    )
     both = [*chosen, *choose("figure5", "small", ["tiny-llama"], data="synthetic", **few)]
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
@@ -347,3 +350,35 @@ def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
 
 def test_every_experiment_has_the_preset():
     assert all("small" in spec.presets and spec.overlay("small").note for spec in experiments("all"))
+
+
+def test_a_method_that_is_surely_better_is_named_though_another_scores_best(result):
+    rows = [row for row in real(result).rows if (row.task, row.metric) == ("lamp2", "accuracy")]
+    test = next(t for t in result.tests if (t.task, t.metric, t.a, t.b) == ("lamp2", "accuracy", "rag", "instruct"))
+    tests = [test.model_copy(update={"p_holm": 0.4}), test.model_copy(update={"a": "chameleon", "p_holm": 0.001})]
+    line = answer([result.model_copy(update={"rows": rows, "tests": tests})], common().names)[1]
+    assert "rag scores best" in line
+    assert line.endswith("Better than instruct beyond chance: chameleon.")
+    assert "no method is better" not in line
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"value": 0.3}, "no method scores better than instruct"),  # equals: instruct stands for all
+        ({"status": "overran"}, "chameleon"),
+        ({"better_rate": None, "regret_rate": None}, "rag is best"),
+    ],
+)
+def test_equal_late_and_incomplete_rows_are_no_winners(result, change, said):
+    rows = [row for row in real(result).rows if (row.task, row.metric) == ("lamp2", "accuracy")]
+    same = {"instruct": 0.3, "chameleon": 0.31 if "status" in change else 0.3, "rag": 0.95, "random_direction": 0.2}
+    rows = [row.model_copy(update={"value": same[row.label]} | (change if row.label == "rag" else {})) for row in rows]
+    lines = answer([result.model_copy(update={"rows": rows})], common().names)
+    assert said in lines[1]
+    assert not any("– of the users" in line for line in lines)
+
+
+def test_nothing_is_said_of_controls_where_instruct_has_no_answers(result):
+    tests = [test for test in result.tests if test.b != "instruct"]
+    assert not any("every control" in line for line in answer([real(result).model_copy(update={"tests": tests})], {}))
