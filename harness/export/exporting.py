@@ -38,9 +38,14 @@ def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -
 def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: Path) -> dict[str, str]:
     """Write an adapter folder for each different adapter of `users` (None: all evaluated ones), and `adapters.json`.
 
-    Returns user id -> folder name. Raises HarnessError if the fit was not kept, a user is unknown, or the method leaves
-    nothing that is an adapter.
+    Returns user id -> folder name. Raises HarnessError if the model was quantized, the fit was not kept, a user is
+    unknown, or the method leaves nothing that is an adapter.
     """
+    if record.spec.quantization is not None:
+        raise HarnessError(
+            f"The model of this run was quantized ({record.spec.quantization}): on its whole weights the adapters "
+            "would give other answers than it recorded. Repeat the comparison without quantization."
+        )
     fit = store.cell_dir(record.spec) / "fit"
     if not fit.is_dir():
         raise HarnessError(

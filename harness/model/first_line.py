@@ -15,16 +15,18 @@ class FirstLine:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, decode: Callable[[list[int]], str]) -> None:
         self._decode = decode
-        self._breaks = torch.tensor(["\n" in text for text in _pieces(tokenizer)])
+        # One place more, for tokens beyond: vocabularies are padded to round numbers, and a broken model writes such.
+        self._breaks = torch.tensor([*("\n" in text for text in _pieces(tokenizer)), False])
 
     def ends(self, ids: list[int]) -> bool:
         """Whether the last of a row's new tokens completes its first line."""
         # A blank is judged in its context: single tokens may be parts of characters.
-        return bool(self._breaks[ids[-1]]) and "\n" in self._decode(ids).lstrip()
+        return bool(self._breaks[min(ids[-1], len(self._breaks) - 1)]) and "\n" in self._decode(ids).lstrip()
 
     def cut(self, ids: list[int]) -> list[int]:
         """The tokens up to and including the one that completes the first line."""
-        marked = self._breaks[ids].nonzero()[:, 0].tolist()
+        known = torch.tensor(ids, dtype=torch.long).clamp(max=len(self._breaks) - 1)
+        marked = self._breaks[known].nonzero()[:, 0].tolist()
         return next((ids[: place + 1] for place in marked if self.ends(ids[: place + 1])), ids)
 
     def text(self, ids: list[int]) -> str:

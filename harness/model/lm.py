@@ -63,8 +63,9 @@ class HuggingFaceModel:
     """A causal or encoder-decoder model with its tokenizer; see `harness.api.LanguageModel`.
 
     A method may change `model` or put another in its place, e.g. a peft model: it is looked up on each call.
-    `batch_size` and `batch_tokens` halve for good when the device runs out of memory. `tokens_computed` counts the
-    tokens that went through it: less than `tokens_in` and `tokens_out` where prompts begin alike.
+    `batch_size` and `batch_tokens` halve for good when the device runs out of memory, those of the object whose
+    `pristine` copy this is as well. `tokens_computed` counts the tokens that went through it: less than `tokens_in` and
+    `tokens_out` where prompts begin alike.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class HuggingFaceModel:
         self.tokens_in = 0
         self.tokens_out = 0
         self._kept = False
+        self._origin: HuggingFaceModel | None = None
         self.tokens_computed = 0
         self._encoder = Encoder(tokenizer, self.is_encoder_decoder, self._ends)
         self._first_line = FirstLine(tokenizer, self._encoder.decode)
@@ -98,10 +100,11 @@ class HuggingFaceModel:
         """Make `pristine` copy this object's model from here on, which nobody may change or use any more.
 
         The model moves into the CPU's memory, where it costs a CPU run one model more than is at work, and another
-        device nothing. A quantized model stays as it is and is read from disk each time: its layers are packed for
-        their device.
+        device nothing. One that the CPU's memory has no room for stays as it is and is read from disk each time, as is
+        a quantized one: its layers are packed for their device.
         """
-        if getattr(self.model, "hf_quantizer", None) is None:
+        room = self.place.type == "cpu" or has_room_for(self.model)
+        if room and getattr(self.model, "hf_quantizer", None) is None:
             self.model.cpu()
             self._kept = True
 
@@ -112,10 +115,14 @@ class HuggingFaceModel:
         room for twice the copy. Both are in memory as long as both are referenced. Where only one fits: keep
         `again = lm.reload`, let go of `lm`, then call `again(batch_size=...)`.
         """
+        sizes = {"batch_size": self.batch_size, "batch_tokens": self.batch_tokens}
         if not self._kept or (self.place.type == "cpu" and not has_room_for(self.model)):
-            return self.reload(batch_size=self.batch_size, batch_tokens=self.batch_tokens)
-        model, tokenizer = copied(self.model, self.place), load_tokenizer(self.name)
-        return HuggingFaceModel(self.name, model, tokenizer, self.reload, self.batch_size, self.batch_tokens)
+            made = self.reload(**sizes)
+        else:
+            model, tokenizer = copied(self.model, self.place), load_tokenizer(self.name)
+            made = HuggingFaceModel(self.name, model, tokenizer, self.reload, **sizes)
+        made._origin = self
+        return made
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the prompt as `generate` would send it, template included."""
@@ -382,6 +389,8 @@ class HuggingFaceModel:
             )
         self.batch_size = failed // 2
         self.batch_tokens = min(self.batch_tokens, self.batch_size * longest)
+        if self._origin is not None:
+            self._origin.batch_size, self._origin.batch_tokens = self.batch_size, self.batch_tokens
         torch.cuda.empty_cache()
 
 

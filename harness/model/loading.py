@@ -46,10 +46,18 @@ def choose_device(device: str) -> torch.device:
     return chosen
 
 
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device does so itself: CUDA emulates it on GPUs before Ampere, many times slower."""
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+
+
 def choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
-    """The dtype meant by "auto" (float32 on a CPU, else bfloat16) or by its name; half precision on a CPU warns."""
+    """The dtype meant by "auto" or by its name; half precision on a CPU warns.
+
+    "auto" is bfloat16, but float32 on a CPU and on GPUs that only emulate bfloat16.
+    """
     if dtype == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
+        return torch.float32 if device.type == "cpu" or not computes_bfloat16(device) else torch.bfloat16
     if dtype not in _DTYPES:
         raise HarnessError(f"Unknown dtype {dtype!r}. Use auto, {', '.join(_DTYPES)}.")
     if device.type == "cpu" and _DTYPES[dtype].itemsize == 2:

@@ -40,7 +40,7 @@ class Recording:
 
         def keep(module: nn.Module, args: object, output: Any) -> None:
             # A copy: a view would keep the outputs at all positions.
-            self._outputs.append(hidden(output)[:, -1].detach().float().cpu().clone())
+            self._outputs.append(hidden(output)[:, -1].detach().float().clone())
             del self._outputs[: -len(modules)]
 
         with ExitStack() as hooks:
@@ -50,7 +50,7 @@ class Recording:
 
     def saw(self, rows: Sequence[int]) -> None:
         """A pass over these rows is over, one of those that `passed` sums up."""
-        self._parts.append((list(rows), torch.stack(self._outputs, 1)))
+        self._parts.append((list(rows), torch.stack(self._outputs, 1).cpu()))  # one wait for the device, not L
 
     def passed(self) -> None:
         """All rows that go on are through: first with their prompts, then with one more new token each time."""

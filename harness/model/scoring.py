@@ -53,6 +53,8 @@ class Candidates:
 
         Every prompt's first answer is passed at once, then every prompt's second, and so on.
         """
+        if mask.is_cuda:  # reading the prompts is queued, and no part of what is timed here
+            torch.cuda.synchronize(mask.device)
         begun, read = time.monotonic(), mask.shape[1]
         for turn in range(max(map(len, self.answers), default=0)):
             answers = [of_one[turn] if turn < len(of_one) else [] for of_one in self.answers]

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -271,7 +271,7 @@ def _diagnose(record: CellRecord, report: FitReport) -> None:
 
 
 def _synchronizer(device: str) -> Callable[[], None]:
-    return torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    return partial(torch.cuda.synchronize, device) if device.startswith("cuda") else lambda: None
 
 
 def _free() -> None:

@@ -10,7 +10,7 @@ from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from harness.api import FitContext
 from harness.methods.fine_tuning.answer_likelihood import IGNORED, Preference, log_likelihoods
 from harness.methods.fine_tuning.micro_batches import MicroBatched
-from harness.methods.fine_tuning.placement import on_one_device
+from harness.methods.fine_tuning.placement import in_single_precision, on_one_device
 from harness.methods.fine_tuning.shared_prompt import SharedPrompts, can_share, shared_log_likelihoods
 from harness.methods.fine_tuning.trainer import TrainingConfig
 from harness.methods.fine_tuning.training_data import joined
@@ -35,6 +35,7 @@ class Sft(MicroBatched, SFTTrainer):
             processing_class=context.lm.tokenizer,
             peft_config=None if lora is None else lora.peft(model),
         )
+        in_single_precision(self.model)
         self.takes(config.batch_size)
 
     def length(self, row: dict[str, list[int]]) -> int:
@@ -62,6 +63,7 @@ class CausalDpo(Preference, DPOTrainer):
             processing_class=context.lm.tokenizer,
             peft_config=lora.peft(model),
         )
+        in_single_precision(self.model)
         self.shared = can_share(model) and not self.aux_loss_enabled
         self.takes(config.batch_size)
         if self.shared:

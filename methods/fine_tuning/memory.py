@@ -23,10 +23,8 @@ def training_bytes(lm: LanguageModel, lora: LoraSettings | None) -> int:
         return _TRAINED * lm.model.num_parameters()
     adapted: str | set[str] | list[str] = lora.peft(lm.model).target_modules or set()
     ends = tuple(f".{name}" for name in ([adapted] if isinstance(adapted, str) else adapted))
-    weights = [
-        module.weight for name, module in lm.model.named_modules() if f".{name}".endswith(ends) and _has_matrix(module)
-    ]
-    return lm.model.get_memory_footprint() + _TRAINED * sum(lora.r * sum(weight.shape) for weight in weights)
+    sides = [_sides(module) for name, module in lm.model.named_modules() if f".{name}".endswith(ends)]
+    return lm.model.get_memory_footprint() + _TRAINED * lora.r * sum(sides)
 
 
 def too_little(name: str, needed: int, memory: int, advice: str) -> list[str]:
@@ -39,6 +37,9 @@ def too_little(name: str, needed: int, memory: int, advice: str) -> list[str]:
     ]
 
 
-def _has_matrix(module: nn.Module) -> bool:
+def _sides(module: nn.Module) -> int:
+    """Inputs and outputs of a linear layer, whose weight may be packed; of another, the sides of its matrix."""
+    if isinstance(module, nn.Linear):
+        return module.in_features + module.out_features
     weight = getattr(module, "weight", None)
-    return weight is not None and weight.ndim == 2
+    return sum(weight.shape) if weight is not None and weight.ndim == 2 else 0

@@ -17,7 +17,7 @@ Record = dict[str, list[int]]
 # A GPU that runs out of memory says so, and pieces shrink. A process that does so on a CPU is killed, so that there
 # they are small from the start: half a thousand tokens keep the processor as busy as many do, and end soon.
 _TOKENS = {"cpu": 512}
-_TOKENS_ELSEWHERE = 16_384
+_TOKENS_ELSEWHERE = 4_096  # with a model of 7B some 20 GB of activations
 _KEPT_ON_A_CPU = 1_024  # of a longer micro-batch, activations are computed again
 
 

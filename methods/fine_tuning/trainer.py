@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import datasets
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from transformers import set_seed
@@ -19,6 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
 from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
+from harness.methods.fine_tuning.placement import computes_halves
 from harness.methods.fine_tuning.schedule import Offers, Plan
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.training_data import Row, record
@@ -94,7 +94,7 @@ class TrainingConfig(BaseModel):
             "train_sampling_strategy": "sequential",
             "seed": context.seed,
             "use_cpu": device.type == "cpu",
-            "bf16": device.type == "cuda" and torch.cuda.is_bf16_supported(),
+            "bf16": computes_halves(device),
             "activation_checkpointing": self.gradient_checkpointing,
             "activation_checkpointing_kwargs": RECOMPUTED,
             "save_strategy": "no",

@@ -17,6 +17,7 @@ from harness.api import FitContext, OutOfTime
 from harness.methods.fine_tuning.answer_likelihood import IGNORED, log_likelihoods
 from harness.methods.fine_tuning.micro_batches import Record, micro_batches, most_tokens, must_recompute
 from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
+from harness.methods.fine_tuning.placement import computes_halves
 from harness.methods.fine_tuning.seq2seq_trainer import Collator, decoded_log_likelihoods
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.trainer import TrainingConfig
@@ -131,8 +132,7 @@ class UserTraining:
         """Sum of log p over the tokens of each answer, in nats, [B] float32."""
         model, device = self._model, self._model.device
         batch = {name: tensor.to(device) for name, tensor in self._pad(list(records)).items()}
-        halves = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        with torch.autocast(device.type, torch.bfloat16, enabled=halves):
+        with torch.autocast(device.type, torch.bfloat16, enabled=computes_halves(device)):
             if self._context.lm.is_encoder_decoder:
                 return decoded_log_likelihoods(model, batch)
             return log_likelihoods(model, batch["input_ids"], batch["attention_mask"], batch["labels"])

@@ -1,6 +1,7 @@
 """The personalizer of methods that train: an adapter or a full set of weights, put into a model while it answers."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -133,10 +134,25 @@ def _replaced(model: nn.Module, tensors: dict[str, torch.Tensor]) -> Iterator[No
     try:
         for name, tensor in tensors.items():
             parameters[name].data = tensor.to(own[name])
+        _tell_rounding(parameters, own)
         yield
     finally:
         for name, data in own.items():
             parameters[name].data = data
+
+
+def _tell_rounding(parameters: Mapping[str, nn.Parameter], before: Mapping[str, torch.Tensor]) -> None:
+    """Warn where most of what training changed is lost, as answers are given in half precision."""
+    halves = [name for name, data in before.items() if data.dtype.itemsize == 2]
+    same = sum(int((parameters[name] == before[name]).sum()) for name in halves)
+    count = sum(before[name].numel() for name in halves)
+    if same > count / 2:
+        warnings.warn(
+            f"{same / count:.0%} of the trained weights are what they were once they are rounded to "
+            f"{before[halves[0]].dtype}: the answers show little of the training. Use --dtype float32, or train an "
+            "adapter.",
+            stacklevel=3,
+        )
 
 
 @contextmanager

@@ -73,3 +73,10 @@ def test_what_cannot_be_exported_is_explained(run, arguments, message, tmp_path)
     done = CliRunner().invoke(app, ["export", str(run.root), *arguments, "--out", str(tmp_path / "adapters")])
     assert isinstance(done.exception, HarnessError)
     assert message in str(done.exception)
+
+
+def test_fits_of_a_quantized_model_are_refused(run, tmp_path):
+    record = choose_cell(run, "dpo", None, None)
+    quantized = record.model_copy(update={"spec": record.spec.model_copy(update={"quantization": "nf4"})})
+    with pytest.raises(HarnessError, match="quantized"):
+        export(run, quantized, None, tmp_path / "adapters")

@@ -1,10 +1,13 @@
 """What training needs is estimated before any cell: impossible settings are refused, tight ones warned about."""
 
+import warnings
+
 import pytest
+import torch
 
 from harness.api import HarnessError
 from harness.methods.fine_tuning.memory import training_bytes
-from harness.methods.fine_tuning.weights import LoraSettings
+from harness.methods.fine_tuning.weights import LoraSettings, Trained
 from harness.registry import CONTROLS, METHODS, method_class
 from tests.methods.trained import LORA, aloe, dpo
 
@@ -46,3 +49,29 @@ def test_a_method_that_needs_more_than_there_is_is_warned_about(toy_source, meth
 def test_any_method_can_be_checked(toy_source, name):
     cls = method_class(name)
     assert cls(cls.Config()).check_model(toy_source, AMPLE) == []
+
+
+def test_of_a_packed_weight_the_sides_of_its_layer_count(toy_source):
+    """Layers quantized to 4 bits keep two weights in a byte, in one column."""
+    lm = toy_source.pristine()
+    expected = training_bytes(lm, LORA) - lm.model.get_memory_footprint()
+    for layer in lm.model.model.layers:
+        weight = layer.self_attn.q_proj.weight
+        layer.self_attn.q_proj.weight = torch.nn.Parameter(
+            torch.zeros(weight.numel() // 2, 1, dtype=torch.uint8), requires_grad=False
+        )
+    assert training_bytes(lm, LORA) - lm.model.get_memory_footprint() == expected
+
+
+def test_training_that_half_precision_rounds_away_is_warned_about(toy_source):
+    lm = toy_source.pristine()
+    lm.model.to(torch.bfloat16)
+    before = {name: tensor.detach().float() for name, tensor in lm.model.named_parameters()}
+    small, large = ({name: tensor * (1 + by) for name, tensor in before.items()} for by in (1e-4, 0.1))
+    task = method_class("aloe")
+    lost = pytest.warns(UserWarning, match=r"of the trained weights are what they were .* --dtype float32")
+    with lost, Trained(task, small, None).patched_model(lm):
+        pass
+    with warnings.catch_warnings(action="error"), Trained(task, large, None).patched_model(lm):
+        pass
+    assert all(torch.equal(tensor.float(), before[name]) for name, tensor in lm.model.named_parameters())

@@ -117,3 +117,32 @@ def test_weights_are_read_again_where_a_copy_is_unsound_or_does_not_fit(
         llama.keep()
     assert llama.pristine() is llama
     assert read == [{"batch_size": llama.batch_size, "batch_tokens": llama.batch_tokens}]
+
+
+def test_what_a_copy_learns_of_the_memory_later_copies_know(
+    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = llama.pristine()
+    source.keep()
+    first = source.pristine()
+    forward = first.model.forward
+
+    def small(input_ids: torch.Tensor, **rest: object) -> object:
+        if len(input_ids) > 2:
+            raise torch.OutOfMemoryError
+        return forward(input_ids=input_ids, **rest)
+
+    monkeypatch.setattr(first.model, "forward", small)
+    first.generate(["a", "b", "c", "d"], 2)
+    assert first.batch_size == 2
+    assert (source.pristine().batch_size, source.pristine().batch_tokens) == (2, first.batch_tokens)
+
+
+def test_a_model_of_another_device_stays_there_where_the_cpus_memory_is_short(
+    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lm_module, "has_room_for", lambda model: False)
+    llama.place = torch.device("meta")
+    llama.reload = lambda **sizes: llama
+    llama.keep()
+    assert llama.pristine() is llama

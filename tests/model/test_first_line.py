@@ -67,3 +67,12 @@ def test_a_vocabulary_without_line_breaks_never_ends_early():
     line = FirstLine(tokenizer, tokenizer.decode)
     ids = tokenizer("a movie")["input_ids"]
     assert line.cut(ids) == ids
+
+
+def test_a_token_beyond_the_tokenizer_breaks_no_line():
+    """Vocabularies are padded: T5's head has 28 rows more than its tokenizer has pieces."""
+    line = FirstLine(TOKENIZER, lambda ids: TOKENIZER.decode([token for token in ids if token < len(TOKENIZER)]))
+    text = TOKENIZER("one", add_special_tokens=False)["input_ids"]
+    assert not line.ends([*text, len(TOKENIZER) + 27])
+    ids = [*text, len(TOKENIZER) + 27, NEWLINE]
+    assert line.cut([*ids, *text]) == ids
