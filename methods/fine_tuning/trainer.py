@@ -75,7 +75,7 @@ class TrainingConfig(BaseModel):
         return Forecast(context, rows, passes, self.num_epochs / share, most, overhead)
 
     def arguments(self, context: FitContext) -> dict[str, Any]:
-        """Keyword arguments for the trainer's own: reproducible, quiet, in the order of the data, nothing written.
+        """Keyword arguments for the trainer's own: seeded, quiet, in the order of the data, nothing written.
 
         `max_length` is trl's.
         """
