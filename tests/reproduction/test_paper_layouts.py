@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from harness.api import HarnessError
-from harness.reproduction.experiment_spec import common
+from harness.reproduction.experiment_spec import common, experiments
 from harness.reproduction.experiments import assemble, read_docs, read_results, write, write_docs
 from harness.reproduction.page import joined, page
 from harness.reproduction.paper_figures import draw
@@ -158,6 +158,28 @@ def test_runs_on_other_tasks_stand_beside_each_other_until_one_run_has_all_of_th
     text = path.read_text(encoding="utf-8")
     assert text.count("## Table 1: users with history") == 1
     assert "lamp2 and lamp3" in text
+
+
+@pytest.mark.parametrize(
+    "other", [{"settings": {"users": 2}}, {"settings": {"seeds": [7]}}, {"models": {"tiny-llama": "", "another": ""}}]
+)
+def test_a_run_with_more_tasks_on_others_or_fewer_users_hides_nothing(table1, tmp_path, other):
+    part = [row for row in table1.rows if row.task == "lamp2"]
+    settings = table1.settings | {"tasks": ["lamp2"]}
+    few = table1.model_copy(update={"rows": part, "settings": settings, "scope": "LaMP2"})
+    changed = other | ({"settings": table1.settings | other["settings"]} if "settings" in other else {})
+    write_docs([few, table1.model_copy(update=changed)], tmp_path)
+    assert {result.slug for result in read_docs(tmp_path / "reproduction")} == {"table1-lamp2", table1.slug}
+
+
+def test_commands_name_all_only_where_one_made_every_experiment(table1):
+    known = [spec.name for spec in experiments("all")]
+    every = [table1.model_copy(update={"name": name, "departures": {}}) for name in known]
+    assert "Made by `harness reproduce all --preset tiny` on" in joined(every, common(), reported(), "")
+    every[3] = every[3].model_copy(update={"departures": {"users": 7}})
+    text = joined(every, common(), reported(), "")
+    assert "reproduce all" not in text
+    assert f"`harness reproduce {known[3]} --preset tiny --users 7`" in text
 
 
 def test_the_joined_page_holds_the_results_of_earlier_calls_and_the_calls_that_made_them(table1, figure4, tmp_path):
