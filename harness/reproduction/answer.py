@@ -87,7 +87,7 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
         tests = {test.a: test for test in _against(result, best.task, best.metric)}
         model = f"{best.model} on " if len(result.models) > 1 else ""
-        said = f"{model}{_head(best, names)} {_verdict(best, tests)}{_alike(main)}{_copied(best, rows)}"
+        said = f"{model}{_head(best, names)} {_verdict(best, tests)}{_copied(best, rows)}{_alike(main)}"
         found.append(f"{said}{_rest(best, main, tests)}{_above(above)}")
     return found
 
