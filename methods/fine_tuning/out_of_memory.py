@@ -12,6 +12,7 @@ T = TypeVar("T")
 
 # Recomputation of activations: the other kind needs inputs with gradients, which an adapted model's do not have.
 RECOMPUTED = {"use_reentrant": False}
+_SMALLEST = "one example at a time and with gradient checkpointing"
 _ON_A_CPU = ("not enough memory", "can't allocate memory")  # torch raises a plain RuntimeError there
 
 
@@ -28,10 +29,10 @@ def unless_out_of_memory(run: Callable[[], T]) -> T | None:
     return None
 
 
-def nothing_left(device: torch.device) -> HarnessError:
-    """The error where no piece of a step can be smaller."""
+def nothing_left(device: torch.device, where: str = _SMALLEST) -> HarnessError:
+    """The error where no piece of a step can be smaller, or where it was no piece that did not fit."""
     return HarnessError(
-        f"Training runs out of memory on {device}, one example at a time and with gradient checkpointing. "
+        f"Training runs out of memory on {device}, {where}. "
         "Train an adapter (aloe: training=lora) or a smaller one (lora.r), lower max_length or --history, use a "
         "smaller or quantized model (--quantization nf4), or a device with more memory."
     )

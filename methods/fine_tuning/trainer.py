@@ -195,7 +195,7 @@ def _run(trainer: MicroBatched, context: FitContext, plan: Plan, offers: Offers,
         trainer.add_callback(callback)
     set_seed(context.seed)
     if (result := unless_out_of_memory(trainer.train)) is None:
-        raise nothing_left(trainer.args.device)
+        raise nothing_left(trainer.args.device, "when the optimizer takes room for two moments of every parameter")
     return result.training_loss
 
 
