@@ -10,6 +10,7 @@ import pandas as pd
 from harness.reporting.wandb_session import Mode, log_run
 from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import common
+from harness.reproduction.glance import glance
 from harness.reproduction.result import Reproduction
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ def _log(run: wandb.Run, result: Reproduction, folder: Path) -> None:
         for test in claim.tests
     ]
     frames = {result.name: pd.read_csv(folder / f"{result.name}.csv"), f"{result.name}/claims": pd.DataFrame(claims)}
+    for task in dict.fromkeys(test.task for test in result.tests):
+        shown = glance(result, task, common().names)
+        frames[f"{result.name}/glance/{task}"] = pd.DataFrame(shown.rows, columns=shown.columns)
     tables = {name: _table(frame) for name, frame in frames.items() if len(frame.columns)}
     run.log({**tables, f"plots/{result.name}": wandb.Image(str(folder / f"{result.name}.png"))})
     run.summary.update({f"{claim.model}: {claim.quote}": claim.verdict for claim in result.claims})

@@ -5,7 +5,9 @@ import json
 import pandas as pd
 import pytest
 
+from harness.reproduction.experiment_spec import common
 from harness.reproduction.experiments import assemble, write
+from harness.reproduction.glance import glance
 from harness.reproduction.result_tracking import track_result
 from tests.reproduction.made_up import experiment, point
 from tests.wandb_files import records, wait_for_exit
@@ -40,6 +42,14 @@ def test_the_table_holds_every_score_with_its_interval(tracked):
         assert ours["value"] == pytest.approx(row.value)
         assert [ours["value_low"], ours["value_high"]] == pytest.approx(row.interval)
     assert {"regret_rate", "better_rate", "fit_seconds", "improvement"} <= set(table.columns)
+
+
+def test_the_table_to_choose_by_is_there(tracked):
+    result, folder = tracked
+    table = logged(folder, "table1/glance/lamp2")
+    ours = glance(result, "lamp2", common().names)
+    assert list(table.columns) == ours.columns
+    assert table.to_numpy().tolist() == ours.rows
 
 
 def test_claims_verdicts_and_records_are_there(tracked):
