@@ -46,8 +46,10 @@ def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
     lines += [
         f'{qualified(claim.verdict.capitalize(), claim)}: "{claim.quote}" ({result.number}).'
         for result, claim in claims
-        if claim.unread
+        if claim.unread and claim.verdict == "supported"
     ]
+    if count := sum(bool(claim.unread) and claim.verdict != "supported" for _, claim in claims):
+        lines.append(f"Of the others {count} rest on methods most of whose answers could not be read.")
     undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
     needs = sorted((need for need in (_need(*pair) for pair in undecided) if need), key=lambda need: need[0])
     return [plain(line) for line in (*lines, *(f"Undecided: {text}." for _, text in needs[:_OPEN]))]
