@@ -56,7 +56,7 @@ def page(result: Reproduction, common: Common, printed: Reported, picture: str, 
 
 
 def joined(results: Sequence[Reproduction], common: Common, printed: Reported, pictures: str) -> str:
-    """All experiments, the verdicts first. `pictures` is the pattern of their plots' places, over `{name}`."""
+    """All experiments, the answer first. `pictures`: the pattern of their plots' places, over `{name}` and `{slug}`."""
     models = list(dict.fromkeys(model for result in results for model in result.models))
     real = [] if set(models) & set(INSTRUMENTS) else models
     parts = [f"# The paper's experiments{f' on {markdown(listed(real))}' if real else ', reproduced'}"]
