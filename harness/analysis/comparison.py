@@ -151,6 +151,11 @@ class Row(BaseModel):
         personal = self.users_served > 0 or self.same_as_instruct is False
         return self.method != BASELINE and bool(self.metrics) and not personal
 
+    @property
+    def serves_some(self) -> bool:
+        """Whether the fit serves users, and not all of them."""
+        return self.method != BASELINE and 0 < self.users_served < self.users
+
 
 class PairTest(BaseModel):
     """Methods `a` and `b` (labels) on one metric, seeds pooled: `difference` is a minus b.

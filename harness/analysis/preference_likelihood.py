@@ -41,6 +41,7 @@ MEASURES = (Mean(GOLD, True), Mean("label_accuracy", True), Mean("label_mae", Fa
 SIDE_EFFECTS = (Mean("neutral_nats", True), Mean("neutral_changed", False))
 WORDS = (Mean(OWN, True), Mean(COPIED, False))
 GROUPS = (MEASURES, SIDE_EFFECTS, WORDS)
+BESIDE = {measure.name for group in GROUPS for measure in group}
 _DRAWN = "drawn"  # what stands for others that might have been drawn: a user, or a text
 
 

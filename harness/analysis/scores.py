@@ -54,8 +54,10 @@ class Scores:
     @property
     def sole_answer(self) -> str | None:
         """What was answered to every query and by every seed; None where answers differ, are unknown or one alone."""
-        given = set() if self.answers is None or len(self.queries) < 2 else set(self.answers)
-        return None if len(given) != 1 or _BETWEEN in (only := str(given.pop())) else only
+        if self.answers is None or len(self.queries) < 2:
+            return None
+        first = str(self.answers[0])
+        return first if _BETWEEN not in first and all(answer == first for answer in self.answers) else None
 
     def values(self, metrics: Sequence[Metric]) -> dict[str, float]:
         """Every metric over all answers."""

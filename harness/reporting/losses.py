@@ -60,7 +60,7 @@ def _fits(rows: Sequence[Row]) -> Iterator[str]:
         same = f" and answered exactly as {BASELINE}" if known else ""
         yield f"{listed(labels)} {cause}served no user{same}."
     for row in rows:
-        if 0 < row.users_served < row.users and row.method != BASELINE:
+        if row.serves_some:
             served = f"{row.users_served} of {row.users} users"
             yield f"{row.label} served {served}; the others got the plain prompt and model."
     told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]

@@ -28,10 +28,10 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
     tables = [result for result in results if result.tests and not set(result.models) & set(INSTRUMENTS)]
     if not tables:
         return []
-    first = tables[0]
-    said = [f"{_who(first, names)}.", *_tasks(first, names), *_whom(first, names), *_controls(first)]
+    first, who = tables[0], _who(tables[0], names)
+    said = [f"{who}.", *_tasks(first, names), *_whom(first, names), *_controls(first)]
     for table in tables[1:]:
-        other = "" if _who(table, names) == _who(first, names) else f" ({_who(table, names)})"
+        other = "" if (own := _who(table, names)) == who else f" ({own})"
         said += [f"{table.title}{other}. {line}" for line in _tasks(table, names)]
     return [plain(line) for line in said if line]
 
@@ -204,7 +204,7 @@ def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest
 
 def _on(result: Reproduction, method: str, task: str) -> str:
     """The method, and the task where there are several."""
-    return f"{method} on {task}" if len({row.task for row in result.rows}) > 1 else method
+    return f"{method} on {task}" if len(result.tasks) > 1 else method
 
 
 def _controls(result: Reproduction) -> list[str]:

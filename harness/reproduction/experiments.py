@@ -214,7 +214,7 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
         f"whom it did not serve is answered as by {BASELINE}."
         for side in sides
         for row in side.comparison.pooled
-        if row.serves_nobody or (0 < row.users_served < row.users and row.method != BASELINE)
+        if row.serves_nobody or row.serves_some
     ]
     notes += [
         f"{placed(row.label, side.tick)} on {row.task} answered every question with {quoted(row.sole_answer)}, whoever "

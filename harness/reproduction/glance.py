@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import ALPHA, BASELINE, PairTest
-from harness.analysis.preference_likelihood import GROUPS
+from harness.analysis.preference_likelihood import BESIDE
 from harness.registry import is_control
 from harness.reporting.comparison_tables import Table
 from harness.reporting.formatting import number, plain, seconds, share, signed
@@ -25,10 +25,8 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
     model = next(iter(result.models))
     rows = [row for row in result.rows if (row.model, row.task) == (model, task)]
     main = rows[0]
-    beside = {measure.name for group in GROUPS for measure in group}
-    metrics = list(
-        dict.fromkeys((row.metric, row.higher_is_better) for row in rows if row.metric in {main.metric, *beside})
-    )
+    shown = {main.metric, *BESIDE}
+    metrics = list(dict.fromkeys((row.metric, row.higher_is_better) for row in rows if row.metric in shown))
     found = {(row.label, row.metric): row for row in rows}
     tests = {(test.a, test.metric): test for test in result.tests if (test.task, test.b) == (task, BASELINE)}
     heads = [f"{names.get(metric, metric)} {'↑' if higher else '↓'}" for metric, higher in metrics]

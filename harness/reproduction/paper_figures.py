@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.analysis.comparison import BASELINE
-from harness.analysis.preference_likelihood import GROUPS
+from harness.analysis.preference_likelihood import BESIDE
 from harness.reporting.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, headline
 from harness.reproduction.result import Measured, Reproduction
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)
 _MARKERS = ("o", "D", "s", "^", "v")
-_BESIDE = {measure.name for group in GROUPS for measure in group}
 
 
 def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
@@ -34,7 +33,7 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
     fill = {"table": _dots, "lines": _lines, "columns": _bars}[result.layout.kind]
     for axes, ((model, task, metric), rows) in zip(grid, panels.items(), strict=False):
         fill(axes, result, rows)
-        improved = result.layout.kind == "columns" or (result.layout.kind == "table" and metric in _BESIDE)
+        improved = result.layout.kind == "columns" or (result.layout.kind == "table" and metric in BESIDE)
         arrow = "" if improved else " ↑" if rows[0].higher_is_better else " ↓"  # an improvement is better upwards
         own = f"{names.get(task, task)} {names.get(metric, metric)}{arrow}"
         axes.set_title(f"{own}, {model}" if len(result.models) > 1 else own, fontsize=10)
@@ -53,7 +52,7 @@ def _dots(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
     than from method to method, and cancels there.
     """
     order = [column.method for column in result.layout.methods]
-    paired = rows[0].metric in _BESIDE
+    paired = rows[0].metric in BESIDE
     for row in rows:
         height = order.index(row.label)
         value, interval = (row.improvement, row.improvement_interval) if paired else (row.value, row.interval)
