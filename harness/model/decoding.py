@@ -97,7 +97,7 @@ def decode(
         states = _read(model, prompts, sizes, stop, pad_id, rows, recording)
         batch = _Batch(model, states, max(stop.max_new_tokens, candidates.longest if candidates else 0), rows)
         if candidates is not None:
-            batch.score(candidates, pad_id)
+            batch.score(candidates, [ids[-1] for ids in prompts], pad_id)
         while True:
             batch.append_likeliest()
             stop.check_time()
@@ -166,10 +166,9 @@ class _Batch:
         for row, token in zip(self.alive, likeliest(self._logits).tolist(), strict=True):
             self.found[row].append(token)
 
-    def score(self, candidates: Candidates, pad_id: int) -> None:
-        """Score answers to the prompts, of which no new token is known yet."""
-        candidates.score(self._model, self._logits, self._mask, self._cache, pad_id, self._rows)
-        self.computed += candidates.tokens
+    def score(self, candidates: Candidates, last: list[int], pad_id: int) -> None:
+        """Score answers to the prompts, which end with `last` and of which no new token is known yet."""
+        self.computed += candidates.score(self._model, self._logits, self._mask, self._cache, last, pad_id, self._rows)
 
     def feed(self, rows: list[int]) -> None:
         """Let all other rows go, and put the last tokens of these through the model."""

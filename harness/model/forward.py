@@ -16,6 +16,7 @@ from harness.api import Position, Site
 from harness.model.architectures import site_modules, without_adapter
 from harness.model.decoding import Stop
 from harness.model.editing import EditedRows, recorded
+from harness.model.exact_logits import exact_logits
 from harness.model.prefill import Ids, is_cached_plainly, left_padded, positioned, prefill
 
 
@@ -110,13 +111,16 @@ def log_likelihoods(
     if model.config.is_encoder_decoder:
         started = _decoder_inputs(model, [answer[:-1] for answer in answers], pad)
         rows.follow(longest - 1)
-        logits = model(**left_padded(model, prompts, pad), decoder_input_ids=started, use_cache=False).logits
+        with exact_logits(model):
+            output = model(**left_padded(model, prompts, pad), decoder_input_ids=started, use_cache=False)
+        logits = output.logits
         targets = [answer + [-1] * (longest - len(answer)) for answer in answers]
     else:
 
         def run(**inputs: Any) -> Any:
             rows.follow([len(answer) for answer in answers])  # what is shared before that is of the prompts
-            return model(**inputs, logits_to_keep=longest + 1)
+            with exact_logits(model):
+                return model(**inputs, logits_to_keep=longest + 1)
 
         if is_cached_plainly(model):
             state = prefill(model, run, sequences, _before(prompts), sizes, pad, rows)
