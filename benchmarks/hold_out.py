@@ -14,15 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import HarnessError
+from harness.tasks.lamp_directory import read
 from harness.tasks.lamp_layout import Files, MissingError, find
-from harness.tasks.lamp_schema import SCHEMAS
+from harness.tasks.lamp_schema import SCHEMAS, identifier
 
 SHARE = 4  # one user in so many is put aside
 SPLITS = ("dev", "train")  # the first that is there is divided
 
 
 def hold_out(data: Path, out: Path, train: bool = False) -> dict[str, tuple[int, int]]:
-    """(users that stay, users put aside) by task. Raises HarnessError where no task of LaMP has a usable split."""
+    """(users that stay, users put aside) by task; questions that cannot be used are left out.
+
+    Raises HarnessError where no task of LaMP has a usable split.
+    """
     divided = {}
     for task, schema in SCHEMAS.items():
         try:
@@ -31,30 +35,39 @@ def hold_out(data: Path, out: Path, train: bool = False) -> dict[str, tuple[int,
             continue
         if name := next((split for split in SPLITS if split in splits), None):
             stay, aside = ("dev", "train") if train else (name, "tune")
-            divided[task] = _divide(splits[name], stay, aside, out / schema.folder)
+            users = {query.id: query.user for query in read(schema, data, name).queries}
+            divided[task] = _divide(splits[name], users, stay, aside, out / schema.folder)
     if not divided:
         raise HarnessError(f"{data} holds no LaMP_<n>/dev_questions.json, nor one of train.")
     return divided
 
 
-def _divide(files: Files, stay: str, aside: str, out: Path) -> tuple[int, int]:
+def _divide(files: Files, users: dict[str, str], stay: str, aside: str, out: Path) -> tuple[int, int]:
     questions, outputs = _read(files.questions), _read(files.outputs)
-    named = _read(files.users) if files.users.is_file() else {}
-    users = {str(q["id"]): str(named.get(str(q["id"]), q.get("user_id", q["id"]))) for q in questions}
     order = list(dict.fromkeys(users.values()))
     last = set(order[len(order) - len(order) // SHARE :])
     out.mkdir(parents=True, exist_ok=True)
     for name, wanted in ((stay, set(order) - last), (aside, last)):
         ids = {question for question, user in users.items() if user in wanted}
-        golds = [gold for gold in outputs["golds"] if str(gold["id"]) in ids]
-        _write(out / f"{name}_questions.json", [question for question in questions if str(question["id"]) in ids])
-        _write(out / f"{name}_outputs.json", {**outputs, "golds": golds})
+        _write(out / f"{name}_questions.json", _of(ids, questions))
+        _write(out / f"{name}_outputs.json", {**outputs, "golds": _of(ids, outputs["golds"])})
         _write(out / f"{name}_users.json", {question: users[question] for question in users if question in ids})
     return len(order) - len(last), len(last)
 
 
+def _of(ids: set[str], records: list[Any]) -> list[Any]:
+    return [record for record in records if _id(record) in ids]
+
+
+def _id(record: Any) -> str:
+    try:
+        return identifier(record["id"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
 def _read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_text(encoding="utf-8-sig"))
 
 
 def _write(path: Path, content: Any) -> None:

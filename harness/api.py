@@ -125,6 +125,7 @@ class TaskData:
     )  # what a reader of the results must know, e.g. another split was used
     fingerprint: str = ""  # sha256 over the source
     separation: Literal["user", "time"] = "user"  # between splits; by time, the same users are in all of them
+    names_users: bool = True  # whether user ids are people's, not those of questions that two splits may number alike
     items_found: int = 0  # history items in the source, usable or not
     items_skipped: int = 0  # those that could not be used
 

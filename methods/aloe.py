@@ -49,7 +49,7 @@ class AloeConfig(TrainingConfig):
 
 
 class Aloe(Method):
-    """One global model: whoever the examples came from, everybody is served by the trained weights."""
+    """Fine-tunes one model, or one LoRA, on the examples of all users (ALOE-SFT); everybody is served by it."""
 
     Config = AloeConfig
 

@@ -42,7 +42,10 @@ class Differences:
 
 
 class Caa(Method):
-    """One vector for everybody, from pairs of the user's own and the model's neutral answer after one prompt."""
+    """Adds one vector for everybody: users' own answers minus the model's neutral ones (CAA).
+
+    Both answers of a pair follow one prompt.
+    """
 
     Config = CaaConfig
     personal: ClassVar[bool] = False  # a vector per user, from what users write without their history before it

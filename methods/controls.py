@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import FitContext, HistoryItem, Method, Personalizer, Query, Task, User
+from harness.methods.aloe import Aloe
 from harness.methods.chameleon.directions import Directions, Source, group_slices
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
@@ -46,12 +47,12 @@ class FixedAnswers(Personalizer):
 
 
 class Constant(Method):
-    """The most frequent answer of all examples for everybody; an echo of the query where answers are free text."""
+    """The most frequent answer in all histories for everybody; an echo of the query where answers are free text."""
 
     Config = NothingToSet
 
     def fit(self, context: FitContext) -> Personalizer:
-        answers = [example.answer for user in context.users for example in user.examples]
+        answers = _pooled(context, _answers(context))
         context.report.samples_used = len(answers)
         return FixedAnswers(context.task, {}, _majority(context.task, answers))
 
@@ -63,12 +64,11 @@ class UserMajority(Constant):
     """The most frequent answer in each user's history; for users without one, and for free text, as `Constant`."""
 
     def fit(self, context: FitContext) -> Personalizer:
-        answers = {user.id: given for user in context.users if (given := _answers(context.task, user.history))}
-        everybody = _majority(context.task, [answer for own in answers.values() for answer in own])
+        answers = _answers(context)
         own = {user: label for user, given in answers.items() if (label := _majority(context.task, given))}
         context.report.users_fitted = len(own)
-        context.report.samples_used = sum(len(answers[user]) for user in own)
-        return FixedAnswers(context.task, own, everybody)
+        context.report.samples_used = sum(map(len, answers.values()))
+        return FixedAnswers(context.task, own, _majority(context.task, _pooled(context, answers)))
 
 
 class RandomDirectionConfig(ChameleonConfig):
@@ -114,6 +114,13 @@ class RandomDirection(Chameleon):
 
 class ShuffledHistory(Chameleon):
     """Chameleon fitted with each user's histories exchanged for the next user's; the prompt shows the user's own."""
+
+    def fit(self, context: FitContext) -> Personalizer:
+        return super().fit(_shuffled(context))
+
+
+class ShuffledAloe(Aloe):
+    """ALOE-SFT on answers beside the next user's histories: what training gains that is nobody's in particular."""
 
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
@@ -187,8 +194,21 @@ def _solve(change: Callable[[torch.Tensor], torch.Tensor], target: torch.Tensor)
     return (low + high) / 2
 
 
-def _answers(task: Task, history: Sequence[HistoryItem]) -> list[str]:
-    return [pair[1] for item in history if (pair := task.supervise(item))]
+def _answers(context: FitContext) -> dict[str, list[str]]:
+    """The answers in the whole history of each user to fit on, of users who have any."""
+    found = {}
+    for user in context.users:
+        size = context.search.index(user.id, "recency")
+        items = context.search.search(Query("", user.id, ""), "recency", size)
+        if given := [pair[1] for item in items if (pair := context.task.supervise(item))]:
+            found[user.id] = given
+    return found
+
+
+def _pooled(context: FitContext, histories: dict[str, list[str]]) -> list[str]:
+    """All answers of the histories or, where these hold none, of the examples."""
+    pooled = [answer for given in histories.values() for answer in given]
+    return pooled or [example.answer for user in context.users for example in user.examples]
 
 
 def _majority(task: Task, answers: Sequence[str]) -> str | None:

@@ -38,7 +38,10 @@ class DpoConfig(TrainingConfig):
 
 
 class Dpo(Method):
-    """One global adapter. Pairs whose two sides are the same teach nothing and are left out (counted)."""
+    """Trains one LoRA for everybody to prefer users' own answers to neutral ones (DPO).
+
+    Pairs whose two sides are the same teach nothing and are left out (counted).
+    """
 
     Config = DpoConfig
 

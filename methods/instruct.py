@@ -32,7 +32,10 @@ class BasePrompt(Personalizer):
 
 
 class Instruct(Method):
-    """The base prompt for everybody; its budget is never touched. It serves every user all that it has to give."""
+    """The model as it is: the base prompt with the selected history, the baseline of all tests.
+
+    Its budget is never touched. It serves every user all that it has to give.
+    """
 
     Config = InstructConfig
 

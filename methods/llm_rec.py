@@ -57,8 +57,9 @@ class Notes(Personalizer):
 
 
 class LlmRec(Method):
-    """Writes one note per user, a batch of users at a time that begins with one, as long as the clock has room.
+    """Writes a note on each user into the prompt (LLM-REC).
 
+    Users are taken a batch at a time that begins with one, as long as the clock has room.
     In the regime `unseen` no note is written: the users it could describe are not those who ask.
     """
 

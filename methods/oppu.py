@@ -44,8 +44,9 @@ class OppuConfig(TrainingConfig):
 
 
 class Oppu(Method):
-    """An adapter per user over one for the task; users in order as the clock allows, the others get the task's alone.
+    """Trains a small LoRA per user over one for the task (OPPU).
 
+    Users are taken in order as the clock allows; the others get the task's alone.
     In the regime `unseen` only the task's is trained: those who ask are not those whose histories are at hand.
     """
 

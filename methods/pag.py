@@ -53,8 +53,9 @@ class Profiles(Notes):
 
 
 class Pag(LlmRec):
-    """A profile of each user from the selected history, and an index of the whole one; users as the clock allows.
+    """Writes a profile of each user into the prompt, beside what the query finds in the history (PAG).
 
+    Users are taken as the clock allows, each with a profile of the selected history and an index of the whole one.
     In the regime `unseen` no profile is written: the users it could describe are not those who ask.
     """
 

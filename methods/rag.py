@@ -49,8 +49,9 @@ class RetrievedPrompt(Personalizer):
 
 
 class Rag(Method):
-    """Indexes whole histories, a user at a time, as long as the clock has room; what is found is the base prompt's.
+    """Shows, of a user's whole history, the items that the query finds (RAG).
 
+    Histories are indexed a user at a time, as long as the clock has room.
     In the regime `unseen` nothing is indexed: the histories to search are those of the users who ask.
     """
 

@@ -6,9 +6,9 @@ from harness.methods.caa import Caa
 
 
 class StyleVector(Caa):
-    """A vector per user: the mean difference of the user's answers and the model's, which writes without the history.
+    """Adds a vector per user: the user's answers minus what the model writes without the history (StyleVector).
 
-    Users as the clock allows, a batch of examples at a time; those without a pair get the base prompt alone.
+    Users are taken as the clock allows, a batch of examples at a time; those without a pair get the base prompt alone.
     """
 
     personal: ClassVar[bool] = True

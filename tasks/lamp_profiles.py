@@ -54,7 +54,7 @@ class Profiles:
     def add(self, user: str, record: str, profile: list[object]) -> None:
         """The profile of one question of a user."""
         known = self._users.setdefault(user, _User())
-        seen: set[str] = set()
+        seen: dict[str, _Content] = {}
         mine: set[str] = set()
         counts: Counter[_Content] = Counter()
         places = known.places()
@@ -63,14 +63,14 @@ class Profiles:
             where = f"profile[{position}]"
             try:
                 item = self._item(record, where, raw)
-                if item.id and item.id in seen:
+                if item.id and seen.get(item.id) == _content(item):
                     raise BadFieldError(f"{where}.id", f"{item.id!r} occurs twice; the first is kept")
             except BadFieldError as bad:
                 self.skipped += 1
                 self.faults.append(Fault(self.file, record, bad.field, str(bad)))
                 continue
-            seen.add(item.id)
             content = _content(item)
+            seen.setdefault(item.id, content)
             same = places.get((content, counts[content]), "")
             counts[content] += 1
             mine.add(self._united(known, item, "" if same in mine else same, record, where))
@@ -108,7 +108,7 @@ class Profiles:
         name = item.id or record + where.removeprefix("profile")
         if earlier is not None:
             name = f"{item.id} ({record})"
-            problem = f"{item.id!r} is another item in an earlier question; both are kept"
+            problem = f"{item.id!r} is another item too, met earlier; both are kept"
             self.faults.append(Fault(self.file, record, f"{where}.id", problem, kept=True))
         while name in known.items:
             name += "'"

@@ -13,6 +13,7 @@ from harness.tasks.lamp_profiles import BadFieldError, Profiles
 from harness.tasks.lamp_schema import MAX_CHARACTERS, Schema, identifier, kind_of, plain_text
 
 _SHOWN = 3  # faults that an error names
+_TELLING = 3  # items of a history that two people do not share by chance
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,10 @@ def parse(schema: Schema, names: Names, questions: object, outputs: object, user
     """Histories, queries and golds of every good record; `split` and `fingerprint` are left for the caller.
 
     Texts and answers are stripped of surrounding white space and cut at MAX_CHARACTERS (counted in `notes`). A user is
-    whom `users` names, else whom the question's `user_id` names, else the question itself. A user's history is the
-    union of the profiles of the user's good questions, in file order. A user with an empty history is kept (a cold
-    start, counted in `notes`). Raises HarnessError if the files do not belong together, or if no question or, where
-    there are any, no history item is usable.
+    whom `users` names, else whom the question's `user_id` names, else the first question that shows the same profile. A
+    user's history is the union of the profiles of the user's good questions, in file order. A user with an empty
+    history is kept (a cold start, counted in `notes`). Raises HarnessError if the files do not belong together, or if
+    no question or, where there are any, no history item is usable.
     """
     return _Reader(schema, names).read(questions, outputs, users)
 
@@ -44,6 +45,7 @@ class _Reader:
     cut: int = 0
     user_field: str = "user_id"
     nobody: int = 0  # questions without a user_id beside others that have one
+    alike: int = 0  # questions whose user only their profile tells
 
     def read(self, questions: object, outputs: object, users: object | None) -> TaskData:
         if not isinstance(questions, list):
@@ -61,8 +63,10 @@ class _Reader:
                 self._fault(self.names.outputs, gold_id, "id", "no question has this id")
         data = TaskData(split="", histories={}, queries=[], golds={}, faults=self.faults)
         profiles = Profiles(self.schema, self.names.questions, self.faults)
-        self._questions(records, golds, self._users(records, users), profiles, data)
-        self._close(data, profiles, records)
+        owners = self._users(records, users)
+        data.names_users = users is not None or self.nobody < len(records)
+        self._questions(records, golds, owners, profiles, data)
+        self._close(data, profiles, records, len(questions))
         return data
 
     def _questions(
@@ -106,10 +110,24 @@ class _Reader:
             self.user_field = "user"
             return {_canonical(key): user for key, user in users.items()}
         named = {key: record["user_id"] for key, record in records.items() if record.get("user_id") is not None}
-        self.nobody = len(records) - len(named) if named else 0
+        self.nobody = len(records) - len(named)
         # Beside real user ids, a question's id could be that of somebody else.
         alone = "{}, a question without a user" if named else "{}"
-        return {key: named.get(key, alone.format(key)) for key in records}
+        found: dict[str, object] = {}
+        met: dict[tuple[tuple[str, str], ...], str] = {}
+        for key, record in records.items():
+            found[key] = user = named.get(key, alone.format(key))
+            if key not in named and len(shown := self._shown(record)) >= _TELLING:
+                found[key] = met.setdefault(shown, alone.format(key))
+                self.alike += found[key] != user
+        return found
+
+    def _shown(self, record: dict) -> tuple[tuple[str, str], ...]:
+        """What a question's profile holds, whatever its order and ids."""
+        profile = record.get("profile")
+        items = [item for item in profile if isinstance(item, dict)] if isinstance(profile, list) else []
+        text, label = self.schema.text_key, self.schema.label_key
+        return tuple(sorted((str(item.get(text)), str(item.get(label))) for item in items))
 
     def _user(self, record_id: str, users: dict[str, object]) -> str:
         if record_id not in users:
@@ -162,7 +180,7 @@ class _Reader:
     def _fault(self, file: str, record: str, where: str, problem: str) -> None:
         self.faults.append(Fault(file, record, where, problem))
 
-    def _close(self, data: TaskData, profiles: Profiles, records: dict[str, dict]) -> None:
+    def _close(self, data: TaskData, profiles: Profiles, records: dict[str, dict], asked: int) -> None:
         file = self.names.questions
         if not data.queries:
             self._require_this_task(records)
@@ -174,8 +192,16 @@ class _Reader:
             )
         data.items_found, data.items_skipped = profiles.found, profiles.skipped
         data.notes += profiles.notes()
-        if self.nobody:
+        if len(data.queries) < asked:
+            lost = asked - len(data.queries)
+            data.notes.append(f"{lost} of {asked} questions could not be used (`harness data check` says why)")
+        if self.nobody and data.names_users:
             data.notes.append(f"{self.nobody} questions carry no user_id: each counts as a user of its own")
+        if self.alike:
+            data.notes.append(
+                f"{self.alike} questions count as those of users met before: no file says whose they are, but they "
+                "show the same history"
+            )
         if cut := self.cut + profiles.cut:
             data.notes.append(f"{cut} texts were cut to {MAX_CHARACTERS} characters")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -12,10 +13,12 @@ from harness.registry import Registry
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def print_listing(registries: dict[str, Registry], as_json: bool) -> None:
-    """A line per plug-in with the first sentence of its docstring, or JSON with its target too."""
+def print_listing(
+    registries: dict[str, Registry], as_json: bool, summary: Callable[[Registry, str], str] = Registry.summary
+) -> None:
+    """A line per plug-in with its `summary`, by default its docstring's first line, or JSON with its target too."""
     rows = [
-        {"name": name, "kind": kind, "summary": registry.summary(name), "target": registry.target(name)}
+        {"name": name, "kind": kind, "summary": summary(registry, name), "target": registry.target(name)}
         for kind, registry in registries.items()
         for name in registry.names()
     ]

@@ -12,7 +12,7 @@ import typer
 from harness.api import HarnessError
 from harness.commands.listing import AsJson, print_listing
 from harness.commands.options import path_option
-from harness.registry import MODELS, RECIPES
+from harness.registry import MODELS, RECIPES, Registry
 from harness.results.disk import require_folder
 
 app = typer.Typer(
@@ -26,7 +26,19 @@ app = typer.Typer(
 def models(context: typer.Context, as_json: AsJson = False) -> None:
     """List the models that go by a name; any folder or hub name works too."""
     if context.invoked_subcommand is None:
-        print_listing({"model": MODELS}, as_json)
+        print_listing({"model": MODELS}, as_json, _summary)
+
+
+def _summary(models: Registry, name: str) -> str:
+    """What a model is, and what is missing before it can be used."""
+    try:
+        model = models.get(name)
+    except HarnessError as error:
+        return str(error)
+    if isinstance(model, str | Path):
+        return f"in {model}"
+    missing = "" if getattr(model, "fetched", True) else f"; not here yet: harness models fetch {name}"
+    return getattr(model, "title", models.target(name)) + missing
 
 
 @app.command("fetch")

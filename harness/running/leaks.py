@@ -1,12 +1,13 @@
 """Items of a history that give an evaluated query, or its answer, away."""
 
+import re
 from collections.abc import Sequence
 
 from harness.api import HistoryItem, Query
 
 
 def find_leaks(history: Sequence[HistoryItem], query: Query, gold: str) -> list[str]:
-    """Ids of the items whose text is the query's, or is the gold answer; case and white space do not count.
+    """Ids of the items whose text is the query's, or is the gold answer: the same words, whatever is between them.
 
     A labelled item is compared with the query only: that its label is the gold is what a method is meant to learn from.
     """
@@ -15,4 +16,5 @@ def find_leaks(history: Sequence[HistoryItem], query: Query, gold: str) -> list[
 
 
 def _normal(text: str) -> str:
-    return " ".join(text.casefold().split())
+    folded = text.casefold()
+    return " ".join(re.findall(r"\w+", folded) or folded.split())  # of emoji alone, the emoji

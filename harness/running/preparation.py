@@ -33,8 +33,8 @@ class Selector:
     def __post_init__(self) -> None:
         self._search = HistorySearch(self.embed, self.whole)
 
-    def __call__(self, user: str, without: int | None = None) -> tuple[HistoryItem, ...]:
-        """H_u^k of a user, chosen as if the item at index `without` did not exist.
+    def __call__(self, user: str, without: Collection[int] = ()) -> tuple[HistoryItem, ...]:
+        """H_u^k of a user, chosen as if the items at `without` did not exist.
 
         Where the run's selection depends on what is asked, and here nothing is, the most representative items.
         """
@@ -43,7 +43,7 @@ class Selector:
             return ()
         if user not in self._embeddings:
             self._embeddings[user] = self.embed([embedded_text(item) for item in items])
-        kept = [index for index in range(len(items)) if index != without]
+        kept = [index for index in range(len(items)) if index not in without]
         selection = self.spec.selection
         return select(
             [items[index] for index in kept],
@@ -74,15 +74,13 @@ class Selector:
     def for_example(self, user: str, index: int, query: str | None, answer: str) -> tuple[HistoryItem, ...]:
         """H_u^k for the example made of the item at `index`, chosen as if that item did not exist.
 
-        Retrieval would find whatever else gives the example away, so that goes as well. Where there is no input, the
-        items are those for the answer: the input will be its paraphrase.
+        Whatever else gives the example away goes as well, as it does from the histories of those who are asked. Where
+        there is no input, retrieved items are those for the answer: the input will be its paraphrase.
         """
-        if not self.asks:
-            return self(user, without=index)
         asked = Query(f"example {index}", user, answer if query is None else query)
         leaks = set() if self.spec.keep_leaks else set(find_leaks(self.whole[user], asked, answer))
         hidden = {place for place, item in enumerate(self.whole[user]) if place == index or item.id in leaks}
-        return self.for_query(asked, hidden)
+        return self.for_query(asked, hidden) if self.asks else self(user, hidden)
 
 
 @dataclass

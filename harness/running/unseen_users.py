@@ -45,6 +45,8 @@ def without_evaluated(task: Task, data: TaskData, fit_data: TaskData) -> TaskDat
         )
     if fit_data.split == data.split:
         raise _refusal(task, f"both come from the split {data.split}")
+    if data.fingerprint and fit_data.fingerprint == data.fingerprint:
+        raise _refusal(task, f"the files of {fit_data.split} are those of {data.split}")
     twins = [*_of_one_name(data, fit_data), *_of_one_history(data.histories, fit_data.histories)]
     left_out = {twin.fitted for twin in twins}
     both = {twin.evaluated for twin in twins}
@@ -83,7 +85,7 @@ def _same_people(data: TaskData, fit_data: TaskData, twins: Sequence[Twin]) -> s
 
 def _of_one_name(data: TaskData, fit_data: TaskData) -> Iterator[Twin]:
     """Users of one id, where ids name users: questions numbered alike in two splits are not of one person."""
-    if all(query.user == query.id for query in (*data.queries, *fit_data.queries)):
+    if not (data.names_users and fit_data.names_users):
         return
     for user in fit_data.histories:
         if user in data.histories:
@@ -92,16 +94,17 @@ def _of_one_name(data: TaskData, fit_data: TaskData) -> Iterator[Twin]:
 
 def _of_one_history(evaluated: Histories, fitted: Histories) -> list[Twin]:
     """Users to fit on whose history is largely that of an evaluated user: items equal by id and text, or by text."""
-    by_item = _twins(evaluated, fitted, _item, 1)
-    known = {twin.fitted for twin in by_item}
-    by_content = [twin for twin in _twins(evaluated, fitted, _content, _CONTENTS) if twin.fitted not in known]
-    found = len(by_item) + len(by_content)
-    if by_content and found < _MOST * len(fitted):
-        # Short texts recur. They say who somebody is only where they do so less among people who are not the same.
-        by_chance = len(_twins(evaluated, evaluated, _content, _CONTENTS)) / len(evaluated)
-        if len(by_content) <= 2 * by_chance * len(fitted):
-            return by_item
-    return by_item + by_content
+    found: list[Twin] = []
+    for key, least in ((_item, 1), (_content, _CONTENTS)):
+        known = {twin.fitted for twin in found}
+        more = [twin for twin in _twins(evaluated, fitted, key, least) if twin.fitted not in known]
+        # Short texts recur, and films have one id for everybody. They say who somebody is only where they do so less
+        # among people who are not the same.
+        if more and len(found) + len(more) < _MOST * len(fitted):
+            by_chance = len(_twins(evaluated, evaluated, key, least)) / len(evaluated)
+            more = more if len(more) > 2 * by_chance * len(fitted) else []
+        found += more
+    return found
 
 
 def _twins(evaluated: Histories, fitted: Histories, key: Key, least: int) -> list[Twin]:

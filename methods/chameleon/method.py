@@ -92,7 +92,10 @@ class Collected:
 
 
 class Chameleon(Method):
-    """Users are taken a batch at a time, so that a short budget leaves fewer users but always finished directions."""
+    """Finds directions in self-generated pairs of answers and edits the MLPs' outputs with them (Chameleon).
+
+    Users are taken a batch at a time, so that a short budget leaves fewer users but always finished directions.
+    """
 
     Config = ChameleonConfig
 

@@ -47,6 +47,11 @@ def test_the_querys_text_and_an_unlabelled_gold_are_leaks() -> None:
     assert find_leaks(history, Query("q", "u", "I am tired."), "im tired") == ["query", "gold"]
 
 
+def test_punctuation_does_not_hide_a_leak() -> None:
+    history = [HistoryItem("at", "@I am tired!"), HistoryItem("emoji", "😴 😴"), HistoryItem("other", "I am so tired.")]
+    assert find_leaks(history, Query("q", "u", "I am tired."), "😴  😴") == ["at", "emoji"]
+
+
 def test_a_label_or_labelled_text_equal_to_the_gold_is_no_leak() -> None:
     history = [HistoryItem("label", "A dog.", "comedy"), HistoryItem("text", "comedy", "classic")]
     assert find_leaks(history, Query("q", "u", "A robot."), "comedy") == []
@@ -73,7 +78,8 @@ def test_a_report_per_task_and_split(tmp_path: Path) -> None:
         ("LaMP_7/dev_questions.json", "profile[].text"): 2,
         ("LaMP_7/dev_questions.json", "input"): 1,
     }
-    assert dev.notes == ("2 of 6 history items could not be used", "1 of 3 users have an empty history")
+    lost = "1 of 4 questions could not be used (`harness data check` says why)"
+    assert dev.notes == ("2 of 6 history items could not be used", "1 of 3 users have an empty history", lost)
 
 
 def test_the_only_split_is_reported_once(tmp_path: Path) -> None:

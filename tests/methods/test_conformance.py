@@ -6,7 +6,14 @@ from harness.conformance.toys import ToyFreeText, ToyTask
 from harness.methods.aloe import Aloe
 from harness.methods.caa import Caa
 from harness.methods.chameleon.method import Chameleon
-from harness.methods.controls import Constant, MeanDifference, RandomDirection, ShuffledHistory, UserMajority
+from harness.methods.controls import (
+    Constant,
+    MeanDifference,
+    RandomDirection,
+    ShuffledAloe,
+    ShuffledHistory,
+    UserMajority,
+)
 from harness.methods.dpo import Dpo
 from harness.methods.instruct import Instruct
 from harness.methods.llm_rec import LlmRec
@@ -46,6 +53,7 @@ WITHOUT_TRAINING = [
 TRAINED = [
     (Aloe, FAST),
     (Aloe, {**FAST, "training": "lora", "lora": LORA, "accumulation": 2}),
+    (ShuffledAloe, FAST),
     (Dpo, {**FAST, "lora": LORA}),
     (Oppu, {**FAST, "lora": LORA, "items": 2, "num_epochs": 1}),
 ]

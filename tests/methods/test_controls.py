@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from harness.api import Query
+from harness.api import HistoryItem, Query
 from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.methods.aloe import Aloe
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
 from harness.methods.controls import (
@@ -17,10 +18,12 @@ from harness.methods.controls import (
     NothingToSet,
     RandomDirection,
     RandomDirectionConfig,
+    ShuffledAloe,
     ShuffledHistory,
     UserMajority,
     mean_change,
 )
+from harness.running.retrieval import HistorySearch
 
 FAST = {"ccs": {"epochs": 20, "restarts": 2}, "insight_tokens": 8}
 STRANGER = Query("q", "stranger", "a film")
@@ -30,6 +33,24 @@ def test_constant_is_the_commonest_answer(make_context):
     users = [toy_users(2)[0], *toy_users(6)[3:4], toy_users(2)[1]]  # comedy, comedy, classic
     fitted = Constant(NothingToSet()).fit(make_context(users=users))
     assert fitted.answers([*toy_queries(users), STRANGER]) == ["comedy"] * 4
+
+
+def test_fixed_answers_are_counted_in_whole_histories_not_in_what_prompts_show(make_context):
+    users = [replace(user, history=user.history[:1]) for user in toy_users(2)]  # comedy, classic
+    whole = {
+        users[0].id: (users[0].history[0], *(HistoryItem(f"more {n}", f"film {n}", "fantasy") for n in range(2))),
+        users[1].id: users[1].history,
+    }
+    context = make_context(users=users, search=HistorySearch(lambda texts: np.ones((len(texts), 2)), whole))
+    assert Constant(NothingToSet()).fit(context).answers([STRANGER]) == ["fantasy"]
+    assert UserMajority(NothingToSet()).fit(context).answers(toy_queries(users)) == ["fantasy", "classic"]
+
+
+@pytest.mark.parametrize("control", [Constant, UserMajority])
+def test_without_any_history_they_are_the_commonest_of_the_examples(make_context, control):
+    users = toy_users(2)[1:]  # classic
+    fitted = control(NothingToSet()).fit(make_context(users=users, search=HistorySearch(lambda texts: texts, {})))
+    assert fitted.answers([STRANGER]) == ["classic"]
 
 
 def test_user_majority_is_the_users_own_answer(make_context):
@@ -120,6 +141,20 @@ def test_shuffled_history_paraphrases_under_the_others_history(make_context):
             assert f"of user {(number + 1) % 6}:" in head
             assert f"of user {number}:" not in head
     assert all(f"of {user.id}" in user.history[0].text for user in context.users)
+
+
+def test_shuffled_aloe_learns_users_answers_beside_others_histories(make_context, trainers):
+    context = make_context()
+    fitted = ShuffledAloe(Aloe.Config(learning_rate=1e-2, batch_size=4, accumulation=1)).fit(context)
+    rows = [context.lm.tokenizer.decode(row["input_ids"]) for row in trainers[0].train_dataset]
+    answers = {user.id: user.examples[0].answer for user in context.users}
+    assert len(rows) == 12
+    for number, user in enumerate(context.users):
+        other = context.users[(number + 1) % 6].id
+        own = [row for row in rows if f"of {other}:" in row]
+        assert len(own) == 2
+        assert all(row.split("Your answer:")[1].strip().startswith(answers[user.id]) for row in own)
+    assert "user 0" in fitted.prompt(toy_queries(context.users)[0], context.users[0].history)
 
 
 def test_mean_difference_is_an_offset(make_context):

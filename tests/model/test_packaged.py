@@ -11,12 +11,15 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType, GGUFWriter
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
 from harness.api import HarnessError
+from harness.commands.app import app
 from harness.model.lm import load
 from harness.model.packaged.catalog import MINILM_L6_V2, SMOLLM2_135M
 from harness.model.packaged.wheel import WheelModel
 from harness.registry import model_folder
+from harness.tasks.synthetic import TINY_LLAMA
 from tests.tiny_models import byte_level_tokenizer, tiny_model
 
 
@@ -121,6 +124,13 @@ def test_a_gguf_file_becomes_safetensors_whose_logits_are_the_models(cache, tmp_
     with torch.no_grad():
         assert torch.allclose(reloaded(ids).logits, original(ids).logits, atol=1e-4)
     assert load(str(folder), "cpu").generate(["A lonely detective"], 4)
+
+
+def test_the_list_of_models_says_what_each_is_and_which_is_not_here_yet(cache):
+    listed = CliRunner().invoke(app, ["models"]).stdout
+    assert "SmolLM2-135M-Instruct, the smallest real LLM here" in listed
+    assert "not here yet: harness models fetch smollm2-135m" in listed
+    assert str(TINY_LLAMA) in listed
 
 
 def test_an_unfetched_name_says_the_command_that_is_missing(cache):

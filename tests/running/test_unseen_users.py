@@ -14,7 +14,7 @@ def items(*numbers, start=0, text="text {}"):
 def data(split, **histories):
     """Users who are their own questions, as in LaMP's files by user."""
     queries = [Query(user, user, f"question of {user}") for user in histories]
-    return TaskData(split, dict(histories), queries, dict.fromkeys(histories, "3"))
+    return TaskData(split, dict(histories), queries, dict.fromkeys(histories, "3"), names_users=False)
 
 
 def people(split, count, first=0, prefix=""):
@@ -99,18 +99,34 @@ def test_questions_numbered_alike_are_not_of_one_person_but_named_users_are():
     dev, train = people("dev", 4), people("train", 4)
     train.histories = {user: items(*range(1000 + 10 * int(user), 1006 + 10 * int(user))) for user in train.histories}
     assert without_evaluated(Lamp3(), dev, train) is train
-    dev.queries = [Query(f"q{query.id}", query.user, query.text) for query in dev.queries]
+    dev.names_users = True
+    assert without_evaluated(Lamp3(), dev, train) is train
+    train.names_users = True
     with pytest.raises(HarnessError, match="users 0, 1, 2 are in both"):
         without_evaluated(Lamp3(), dev, train)
 
 
 def test_one_named_user_of_both_splits_is_left_out():
     dev, train = people("dev", 4, prefix="u"), people("train", 4, first=10, prefix="u")
-    for split in (dev, train):
-        split.queries = [Query(f"q{query.id}", query.user, query.text) for query in split.queries]
+    dev.names_users = train.names_users = True
     train.histories["u0"] = items(900, 901)
     assert "u0" not in without_evaluated(Lamp3(), dev, train).histories
     assert len(dev.notes) == 1
+
+
+def test_the_same_files_under_two_names_are_refused():
+    dev, train = data("dev", a=items(1)), data("train", a=items(1))
+    dev.fingerprint = train.fingerprint = "0f"
+    with pytest.raises(HarnessError, match="the files of train are those of dev"):
+        without_evaluated(Lamp3(), dev, train)
+
+
+def test_items_that_recur_among_the_people_of_one_split_say_nothing():
+    """Films have one id for everybody, and some people have tagged few others."""
+    dev = data("dev", **{f"d{n}": items(n % 5) for n in range(10)})
+    strangers = {f"t{n}": items(n) for n in range(4)}
+    train = data("train", **strangers, **people("train", 10, first=10, prefix="others ").histories)
+    assert without_evaluated(Lamp3(), dev, train) is train
 
 
 def test_users_without_history_are_other_people():

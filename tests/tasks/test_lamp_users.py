@@ -26,7 +26,7 @@ def test_two_items_of_one_id_are_named_and_both_are_kept() -> None:
     assert [(item.id, item.label) for item in data.histories["u"]] == [("i1", "comedy"), ("i1 (q2)", "classic")]
     [fault] = data.faults
     assert (fault.record, fault.field, fault.kept) == ("q2", "profile[0].id", True)
-    assert "another item in an earlier question" in fault.problem
+    assert "another item too, met earlier" in fault.problem
 
 
 @pytest.mark.parametrize("users", [{}, {"q1": None}, {"q1": ["u"]}])
@@ -34,6 +34,40 @@ def test_a_question_without_a_user_is_named(users: dict[str, Any]) -> None:
     data = parsed([question(), question(id="q2")], outputs(q1="comedy", q2="comedy"), {**users, "q2": "u"})
     assert [query.id for query in data.queries] == ["q2"]
     assert [(fault.record, fault.field) for fault in data.faults] == [("q1", "user")]
+
+
+def test_unnamed_questions_with_one_history_are_of_one_user() -> None:
+    items = [{"id": str(n), "tag": "comedy", "description": f"Film {n}."} for n in range(3)]
+    renumbered = [{**item, "id": f"other {place}"} for place, item in enumerate(reversed(items))]
+    others = [*items[:2], {**items[2], "tag": "classic"}]
+    profiles = {"q1": items, "q2": others, "q3": renumbered, "q4": items[:2], "q5": items[:2]}
+    questions = [question(id=key, profile=profile) for key, profile in profiles.items()]
+    data = parsed(questions, outputs(**dict.fromkeys(profiles, "comedy")))
+    assert [query.user for query in data.queries] == ["q1", "q2", "q1", "q4", "q5"]  # two items may recur by chance
+    assert not data.names_users
+    assert data.notes == [
+        "1 questions count as those of users met before: no file says whose they are, but they show the same history"
+    ]
+
+
+def test_named_users_stay_apart_whatever_they_wrote() -> None:
+    items = [{"id": str(n), "tag": "comedy", "description": f"Film {n}."} for n in range(3)]
+    questions = [question(id=key, profile=items, user_id=key.upper()) for key in ("q1", "q2")]
+    data = parsed(questions, outputs(q1="comedy", q2="comedy"))
+    assert set(data.histories) == {"Q1", "Q2"}
+    assert data.names_users
+
+
+def test_questions_that_cannot_be_used_are_noted() -> None:
+    data = parsed([question(), question(id="q2"), "none"], outputs(q1="comedy", q2="Sci Fi"))
+    assert "2 of 3 questions could not be used (`harness data check` says why)" in data.notes
+
+
+def test_one_id_for_two_items_of_a_profile_loses_neither() -> None:
+    profile = [ITEMS["lamp2"], {**ITEMS["lamp2"], "tag": "classic"}, ITEMS["lamp2"]]
+    data = parsed([question(profile=profile)])
+    assert [(item.id, item.label) for item in data.histories["q1"]] == [("i1", "comedy"), ("i1 (q1)", "classic")]
+    assert [(fault.field, fault.kept) for fault in data.faults] == [("profile[1].id", True), ("profile[2].id", False)]
 
 
 def test_users_that_are_no_map_are_refused() -> None:

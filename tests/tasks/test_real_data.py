@@ -24,7 +24,7 @@ def test_genuine_tweets() -> None:
     found = report(DATA, "lamp7", "dev")
     assert (found.queries, found.users, found.faults, found.notes, found.error) == (400, 400, (), (), "")
     assert found.history[:2] == (9, 13.0)
-    assert (found.leaky_queries, found.leaky_items) == (3, 5)
+    assert (found.leaky_queries, found.leaky_items) == (3, 6)
 
 
 def test_derived_reviews_fall_back_to_train() -> None:
