@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def model_folder(name: str) -> str:
     if name not in MODELS:
         return name
     model = MODELS.get(name)
-    return str(model if isinstance(model, Path) else model.path())
+    return str(model if isinstance(model, str | PathLike) else model.path())
 
 
 def make_task(name: str) -> Task:

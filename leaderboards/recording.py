@@ -33,7 +33,10 @@ def record(folder: Path, samples: int = SAMPLES) -> Record:
         "higher_is_better": comparison.higher_is_better,
         "likelihood_higher_is_better": comparison.likelihood_higher_is_better,
         "results": [_result(run, row, samples) for row in comparison.pooled],
-        "rankings": [ranking.model_dump() for ranking in comparison.rankings],
+        "rankings": [
+            ranking.model_dump() | {"best": _public_label(ranking.best), "tied": list(map(_public_label, ranking.tied))}
+            for ranking in comparison.rankings
+        ],
         "notes": comparison.notes,
         "provenance": _provenance(run),
     }
@@ -99,8 +102,21 @@ def _public(name: str) -> str:
     return PurePosixPath(name).name if name.startswith(("/", ".", "~")) else name
 
 
+def _public_label(label: str) -> str:
+    """A method's label or variant, whose settings may be paths."""
+    return re.sub(r"(?<==)[^,]+", lambda found: _public(found[0]), label)
+
+
+def _all_public(value: Any) -> Any:
+    """Settings, however deep a path lies in them."""
+    if isinstance(value, dict):
+        return {key: _all_public(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_all_public(inner) for inner in value]
+    return _public(value) if isinstance(value, str) else value
+
+
 def _setting(spec: RunSpec, everything: dict[str, Any]) -> Values:
-    shown = {key: _public(value) if isinstance(value, str) else value for key, value in everything.items()}
     return {
         "model": _public(spec.model),
         "data": _public(spec.data),
@@ -110,7 +126,7 @@ def _setting(spec: RunSpec, everything: dict[str, Any]) -> Values:
         "preset": spec.preset,
         "seeds": spec.seeds,
         "group_size": spec.group_size,
-        "everything": shown,
+        "everything": _all_public(everything),
     }
 
 
@@ -119,9 +135,9 @@ def _result(run: Run, row: Row, samples: int) -> Values:
     spec = cells[0].spec
     shared = row.model_dump(include=(set(Result.model_fields) & set(Row.model_fields)) - {"likelihood"})
     return dict(
-        **shared,
+        **shared | {"variant": _public_label(row.variant)},
         kind=_kind(row.method),
-        config=spec.config,
+        config=_all_public(spec.config),
         scores={metric: _score(run, row, metric) for metric in row.metrics},
         likelihood={measure: _likelihood(run, row, measure) for measure in row.likelihood},
         answers_alike=row.sole_answer is not None,

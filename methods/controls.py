@@ -127,9 +127,11 @@ class ShuffledAloe(Aloe):
 
 
 class MeanDifferenceConfig(ChameleonConfig):
-    """`strength` multiplies the offset."""
+    """`strength` multiplies the offset. It is all of the edit: settings of Chameleon's directions have no place here."""
 
-    strength: float = 1.0
+    edit: Literal["both"] = "both"
+    bounded: Literal[False] = False
+    identification: Literal["hybrid"] = "hybrid"
 
 
 class MeanDifference(Chameleon):

@@ -93,6 +93,7 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
         samples = store.samples(record.spec)
         scores = score(samples, metrics[record.spec.task]) if len(samples) else None
         beside = read_measures(samples)
+        anytime = checkpoints.read(store, record.spec) if record.spec.marks else None
     except (HarnessError, KeyError, ValueError) as error:
         kind = type(error.__cause__ or error).__name__
         notes.append(
@@ -104,7 +105,6 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):
         notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
     notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
-    anytime = checkpoints.read(store, record.spec) if record.spec.marks else None
     return Cell(record, scores, notes_on_golds, beside, tuple(anytime.points) if anytime else ())
 
 

@@ -120,7 +120,7 @@ def compare(
         history=history,
         selection=selection,
         supervision=supervision,
-        keep_leaks=keep_leaks,
+        keep_leaks=keep_leaks or None,
         seeds=None if seeds is None else parse_seeds(seeds),
         marks=_marks(marks),
         likelihood=False if no_likelihood else None,

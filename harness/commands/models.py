@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ import typer
 from harness.api import HarnessError
 from harness.commands.listing import AsJson, print_listing
 from harness.commands.options import path_option
-from harness.registry import MODELS, RECIPES, Registry
+from harness.registry import MODELS, RECIPES, Registry, model_folder
 from harness.results.disk import require_folder
 
 app = typer.Typer(
@@ -35,7 +36,7 @@ def _summary(models: Registry, name: str) -> str:
         model = models.get(name)
     except HarnessError as error:
         return str(error)
-    if isinstance(model, str | Path):
+    if isinstance(model, str | PathLike):
         return f"in {model}"
     missing = "" if getattr(model, "fetched", True) else f"; not here yet: harness models fetch {name}"
     return getattr(model, "title", models.target(name)) + missing
@@ -50,7 +51,7 @@ def fetch(names: Annotated[list[str], typer.Argument(help="Real models by name: 
     """
     for name in names:
         model = MODELS.get(name)
-        folder = model if isinstance(model, Path) else model.fetch(typer.echo)
+        folder = model.fetch(typer.echo) if hasattr(model, "fetch") else model_folder(name)
         typer.echo(f"{name}: {folder}")
 
 

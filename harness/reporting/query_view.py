@@ -46,7 +46,7 @@ def inspect_query(store: Store, query: str) -> list[Answer]:
     for record in store.records():
         try:
             samples = store.samples(record.spec)
-        except (OSError, ValueError):  # the cell has none, or they were damaged
+        except HarnessError:  # the cell failed and has none, or they were damaged
             continue
         known.update(samples["query_id"].astype(str))
         for _, row in samples[samples["query_id"].astype(str) == query].iterrows():

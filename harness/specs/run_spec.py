@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -210,24 +211,36 @@ def parse_value(text: str) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """The inverse of `parse_value`."""
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    """The inverse of `parse_value`, such that a list of methods can hold it: a text that it could not is quoted."""
+    plain = isinstance(value, str) and value == value.strip() and not set(value) & set('[]{},"')
+    return value if plain and parse_value(value) == value else json.dumps(value, separators=(",", ":"))
 
 
 def parse_methods(text: str) -> tuple[MethodSpec, ...]:
-    """`a,b:key=value,other=value,c` -> specs; a `key=value` after a comma continues the method before it."""
+    """`a,b:key=value,other=[1,2],c` -> specs; a `key=value` after a comma continues the method before it."""
     specs: list[MethodSpec] = []
-    for token in (part.strip() for part in text.split(",")):
+    for token in map(str.strip, _parts(text)):
         name, colon, setting = token.partition(":")
         if not token:
             raise HarnessError(f"Empty method name in --methods '{text}'.")
-        if not colon and "=" in token:
+        if "=" in name:
             if not specs:
                 raise HarnessError(f"The setting '{token}' in --methods '{text}' follows no method.")
             specs[-1].settings.update([parse_setting(token)])
         else:
             specs.append(MethodSpec(name=name, settings=dict([parse_setting(setting)] if colon else [])))
     return tuple(specs)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """What stands between the commas outside of JSON's brackets and texts."""
+    start = depth = 0
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[\]{},]', text):
+        depth += (found[0] in "[{") - (found[0] in "]}")
+        if found[0] == "," and not depth:
+            yield text[start : found.start()]
+            start = found.end()
+    yield text[start:]
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -157,6 +158,10 @@ def test_report_and_inspect_read_what_compare_wrote(tmp_path):
     assert (out / "comparison.md").exists()
     query = json.loads((out / "comparison.json").read_text())["rows"][0]
     assert query["queries"] == 4
+    answered = pd.read_parquet(next(out.glob("cells/*/*/*/samples.parquet"))).iloc[0]
+    inspected = harness("inspect", str(out), "--query", str(answered["query_id"]))
+    assert inspected.exit_code == 0
+    assert str(answered["gold"]) in inspected.stdout
     assert "nobody" in refusal("inspect", str(out), "--query", "nobody")
     assert "elsewhere" in refusal("report", str(tmp_path / "elsewhere"))
 

@@ -77,6 +77,25 @@ def test_folders_of_this_machine_are_not_published(run):
         assert not {"somebody", "srv", "models"} & set(found.model_dump_json().replace("/", '"').split('"'))
 
 
+def test_no_folder_of_a_setting_is_published_however_deep_it_lies(run):
+    folder, path = run(), "/home/somebody/private/general.jsonl"
+    settings = {"aloe": {"general_data": path}}
+    for name in ("run.json", "comparison.json"):
+        edit(folder / name, lambda values: values["spec"].update(overrides=settings))
+    for cell in folder.glob("cells/*/*/*/cell.json"):
+        edit(cell, lambda values: values["spec"]["config"].update(corpora=[{"path": path}]))
+    found = record(folder).model_dump_json()
+    assert "general.jsonl" in found
+    assert "somebody" not in found
+
+
+def test_no_folder_of_a_variant_is_published(run):
+    label = "aloe:general_data=/home/somebody/general.jsonl,general_fraction=0.5"
+    found = record(run(qualities={"instruct": 0.3, label: 0.9}))
+    assert {result.label for result in found.results} >= {"aloe:general_data=general.jsonl,general_fraction=0.5"}
+    assert "somebody" not in found.model_dump_json()
+
+
 def test_a_hub_name_keeps_its_owner(run):
     folder = run()
     for name in ("run.json", "comparison.json"):

@@ -295,6 +295,13 @@ def test_samples_without_prompts_are_shown_too(tmp_path: Path) -> None:
     assert [answer.prompt for answer in inspect_query(filled(tmp_path, CLEAR), "q1")] == [""] * 3
 
 
+def test_cells_without_answers_do_not_hide_the_others(tmp_path: Path) -> None:
+    run = filled(tmp_path, CLEAR)
+    run.write(record("lamp2", "llm_rec", None, status="failed", reason="boom"), None)
+    next(tmp_path.glob("cells/lamp2/aloe/*/samples.parquet")).write_bytes(b"PAR1")
+    assert [answer.method for answer in inspect_query(run, "q1")] == ["dpo", "instruct"]
+
+
 def test_an_unknown_query_is_refused_with_its_nearest(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"No query 'q333'.*Did you mean q33"):
         inspect_query(filled(tmp_path, CLEAR), "q333")

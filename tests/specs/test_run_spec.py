@@ -8,6 +8,7 @@ from harness.api import HarnessError
 from harness.specs.resolve import resolve
 from harness.specs.run_spec import (
     CellSpec,
+    MethodSpec,
     format_value,
     parse_budget,
     parse_methods,
@@ -83,9 +84,26 @@ def test_malformed_overrides_are_refused(text):
         parse_overrides([text])
 
 
-@given(st.one_of(st.integers(), st.booleans(), st.none(), st.floats(allow_nan=False, allow_infinity=False)))
+NAMES = st.text("abcdefgh_", min_size=1)
+SINGLE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+VALUES = st.recursive(SINGLE, lambda x: st.lists(x, max_size=3) | st.dictionaries(NAMES, x, max_size=3), max_leaves=5)
+
+
+@given(VALUES)
 def test_values_survive_being_written_and_read(value):
     assert parse_value(format_value(value)) == value
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=3))
+def test_a_label_names_its_method_again(settings):
+    spec = MethodSpec(name="m", settings=settings)
+    assert parse_methods(f"instruct,{spec.label},dpo")[1] == spec
+
+
+def test_lists_and_groups_of_settings_may_be_typed_as_tables_show_them():
+    asked = parse_methods('instruct,chameleon:layers=[0,2],ccs={"restarts":2,"epochs":20},edit=both,aloe')
+    assert [spec.name for spec in asked] == ["instruct", "chameleon", "aloe"]
+    assert asked[1].settings == {"layers": [0, 2], "ccs": {"restarts": 2, "epochs": 20}, "edit": "both"}
 
 
 def test_the_digest_is_stable_and_depends_on_every_field():
