@@ -127,7 +127,7 @@ class ShuffledAloe(Aloe):
 
 
 class MeanDifferenceConfig(ChameleonConfig):
-    """`strength` multiplies the offset. It is all of the edit: settings of Chameleon's directions have no place here."""
+    """`strength` multiplies the offset, which is all of the edit: other settings of the edit have no place here."""
 
     edit: Literal["both"] = "both"
     bounded: Literal[False] = False
