@@ -1,7 +1,7 @@
 """LaMP directories, read split by split; `lamp_layout.py` says where the files may lie.
 
 An optional <split>_users.json maps question ids to user ids. Without it a question's `user_id` is the user, and where
-there is none either, as in LaMP's files by user, every question's profile is a user of its own.
+there is none either, as in LaMP's files by user, questions with the same profile are of one user.
 
 LaMP publishes each task twice: separated by user and, under time/, by time, with earlier and later questions of the
 same users in train, dev and test. DIR/time is a directory like any other, known by its name as separated by time.

@@ -38,7 +38,7 @@ def compare(
     ] = None,
     data: Annotated[str | None, typer.Option(help="synthetic, or a directory of LaMP files.")] = None,
     split: Annotated[str | None, typer.Option(help="Split whose users are evaluated (default dev).")] = None,
-    users: Annotated[int | None, typer.Option(help="How many users to evaluate (default 200).")] = None,
+    users: Annotated[int | None, typer.Option(help="How many users to evaluate (default: the preset's).")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many queries per task.")] = None,
     regime: Annotated[
         str | None, typer.Option(help="seen: fit on the evaluated users' histories; unseen: on others.")
