@@ -208,11 +208,15 @@ class Pace(_Strict):
 
 
 class Common(_Strict):
-    """What all experiments share: the paper's names, counterparts of models, remarks on them, paces, deviations."""
+    """What all experiments share: the paper's names, counterparts of models, paces, deviations.
+
+    `remarks` are by model, `data` says by the name of a folder what it holds.
+    """
 
     names: dict[str, str]
     counterparts: dict[str, str]
     remarks: dict[str, str]
+    data: dict[str, str]
     paces: dict[str, Pace]
     deviations: tuple[str, ...]
 

@@ -24,6 +24,10 @@ RULE = (
     "all tests of an experiment, and over all its reported differences, so that a claim that is true as reported is "
     "refuted in 5% of runs at most, however many comparisons it has."
 )
+_OPENING = (
+    "Which method of personalization helps {model}, at what cost, and what does it break? instruct is the model as it "
+    "is, with which all others are compared; gold log p is the log-probability of what users wrote, in nats per token."
+)
 _CAUTION = (
     "All of it is about this model, these people and these settings. Scores with their intervals, and costs, stand "
     "with each table below; compare only within one, as machines, threads and examples per user differ between them."
@@ -62,6 +66,9 @@ def joined(results: Sequence[Reproduction], common: Common, printed: Reported, p
     parts = [f"# The paper's experiments{f' on {markdown(listed(real))}' if real else ', reproduced'}"]
     if real:
         remarks = " ".join(common.remarks[model] for model in real if model in common.remarks)
+        data = dict.fromkeys(str(result.settings["data"]) for result in results)
+        known = " ".join(common.data[folder] for folder in data if folder in common.data)
+        parts += [markdown(f"{_OPENING.format(model=listed(real))} {known}".rstrip())]
         parts += [*_answers(results, common.names), "## The paper's claims", _bullets(short_verdicts(results))]
         parts += [markdown(f"{_CAUTION} {remarks}".rstrip()), _LARGER]
     parts.append(markdown(f"The paper: {printed.source}"))

@@ -188,7 +188,10 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     said = "By score better than instruct and than every control (random_direction), each beyond chance: "
     assert f"{said}rag on lamp2 and rag on lamp3." in lines
     page = joined([result], common(), reported(), "{name}.png")
-    assert page.startswith("# The paper's experiments on smollm2-135m\n\n- smollm2-135m with the first")
+    title, opening, answered = page.split("\n\n")[:3]
+    assert title == "# The paper's experiments on smollm2-135m"
+    assert opening.startswith("Which method of personalization helps smollm2-135m")
+    assert answered.startswith("- smollm2-135m with the first")
     assert "Verdicts on the paper's claims: " in page
     assert "lamp7 is left out: the data have no such task." in page
     assert "(without LaMP7)" in page
