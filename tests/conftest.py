@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,7 @@ def tiny_lm(model_folder: Callable[[str], Path]) -> Callable[[str], HuggingFaceM
 
     def fresh(kind: str) -> HuggingFaceModel:
         lm = source(kind).pristine()
-        lm._origin = None  # where memory is short in one test, no other is to know
+        lm.limits = replace(lm.limits)  # where memory is short in one test, no other is to know
         return lm
 
     return fresh

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 import torch
+
+from harness.api import HarnessError
 
 Groups = list[list[int]]
 
@@ -24,6 +28,56 @@ def prefill_tokens(device: torch.device) -> int:
     A CPU is as fast with a few hundred as with thousands, and less of them is padding.
     """
     return 2**9 if device.type == "cpu" else 2**17
+
+
+@dataclass
+class BatchLimits:
+    """The most prompts (`rows`) and padded tokens at once. Both halve for good when the device runs out of memory."""
+
+    rows: int
+    tokens: int
+    owner: str  # model and device, as an error names them
+
+    def run_all(
+        self,
+        groups: Groups,
+        lengths: Sequence[int],
+        run: Callable[[list[int], list[int]], None],
+        on_batch: Callable[[int], None] | None = None,
+    ) -> None:
+        """Call `run` with indices, and the sizes of the groups among them, until all had their turn, longest first.
+
+        `lengths` are in tokens; `on_batch` is told how many are done. Raises HarnessError where one alone is too much.
+        """
+        left, done = longest_first(groups, lengths), 0
+        while left:
+            batch, later = next_batch(left, lengths, self.rows, self.tokens)
+            indices = [index for group in batch for index in group]
+            if not _fits(partial(run, indices, [len(group) for group in batch])):
+                self._shrink(len(indices), max(lengths[index] for index in indices))
+                continue
+            left, done = later, done + len(indices)
+            if on_batch is not None:
+                on_batch(done)
+
+    def _shrink(self, failed: int, longest: int) -> None:
+        if failed == 1:
+            raise HarnessError(
+                f"{self.owner} runs out of memory with a single prompt. Use a smaller model, a shorter history, or a "
+                "device with more memory."
+            )
+        self.rows = failed // 2
+        self.tokens = min(self.tokens, self.rows * longest)
+        torch.cuda.empty_cache()
+
+
+def _fits(run: Callable[[], None]) -> bool:
+    """Whether a batch ran. The error, and the tensors its traceback holds, are gone before anything is retried."""
+    try:
+        run()
+    except torch.OutOfMemoryError:
+        return False
+    return True
 
 
 def cut(sizes: Sequence[int], lengths: Sequence[int], tokens: int) -> list[list[int]]:

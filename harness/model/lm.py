@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from harness.api import Adapters, Continuations, Edits, HarnessError, Position, Scored, Site
+from harness.api import Adapters, Continuations, Edits, Position, Scored, Site
 from harness.model.adapting import adapted
 from harness.model.architectures import mlp_modules, site_modules, without_adapter
-from harness.model.batching import default_tokens, longest_first, next_batch
+from harness.model.batching import BatchLimits, default_tokens
 from harness.model.copying import copied, has_room_for
 from harness.model.decoding import Stop, decode, decodes, may_score
 from harness.model.editing import EditedRows, edited
@@ -29,12 +29,11 @@ from harness.model.loading import (
     choose_dtype,
     load_model,
     load_tokenizer,
+    max_length,
 )
 from harness.model.prefixes import groups
 from harness.model.recorded_states import Recording
 from harness.model.scoring import Candidates
-
-_NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
 
 
 def load(
@@ -53,8 +52,10 @@ def load(
     place = choose_device(device)
     tokenizer = load_tokenizer(name_or_path)
     model = load_model(name_or_path, place, choose_dtype(dtype, place), quantization)
-    again = partial(load, name_or_path, device, dtype, quantization=quantization)
-    lm = HuggingFaceModel(name_or_path, model, tokenizer, again, batch_size, batch_tokens)
+    again = partial(load, name_or_path, device, dtype, batch_size, quantization, batch_tokens)
+    tokens = default_tokens(place) if batch_tokens is None else batch_tokens
+    limits = BatchLimits(batch_size, tokens, f"{name_or_path} on {place}")
+    lm = HuggingFaceModel(name_or_path, model, tokenizer, again, limits)
     check_tokens(name_or_path, model, tokenizer, lm.prompt_ids(""))
     return lm
 
@@ -62,10 +63,9 @@ def load(
 class HuggingFaceModel:
     """A causal or encoder-decoder model with its tokenizer; see `harness.api.LanguageModel`.
 
-    A method may change `model` or put another in its place, e.g. a peft model: it is looked up on each call.
-    `batch_size` and `batch_tokens` halve for good when the device runs out of memory, those of the object whose
-    `pristine` copy this is as well. `tokens_computed` counts the tokens that went through it: less than `tokens_in` and
-    `tokens_out` where prompts begin alike.
+    A method may change `model` or put another in its place, e.g. a peft model: it is looked up on each call. `limits`
+    of a batch are shared with `pristine` copies, so that all know where memory is short. `tokens_computed` counts the
+    tokens that went through it: less than `tokens_in` and `tokens_out` where prompts begin alike.
     """
 
     def __init__(
@@ -73,25 +73,22 @@ class HuggingFaceModel:
         name: str,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        reload: Callable[..., HuggingFaceModel],
-        batch_size: int = 32,
-        batch_tokens: int | None = None,
+        reload: Callable[[], HuggingFaceModel],
+        limits: BatchLimits,
     ) -> None:
         self.name = name
         self.model = model
         self.tokenizer = tokenizer
         self.reload = reload
-        self.batch_size = batch_size
+        self.limits = limits
         self.place = model.device
-        self.batch_tokens = default_tokens(model.device) if batch_tokens is None else batch_tokens
         self.num_layers = len(mlp_modules(model))
         self.hidden_size: int = model.config.get_text_config().hidden_size
         self.is_encoder_decoder: bool = model.config.is_encoder_decoder
-        self.max_length = _max_length(name, model, tokenizer)
+        self.max_length = max_length(name, model, tokenizer)
         self.tokens_in = 0
         self.tokens_out = 0
         self._kept = False
-        self._origin: HuggingFaceModel | None = None
         self.tokens_computed = 0
         self._encoder = Encoder(tokenizer, self.is_encoder_decoder, self._ends)
         self._first_line = FirstLine(tokenizer, self._encoder.decode)
@@ -113,16 +110,14 @@ class HuggingFaceModel:
 
         Its weights are read from disk again unless `keep` was called and, where the place is the CPU, its memory has
         room for twice the copy. Both are in memory as long as both are referenced. Where only one fits: keep
-        `again = lm.reload`, let go of `lm`, then call `again(batch_size=...)`.
+        `again = lm.reload`, let go of `lm`, then call `again()`.
         """
-        sizes = {"batch_size": self.batch_size, "batch_tokens": self.batch_tokens}
         if not self._kept or (self.place.type == "cpu" and not has_room_for(self.model)):
-            made = self.reload(**sizes)
-        else:
-            model, tokenizer = copied(self.model, self.place), load_tokenizer(self.name)
-            made = HuggingFaceModel(self.name, model, tokenizer, self.reload, **sizes)
-        made._origin = self
-        return made
+            made = self.reload()
+            made.limits = self.limits
+            return made
+        model, tokenizer = copied(self.model, self.place), load_tokenizer(self.name)
+        return HuggingFaceModel(self.name, model, tokenizer, self.reload, self.limits)
 
     def count_tokens(self, prompt: str) -> int:
         """Tokens of the prompt as `generate` would send it, template included."""
@@ -369,47 +364,5 @@ class HuggingFaceModel:
         if isinstance(edits, Adapters) or (edits is not None and edits.positions == "all"):
             kinds = edits.rows
         alike = [[index] for index in range(len(prompts))] if self.is_encoder_decoder else groups(prompts, kinds)
-        left, done = longest_first(alike, lengths), 0
         with inference(self.model):
-            while left:
-                batch, later = next_batch(left, lengths, self.batch_size, self.batch_tokens)
-                indices = [index for group in batch for index in group]
-                if not _fits(partial(run, indices, [len(group) for group in batch])):
-                    self._shrink(len(indices), max(lengths[index] for index in indices))
-                    continue
-                left, done = later, done + len(indices)
-                if on_batch is not None:
-                    on_batch(done)
-
-    def _shrink(self, failed: int, longest: int) -> None:
-        if failed == 1:
-            raise HarnessError(
-                f"{self.name} runs out of memory on {self.model.device} with a single prompt. Use a smaller model, a "
-                "shorter history, or a device with more memory."
-            )
-        self.batch_size = failed // 2
-        self.batch_tokens = min(self.batch_tokens, self.batch_size * longest)
-        if self._origin is not None:
-            self._origin.batch_size, self._origin.batch_tokens = self.batch_size, self.batch_tokens
-        torch.cuda.empty_cache()
-
-
-def _fits(run: Callable[[], None]) -> bool:
-    """Whether a batch ran. The error, and the tensors its traceback holds, are gone before anything is retried."""
-    try:
-        run()
-    except torch.OutOfMemoryError:
-        return False
-    return True
-
-
-def _max_length(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    config = model.config.get_text_config()
-    stated = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions")]
-    lengths = [length for length in (*stated, tokenizer.model_max_length) if length and length < _NO_LIMIT]
-    if not lengths:
-        raise HarnessError(
-            f"Neither the configuration of {name} (max_position_embeddings, n_positions) nor its tokenizer "
-            "(model_max_length) says how many tokens it takes. Set one of them and save again."
-        )
-    return int(min(lengths))
+            self.limits.run_all(alike, lengths, run, on_batch)

@@ -26,6 +26,7 @@ from harness.api import HarnessError
 Quantization = Literal["nf4"]
 T = TypeVar("T")
 
+_NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
 _PLAIN_WORDS = "The answer to a question"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
@@ -119,6 +120,19 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "left"
     return tokenizer
+
+
+def max_length(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The context in tokens, the least that configuration and tokenizer state. Raises HarnessError if neither does."""
+    config = model.config.get_text_config()
+    stated = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions")]
+    lengths = [length for length in (*stated, tokenizer.model_max_length) if length and length < _NO_LIMIT]
+    if not lengths:
+        raise HarnessError(
+            f"Neither the configuration of {name} (max_position_embeddings, n_positions) nor its tokenizer "
+            "(model_max_length) says how many tokens it takes. Set one of them and save again."
+        )
+    return int(min(lengths))
 
 
 def check_tokens(

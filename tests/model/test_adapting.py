@@ -140,7 +140,7 @@ def test_rows_follow_their_prompts_through_batches(llama: HuggingFaceModel) -> N
     with peft_model(llama) as model:
         adapters = Adapters(banks(model), tuple(i % 3 - 1 for i in range(9)))
     whole = llama.generate(prompts, 6, adapters)
-    llama.batch_size = 2
+    llama.limits.rows = 2
     assert llama.generate(prompts, 6, adapters) == whole
 
 

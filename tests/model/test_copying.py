@@ -68,7 +68,7 @@ def test_a_kept_model_gives_the_answers_of_one_that_was_read(any_lm: HuggingFace
     fresh = any_lm.pristine()
     assert fresh.generate(PROMPTS, 6) == expected[0]
     assert torch.equal(fresh.log_likelihood(PROMPTS, OUTPUTS), expected[1])
-    assert (any_lm.pristine().tokens_in, fresh.name, fresh.batch_size) == (0, any_lm.name, any_lm.batch_size)
+    assert (any_lm.pristine().tokens_in, fresh.name, fresh.limits.rows) == (0, any_lm.name, any_lm.limits.rows)
 
 
 @pytest.mark.usefixtures("no_disk")
@@ -108,15 +108,15 @@ def test_a_copy_is_made_on_another_device(llama: HuggingFaceModel) -> None:
 def test_weights_are_read_again_where_a_copy_is_unsound_or_does_not_fit(
     llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
-    read: list[dict[str, int]] = []
-    llama.reload = lambda **sizes: read.append(sizes) or llama
+    read: list[bool] = []
+    llama.reload = lambda: read.append(True) or llama
     monkeypatch.setattr(lm_module, "has_room_for", lambda model: why != "memory is short")
     if why == "it was quantized":
         llama.model.hf_quantizer = object()
     if why != "it was never kept":
         llama.keep()
     assert llama.pristine() is llama
-    assert read == [{"batch_size": llama.batch_size, "batch_tokens": llama.batch_tokens}]
+    assert read == [True]
 
 
 def test_what_a_copy_learns_of_the_memory_later_copies_know(
@@ -134,8 +134,8 @@ def test_what_a_copy_learns_of_the_memory_later_copies_know(
 
     monkeypatch.setattr(first.model, "forward", small)
     first.generate(["a", "b", "c", "d"], 2)
-    assert first.batch_size == 2
-    assert (source.pristine().batch_size, source.pristine().batch_tokens) == (2, first.batch_tokens)
+    assert first.limits.rows == 2
+    assert (source.pristine().limits.rows, source.pristine().limits.tokens) == (2, first.limits.tokens)
 
 
 def test_a_model_of_another_device_stays_there_where_the_cpus_memory_is_short(
@@ -143,6 +143,6 @@ def test_a_model_of_another_device_stays_there_where_the_cpus_memory_is_short(
 ) -> None:
     monkeypatch.setattr(lm_module, "has_room_for", lambda model: False)
     llama.place = torch.device("meta")
-    llama.reload = lambda **sizes: llama
+    llama.reload = lambda: llama
     llama.keep()
     assert llama.pristine() is llama

@@ -203,9 +203,9 @@ def test_batches_hold_no_more_padded_tokens_than_allowed(llama: HuggingFaceModel
     expected = llama.generate(PROMPTS, 4)
     seen: list[tuple[int, int]] = []
     llama.model.register_forward_pre_hook(lambda m, a, k: seen.append(k["attention_mask"].shape), with_kwargs=True)
-    llama.batch_tokens = 200
+    llama.limits.tokens = 200
     assert llama.generate(PROMPTS, 4) == expected
     assert max(rows * places for rows, places in seen) <= 200 + 4 * 16
-    llama.batch_tokens = 1
+    llama.limits.tokens = 1
     assert llama.generate(PROMPTS, 4) == expected
     assert seen[-1][0] == 1

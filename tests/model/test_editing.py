@@ -109,7 +109,7 @@ def test_a_mixed_batch_gives_each_user_what_they_get_alone(any_lm: HuggingFaceMo
 def test_rows_follow_their_prompts_through_length_buckets(llama: HuggingFaceModel) -> None:
     prompts = [f"{'very ' * (7 * i % 5)}long Your answer:" for i in range(9)]
     edits = make_edits(tuple(i % 3 - 1 for i in range(9)))
-    llama.batch_size = 2
+    llama.limits.rows = 2
     found = llama.generate(prompts, 6, edits)
     assert found == [llama.generate([p], 6, make_edits((r,)))[0] for p, r in zip(prompts, edits.rows, strict=True)]
 

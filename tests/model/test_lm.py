@@ -63,7 +63,7 @@ def test_the_protocol_is_kept(llama: HuggingFaceModel) -> None:
 
 def test_generation_is_greedy_and_does_not_depend_on_the_batch(any_lm: HuggingFaceModel) -> None:
     found = any_lm.generate(PROMPTS, 8)
-    any_lm.batch_size = 1
+    any_lm.limits.rows = 1
     assert any_lm.generate(PROMPTS, 8) == found
     assert len(set(found)) > 1
 
@@ -112,7 +112,7 @@ def test_a_prompt_without_room_is_refused(any_lm: HuggingFaceModel) -> None:
 
 
 def test_every_batch_reports_how_many_prompts_are_done(llama: HuggingFaceModel) -> None:
-    llama.batch_size = 3
+    llama.limits.rows = 3
     done: list[int] = []
     llama.generate(PROMPTS, 2, on_batch=done.append)
     assert done == [3, 4]
@@ -201,12 +201,12 @@ def test_out_of_memory_halves_the_batch_for_good(llama: HuggingFaceModel, monkey
     assert llama.tokens_in == sum(map(llama.count_tokens, prompts))
     llama.generate(prompts[:4], 4)
     assert memory.tried[6:] == [3, 1]
-    assert llama.pristine().batch_size == 3
+    assert llama.pristine().limits.rows == 3
 
 
 def test_out_of_memory_with_one_prompt_is_an_error(llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llama.model, "forward", SmallMemory(llama, rows=0))
-    with pytest.raises(HarnessError, match="out of memory on cpu with a single prompt"):
+    with pytest.raises(HarnessError, match="on cpu runs out of memory with a single prompt"):
         llama.generate(PROMPTS, 4)
 
 

@@ -48,7 +48,7 @@ def apart(lm: HuggingFaceModel, changes: Edits | Adapters | None) -> tuple[list[
 
 def check_at_once(lm: HuggingFaceModel, changes: Edits | Adapters | None) -> None:
     answers, totals = apart(lm, changes)
-    lm.batch_size = 3
+    lm.limits.rows = 3
     found = lm.generate_scored(PROMPTS, CANDIDATES, 6, changes)
     assert list(found.texts) == answers
     for one, other in zip(found.log_likelihoods, totals, strict=True):
