@@ -11,7 +11,7 @@ DATA ?= synthetic
 BUDGET ?= 5m
 TASKS ?=
 
-.PHONY: compare compare-real test test-thorough tests lint format bench clean
+.PHONY: compare compare-real test test-thorough test-ray tests lint format bench clean
 
 compare: $(INSTALLED)
 	$(BIN)/harness compare --methods all --budget 20m
@@ -32,6 +32,11 @@ tests: $(INSTALLED)
 # conformance suite on an encoder-decoder.
 test-thorough: $(INSTALLED)
 	$(PYTEST) -m thorough
+
+# The extra `ray` is not part of `dev`: 70 MB that few need. Cells on two nodes, one of which is removed half-way.
+test-ray: $(INSTALLED)
+	$(BIN)/pip install --quiet -c constraints.txt ray
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "" tests/executors
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

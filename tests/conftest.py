@@ -16,7 +16,13 @@ from hypothesis import HealthCheck, settings
 if TYPE_CHECKING:
     from harness.model.lm import HuggingFaceModel
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# What the caller's shell has set is no part of a test: colours, proxies, accounts, caches, and GPUs, on which numbers
+# and defaults are others.
+_FOREIGN = ("WANDB_", "RAY_", "HARNESS_", "HF_", "TRANSFORMERS_", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+_FOREIGN += ("FORCE_COLOR", "NO_COLOR", "TTY_COMPATIBLE", "COLUMNS", "NETRC")
+for name in [name for name in os.environ if name.upper().startswith(_FOREIGN)]:
+    del os.environ[name]
+os.environ |= {"HF_HUB_OFFLINE": "1", "NO_PROXY": "localhost,127.0.0.1", "CUDA_VISIBLE_DEVICES": ""}
 # How long an example takes says how busy the machine is, not whether the code is right.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
