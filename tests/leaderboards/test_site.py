@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -225,6 +226,16 @@ def test_serve_shows_the_site_until_stopped(run, tmp_path, stop):
         server.send_signal(stop)
         out, err = server.communicate(timeout=100)
     assert (server.returncode, out, err) == (0, "Stopped.\n", "")
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_status_2(run, tmp_path):
+    add(run(), tmp_path / "records")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        command = [*HARNESS, "leaderboard", "serve", "--port", port, "--records", tmp_path / "records"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"Error: Cannot listen on port {port}: [^.]+\. Choose another --port\.\n", done.stderr)
 
 
 def test_rows_say_in_what_their_run_departs_from_the_others(run, tmp_path):
