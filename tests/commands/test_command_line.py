@@ -32,7 +32,7 @@ SMALL = [
 def program(*arguments, **environment):
     """A command in a process of its own."""
     command, environment = [*HARNESS, *arguments], {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
 
 
 def harness(*arguments):
