@@ -36,7 +36,7 @@ def dying() -> None:
 
 def run(out, target, *arguments):
     with forked(target, *arguments, *COMMAND, "--wandb", "disabled", "--out", str(out), cwd=out.parent) as process:
-        return process.wait(600), process.stdout
+        return process.wait(240), process.stdout
 
 
 def test_two_kills_and_the_same_command_end_in_what_an_undisturbed_run_gives(tmp_path):

@@ -26,12 +26,12 @@ def environment(tmp_path_factory):
     (source / "reminder.py").write_text(block("python", "class Reminder"))
     (source / "pyproject.toml").write_text(block("toml", "reminder"))
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-build-isolation"]
-    subprocess.run([*install, "--target", str(site), str(source)], check=True)
+    subprocess.run([*install, "--target", str(site), str(source)], check=True, timeout=240)
     return {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
 
 
 def run(environment, *command):
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=240).stdout
 
 
 def test_the_example_method_is_listed_with_its_docstring(environment):

@@ -85,6 +85,8 @@ class PeakMemory:
     def _sample(self) -> None:
         process = psutil.Process()
         while True:
+            ended = self._done.is_set()  # asked before: the last sample is of what the block holds at its end
             self.bytes = max(self.bytes, process.memory_info().rss)
-            if self._done.wait(self._interval):
+            if ended:
                 return
+            self._done.wait(self._interval)

@@ -220,23 +220,24 @@ def test_the_first_step_of_holm_can_reject_however_many_tests_there_are(tests: i
     assert smallest_p(200, permutations_for(tests)) * tests < 0.05 / 4
 
 
-def test_a_p_that_may_stop_early_is_as_rare_as_it_says() -> None:
-    """The rank of the observed difference is uniform under the null; stopping at looks must leave P(p <= u) <= u."""
+def test_a_p_that_may_stop_early_is_as_rare_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopping at looks after 100, 200, 400 and 800 permutations must leave P(p <= u) <= u under the null."""
+    monkeypatch.setattr(panel, "FIRST_LOOK", 100)
+    monkeypatch.setattr(panel, "_ROWS", (100, 50))
     rng = np.random.default_rng(31)
-    draws = 4_000
-    found = []
-    for _ in range(draws):
-        chance = rng.random()  # of a hit, whatever the data: under the null it is uniform
-        hits, drawn = 0, 0
-        for look in (100, 200, 400, 800):
-            hits += rng.binomial(look - drawn, chance)
-            drawn = look
-            if hits >= panel.STOP:
-                break
-        found.append((1 + hits) / (1 + drawn))
+    draws, users = 6_000, np.arange(12)
+    found = np.empty(draws)
+    for seed in range(draws):
+        both = Panel([rng.normal(size=(12, 1)), rng.normal(size=(12, 1))], users, mean)
+        found[seed] = both.p_values([(0, 1)], 800, seed)[0].p
+    # Below a third, what ended at 100, 200 or 400 permutations is no whole number of 801sts.
+    to_the_end = (np.abs(801 * found - np.round(801 * found)) < 1e-6) & (found < 0.3)
+    assert 0.01 < to_the_end.mean() < 0.05
+    assert found[~to_the_end].min() >= (1 + panel.STOP) / 401
     for level in (0.002, 0.005, 0.0125, 0.02, 0.05, 0.11, 0.3):
-        share = float(np.mean(np.array(found) <= level))
-        assert share <= level + 3 * np.sqrt(level * (1 - level) / draws)
+        share, error = float(np.mean(found <= level)), 3 * np.sqrt(level * (1 - level) / draws)
+        assert share <= level + error
+        assert share >= level - 1 / 101 - error
 
 
 def test_holm_finds_every_clear_difference_among_fifteen_methods_three_tasks_and_two_metrics() -> None:

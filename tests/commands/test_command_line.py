@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.commands.app import app
+from harness.registry import MODELS, preset
 from tests.forking import command_line, forked
 
 HARNESS = [sys.executable, "-c", "from harness.commands.app import main; main()"]
@@ -32,7 +33,7 @@ SMALL = [
 def program(*arguments, **environment):
     """A command in a process of its own."""
     command, environment = [*HARNESS, *arguments], {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
 
 
 def harness(*arguments):
@@ -74,6 +75,19 @@ def test_help_says_what_a_command_does(command):
 def test_listings_come_as_text_and_as_json(listing, name):
     assert name in harness(listing).stdout
     assert name in [row["name"] for row in json.loads(harness(listing, "--json").stdout)]
+
+
+def test_presets_come_whole_as_json():
+    found = json.loads(harness("presets", "--json").stdout)
+    assert set(found) >= {"tiny", "small", "paper-mistral", "paper-flan-t5"}
+    assert found == {name: preset(name) for name in found}
+
+
+def test_an_embedded_model_is_fetched_where_it_is():
+    result = harness("models", "fetch", "tiny-llama", "tiny-t5")
+    assert result.exit_code == 0, result.exception
+    assert result.stdout.splitlines() == [f"{name}: {MODELS.get(name)}" for name in ("tiny-llama", "tiny-t5")]
+    assert all((MODELS.get(name) / "config.json").exists() for name in ("tiny-llama", "tiny-t5"))
 
 
 def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path, monkeypatch):

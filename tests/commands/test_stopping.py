@@ -13,7 +13,7 @@ from harness.commands.app import app
 from harness.results.store import Store
 from tests.forking import command_line, forked
 
-WAIT = 300  # seconds; a busy machine takes long to import the harness
+WAIT = 240  # seconds; a busy machine takes long to import the harness
 COMPARE = (
     *("compare", "--methods", "instruct,chameleon,llm_rec", "--tasks", "lamp3", "--users", "2"),
     *("--budget", "600s", "--set", 'chameleon.ccs={"restarts": 2, "epochs": 20}', "--wandb", "disabled"),

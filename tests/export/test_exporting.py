@@ -61,6 +61,26 @@ def test_a_method_of_prompts_alone_leaves_nothing_to_export(run, tmp_path):
         export(run, choose_cell(run, "llm_rec", None, None), None, tmp_path / "adapters")
 
 
+def test_the_command_writes_the_adapters_of_those_asked_for_and_says_how_many(run, tmp_path):
+    everybody = list(dict.fromkeys(run.samples(choose_cell(run, GROUPED, None, None).spec)["user_id"]))
+    for users, asked in ((everybody, ["--all"]), (everybody[:1], ["--user", everybody[0]])):
+        out = tmp_path / f"adapters-{len(users)}"
+        done = CliRunner().invoke(app, ["export", str(run.root), "--method", GROUPED, *asked, "--out", str(out)])
+        assert done.exit_code == 0, done.exception
+        served = json.loads((out / "adapters.json").read_text())["users"]
+        assert list(served) == users
+        assert {path.name for path in out.iterdir()} == {"adapters.json", *served.values()}
+        assert f"{len(set(served.values()))} adapters for {len(users)} users: {out}" in done.output
+
+
+def test_a_folder_that_holds_something_is_left_as_it_is(run, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    done = CliRunner().invoke(app, ["export", str(run.root), "--method", "dpo", "--all", "--out", str(tmp_path)])
+    assert isinstance(done.exception, HarnessError)
+    assert str(done.exception) == f"{tmp_path} is not empty. Choose another --out."
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -23,7 +23,7 @@ def steps(path):
 def test_a_workflow_runs_the_gate_with_options_that_exist(path):
     job, commands = steps(path)
     for command in commands:
-        subprocess.run(["bash", "-n", "-c", command], check=True)
+        subprocess.run(["bash", "-n", "-c", command], check=True, timeout=60)
     (gate,) = [command for command in commands if "harness check" in command]
     known = {option for parameter in get_command(app).commands["check"].params for option in parameter.opts}
     assert set(re.findall(r"--[a-z]+", gate)) <= known

@@ -4,8 +4,10 @@ import json
 import math
 
 import pytest
+from typer.testing import CliRunner
 
 from harness.api import HarnessError
+from harness.leaderboards.commands.leaderboard import app
 from harness.leaderboards.recording import add, read_records, record
 
 
@@ -122,6 +124,31 @@ def test_another_result_of_the_same_run_needs_replace(run, tmp_path):
         add(folder, records)
     assert path.read_text() == before
     assert add(folder, records, replace=True) == (path, "replaced")
+    assert "computed again" in path.read_text()
+
+
+def test_the_command_keeps_as_many_answers_as_asked_for(run, tmp_path):
+    folder = run(answer="a private tweet")
+    for count, kept in (("0", False), ("1", True)):
+        records = tmp_path / count
+        done = CliRunner().invoke(app, ["add", str(folder), "--records", str(records), "--samples", count])
+        assert done.exit_code == 0, done.exception
+        [path] = records.iterdir()
+        assert done.output == f"added: {path}\n"
+        assert ("a private tweet" in path.read_text()) == kept
+        results = [one for one in read_records(records)[0].results if one.task == "lamp2"]
+        assert {len(one.samples) for one in results} == {int(count)}
+
+
+def test_the_command_replaces_another_result_only_where_told_to(run, tmp_path):
+    folder, records = run(), tmp_path / "records"
+    path, _ = add(folder, records)
+    edit(folder / "comparison.json", lambda values: values["notes"].append("computed again"))
+    command = ["add", str(folder), "--records", str(records)]
+    assert isinstance(CliRunner().invoke(app, command).exception, HarnessError)
+    assert "computed again" not in path.read_text()
+    done = CliRunner().invoke(app, [*command, "--replace"])
+    assert (done.exit_code, done.output) == (0, f"replaced: {path}\n")
     assert "computed again" in path.read_text()
 
 

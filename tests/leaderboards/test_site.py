@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -22,6 +23,12 @@ from harness.leaderboards.views import departures, flat, slug
 from tests.processes import started
 
 HARNESS = (Path(sys.executable).with_name("harness"),)
+
+
+def leaderboard(*arguments, **options):
+    """A command in a process of its own."""
+    command = [*HARNESS, "leaderboard", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, **options)
 
 
 class Page(HTMLParser):
@@ -198,15 +205,15 @@ def test_the_commands_add_and_build_in_the_current_folder(run, tmp_path):
     folder, there = run(), tmp_path / "there"
     there.mkdir()
     for expected in ("added", "unchanged"):
-        done = subprocess.run([*HARNESS, "leaderboard", "add", folder], cwd=there, capture_output=True, text=True)
+        done = leaderboard("add", folder, cwd=there)
         assert done.stdout.startswith(f"{expected}: leaderboards/records/tiny-llama-seen-60s-"), done.stderr
-    subprocess.run([*HARNESS, "leaderboard", "build"], cwd=there, check=True)
+    assert leaderboard("build", cwd=there).returncode == 0
     assert (there / "site" / "index.html").exists()
     assert len(read_records(there / "leaderboards" / "records")) == 1
 
 
 def test_a_bad_run_is_one_sentence_and_status_2(tmp_path):
-    done = subprocess.run([*HARNESS, "leaderboard", "add", tmp_path], capture_output=True, text=True)
+    done = leaderboard("add", tmp_path)
     assert done.returncode == 2
     assert re.fullmatch(r"Error: There is no .*run\.json\. .*\n", done.stderr)
 
@@ -225,6 +232,15 @@ def test_serve_shows_the_site_until_stopped(run, tmp_path, stop):
         server.send_signal(stop)
         out, err = server.communicate(timeout=100)
     assert (server.returncode, out, err) == (0, "Stopped.\n", "")
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_status_2(run, tmp_path):
+    add(run(), tmp_path / "records")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = leaderboard("serve", "--port", port, "--records", tmp_path / "records")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(rf"Error: Cannot listen on port {port}: [^.]+\. Choose another --port\.\n", done.stderr)
 
 
 def test_rows_say_in_what_their_run_departs_from_the_others(run, tmp_path):

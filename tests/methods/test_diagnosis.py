@@ -1,13 +1,14 @@
 """What Chameleon says of its own directions: normalization, constant dimensions, choice of layers, and chance."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 
 from harness.conformance.toys import toy_users
-from harness.methods.chameleon.ccs import CcsConfig, fit_ccs
+from harness.methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
 from harness.methods.chameleon.diagnosis import diagnose, lowest_by_chance, margins, paired_at_random, swapped
 from harness.methods.chameleon.directions import Directions, Grouped, find_directions, halves
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
@@ -156,15 +157,37 @@ def test_ccs_cannot_tell_swapped_pairs_unless_each_side_is_normalized(normalizat
     assert (values["ccs_loss_swapped"] == pytest.approx(values["ccs_loss"], rel=0.02)) == alike
 
 
-def test_margins_of_a_plain_loop():
-    grouped = Grouped.of(*planted(9, 2, 4, gap=0.5), [range(3), range(3, 9)])
-    first, second = halves(grouped.mask)
-    probe = fit_ccs(grouped.pairs, second, QUICK, seed=0)
+def every_swap(probe: Probe, grouped: Grouped, edited: np.ndarray) -> np.ndarray:
+    """The margin under each way to swap masked pairs, in plain NumPy; the first swaps none."""
+    weight, bias, mean, scale, pairs = (
+        x.double().numpy() for x in (probe.weight, probe.bias, probe.mean, probe.scale, grouped.pairs)
+    )
+    places = [tuple(place) for place in np.argwhere(grouped.mask.numpy())]
+    found = []
+    for swaps in product([0, 1], repeat=len(places)):
+        sums = np.zeros(edited.shape)
+        for (group, pair), swap in zip(places, swaps, strict=True):
+            sides = np.roll(pairs[:, group, :, pair], swap, axis=0)  # [2, L, d]
+            logits = ((sides - mean[:, group]) / scale[:, group] * weight[group]).sum(-1) + bias[group]
+            sums[group] += np.subtract(*1 / (1 + np.exp(-logits)))
+        found.append(np.abs(sums / grouped.mask.numpy().sum(1)[:, None])[edited].mean())
+    return np.array(found)
+
+
+@pytest.mark.parametrize("normalization", ["joint", "separate"])
+def test_the_margin_among_swapped_ones_is_what_an_enumeration_of_all_swaps_gives(normalization):
+    grouped = Grouped.of(*planted(13, 2, 4, gap=0.5), [range(3), range(3, 13)])
+    held_out, seen = halves(grouped.mask)
+    probe = fit_ccs(grouped.pairs, seen, QUICK.model_copy(update={"normalization": normalization}), seed=0)
     edited = torch.tensor([[True, False], [True, True]])
-    margin, _, p = margins(probe, Grouped(grouped.pairs, first), edited, torch.Generator().manual_seed(0))
-    assert margin == pytest.approx(probe.margin(grouped.pairs, first)[edited].mean().item())
-    assert first.sum(dim=1).tolist() == [2, 3]
-    assert p > 0.05  # 2 + 3 pairs cannot show more
+    found = margins(probe, Grouped(grouped.pairs, held_out), edited, torch.Generator().manual_seed(0))
+    expected = every_swap(probe, Grouped(grouped.pairs, held_out), edited.numpy())
+    assert len(expected) == 2**7
+    share = float(np.mean(expected >= expected[0] - 1e-6))
+    assert found[0] == pytest.approx(expected[0], rel=1e-5)
+    assert found[1] == pytest.approx(expected.mean(), abs=3 * expected.std() / 999**0.5)
+    assert found[2] == pytest.approx((1 + 999 * share) / 1000, abs=3 * (share * (1 - share) / 999) ** 0.5)
+    assert 0.02 < share < 0.98
 
 
 def test_a_planted_signal_is_seen_and_noise_is_not():

@@ -60,8 +60,13 @@ def test_one_long_item_is_left_out_and_the_others_are_learned_from(make_context,
     result = fit_and_ask(build(name), context, source)
     assert result.unanswerable == 0
     assert len(result.samples) == 3
-    counts = context.report.counts
-    if context.report.samples_used and name not in ("constant", "user_majority", "llm_rec", "rag", "pag"):
+    report, counts = context.report, context.report.counts
+    if name == "instruct" or (name == "user_majority" and not task.labels):
+        assert report.samples_used == 0
+    elif name in ("constant", "user_majority", "llm_rec", "rag", "pag"):  # no example is too long for what they count
+        assert report.samples_used >= 7
+    else:
+        assert report.samples_used + counts.get("identical_outputs", 0) == (24 if name == "oppu" else 6)
         assert counts["examples_too_long"] == (2 if name == "oppu" else 1)  # the task's adapter is without it too
 
 
@@ -97,3 +102,6 @@ def test_history_pairs_leave_room_for_the_outputs(make_context):
     context.lm.max_length = longest + 40
     method = build("chameleon", pair_text="history")
     method.fit(context)
+    assert context.report.samples_used == 6
+    assert context.report.counts["overlong_pairs"] == 0
+    assert context.report.counts["prompts_shortened"] > 0

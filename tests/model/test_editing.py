@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -215,21 +215,47 @@ vectors = st.integers(0, 2**31).map(lambda seed: torch.randn(3, 2, 16, generator
 scales = st.floats(-150, 120).map(lambda exponent: torch.tensor(2.0) ** (exponent / 2))
 
 
-def project(x: Tensor, units: Tensor) -> Tensor:
-    """<x, theta> theta, as Section 3.2 has it."""
-    return (x * units).sum(-1, keepdim=True) * units
+def through(mlp_output: Tensor, **banks: Tensor) -> Tensor:
+    """What the hook makes of an MLP output [3, 2, 16], a direction [3, 2, 16] for each row and position of it."""
+    mlp = nn.Linear(16, 16, bias=False)
+    with torch.no_grad():
+        mlp.weight.copy_(torch.eye(16))
+    edits = Edits((0,), tuple(range(6)), **{name: bank.reshape(6, 1, 16) for name, bank in banks.items()})
+    with torch.no_grad(), edited([mlp], edits):
+        return mlp(mlp_output.reshape(6, 1, 16)).reshape(3, 2, 16)
 
 
-@settings(deadline=None)
-@given(x=vectors, theta=vectors, scale=scales)
-def test_projection_is_idempotent_and_ignores_the_norm_of_its_direction(
-    x: Tensor, theta: Tensor, scale: Tensor
-) -> None:
-    units = unit(theta)
-    once = project(x, units)
-    torch.testing.assert_close(project(once, units), once, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(unit(scale * theta), units, rtol=1e-5, atol=1e-6)
-    removed = x - once
-    torch.testing.assert_close((removed * units).sum(-1), torch.zeros(3, 2), rtol=0, atol=1e-5)
-    doubled = ((x + once) * units).sum(-1)
-    torch.testing.assert_close(doubled, 2 * (x * units).sum(-1), rtol=1e-4, atol=1e-5)
+def along(x: Tensor, directions: Tensor) -> Tensor:
+    """<x, theta>, theta at norm 1."""
+    exact = directions.double()
+    return ((x.double() * exact).sum(-1) / exact.norm(dim=-1)).float()
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@given(x=vectors, theta=vectors)
+def test_a_removed_direction_is_gone_and_removing_it_again_changes_nothing(x: Tensor, theta: Tensor) -> None:
+    removed = through(x, neutral=theta)
+    close(along(removed, theta), torch.zeros(3, 2))
+    close(through(removed, neutral=theta), removed)
+    close(x - removed, along(x, theta)[..., None] * unit(theta))
+
+
+@given(x=vectors, theta=vectors)
+def test_a_strengthened_direction_counts_twice_and_what_is_across_it_stays(x: Tensor, theta: Tensor) -> None:
+    strengthened = through(x, personal=theta)
+    close(along(strengthened, theta), 2 * along(x, theta))
+    close(through(strengthened, neutral=theta), through(x, neutral=theta))
+
+
+@given(x=vectors, personal=vectors, neutral=vectors, scale=scales)
+def test_the_norm_of_a_direction_does_not_count(x: Tensor, personal: Tensor, neutral: Tensor, scale: Tensor) -> None:
+    found = through(x, personal=scale * personal, neutral=neutral / scale)
+    close(found, through(x, personal=personal, neutral=neutral))
+
+
+@given(x=vectors, theta=vectors)
+def test_a_direction_that_is_both_personal_and_neutral_is_removed(x: Tensor, theta: Tensor) -> None:
+    close(through(x, personal=theta, neutral=theta), through(x, neutral=theta))

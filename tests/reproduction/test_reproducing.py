@@ -4,7 +4,10 @@ import io
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from harness.api import HarnessError
+from harness.commands.app import app
 from harness.reproduction import experiments
 from harness.reproduction.forecast import plans
 from harness.reproduction.reproducing import choose, print_plan, run_reproduce
@@ -61,6 +64,33 @@ def test_all_is_rebuilt_alike_from_the_records_without_computing(reproduced, tmp
     page = (tmp_path / "docs" / "reproduction.md").read_text(encoding="utf-8")
     assert page.count("## ") == 3
     assert (out / "reproduction.md").exists()
+
+
+def test_the_command_rebuilds_from_what_is_there_and_computes_nothing(reproduced, monkeypatch):
+    out, _, _ = reproduced
+    (out / "table3" / "table3.md").unlink()
+    before = {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*")}
+    monkeypatch.setattr(experiments, "run_points", None)
+    asked = [
+        "--tasks",
+        "lamp3",
+        "--users",
+        "2",
+        "--budget",
+        "600s",
+        "--set",
+        'chameleon.ccs={"restarts": 2, "epochs": 20}',
+    ]
+    result = CliRunner().invoke(app, ["reproduce", "table3", *asked, "--out", str(out), "--rebuild"])
+    assert result.exit_code == 0, result.exception
+    assert (out / "table3" / "table3.md").exists()
+    assert {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*")} == before
+
+
+def test_a_rebuild_of_what_was_never_computed_is_refused(tmp_path):
+    result = CliRunner().invoke(app, ["reproduce", "table3", "--out", str(tmp_path / "none"), "--rebuild"])
+    assert isinstance(result.exception, HarnessError)
+    assert str(tmp_path / "none") in str(result.exception)
 
 
 def test_a_dry_run_computes_nothing_and_says_what_it_would(tmp_path):

@@ -127,5 +127,6 @@ def test_reading_imports_runs_none_of_them():
     code = (
         "import sys; from harness.results import source_closure as s; s.engine_closure(); print('torch' in sys.modules)"
     )
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240).stdout
     assert printed.strip() == "False"

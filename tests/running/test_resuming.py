@@ -168,7 +168,7 @@ def installation(tmp_path):
         given = ("--methods", "instruct", "--tasks", "lamp3", "--budget", "60s", "--users", "2", "--wandb", "disabled")
         command = ("compare", *arguments, *given, "--out", str(tmp_path / "out"))
         with forked(command_line, *command, cwd=tmp_path, environment=environment) as process:
-            assert process.wait(600) == 0, process.stderr
+            assert process.wait(240) == 0, process.stderr
             return process.stdout
 
     return place, run

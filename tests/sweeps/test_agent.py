@@ -94,7 +94,7 @@ def test_a_rendered_command_runs_and_logs_into_the_run_of_the_sweep(tmp_path):
         "WANDB_MODE": "offline",
     }
     with forked(command_line, *command[1:], cwd=tmp_path, environment=agent) as process:
-        assert process.wait(300) == 0, process.stderr
+        assert process.wait(240) == 0, process.stderr
     [folder] = (tmp_path / "runs" / "points" / "points").iterdir()
     comparison = json.loads((folder / "comparison.json").read_text())
     assert comparison["spec"]["history"] == point.spec.history == 2

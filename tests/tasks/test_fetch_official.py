@@ -35,7 +35,7 @@ def test_licensed_and_unknown_tasks_are_refused() -> None:
 
 def harness(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from harness.commands.app import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment}, timeout=240)
 
 
 def test_the_command_fetches_what_a_run_reads(site: Site, tmp_path: Path) -> None:

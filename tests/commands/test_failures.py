@@ -1,0 +1,42 @@
+"""A method that fails costs its own cells alone; the command ends with status 1, and repeated it tries them again."""
+
+import pytest
+from typer.testing import CliRunner
+
+from harness.commands.app import app
+from harness.methods.instruct import Instruct
+from harness.reporting.stored_comparison import read_comparison
+
+SWEEP = "parameters: {methods: {value: 'instruct,constant'}, tasks: {value: lamp3}, users: {value: 2}}"
+ASKED = {
+    "compare": ["--methods", "instruct,constant", "--tasks", "lamp3", "--users", "2"],
+    "sweep": ["sweep.yaml"],
+    "run": ["--methods=instruct,constant", "--tasks=lamp3", "--users=2"],
+    "reproduce": ["table3", "--tasks", "lamp3", "--users", "2", "--set", 'chameleon.ccs={"restarts": 2, "epochs": 20}'],
+}
+
+
+@pytest.mark.parametrize("command", ASKED)
+def test_a_method_that_fails_is_exit_status_1_and_0_once_it_is_mended(command, tmp_path, monkeypatch):
+    def fail(self, context):
+        raise RuntimeError("no prompt today")
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sweep.yaml").write_text(SWEEP)
+    asked = [command, *ASKED[command], "--out", "out", "--wandb", "disabled"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Instruct, "fit", fail)
+        assert CliRunner().invoke(app, asked).exit_code == 1
+    statuses, reasons = read(tmp_path / "out")
+    assert statuses.pop("instruct") == "failed"
+    assert set(statuses.values()) == {"complete"}
+    assert reasons["instruct"] == "RuntimeError: no prompt today"
+    result = CliRunner().invoke(app, asked)
+    assert result.exit_code == 0, result.exception
+    assert set(read(tmp_path / "out")[0].values()) == {"complete"}
+
+
+def read(out):
+    """The status and the reason of each method, of what is below `out`."""
+    rows = [row for path in out.rglob("comparison.json") for row in read_comparison(path.parent).rows]
+    return {row.label: row.status for row in rows}, {row.label: row.reason for row in rows}
