@@ -67,7 +67,7 @@ class UserMajority(Constant):
         answers = _answers(context)
         own = {user: label for user, given in answers.items() if (label := _majority(context.task, given))}
         context.report.users_fitted = len(own)
-        context.report.samples_used = sum(map(len, answers.values()))
+        context.report.samples_used = sum(len(answers[user]) for user in own)
         return FixedAnswers(context.task, own, _majority(context.task, _pooled(context, answers)))
 
 
