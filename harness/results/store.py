@@ -118,15 +118,11 @@ class Store:
                 f"{_differences(found.spec, spec)}. Choose another --out, repeat the original command, or pass --fresh "
                 "to discard what is there."
             )
-        if found.hardware != hardware and self._has_timings():
+        if found.hardware != hardware and any(self.ended()):
             raise HarnessError(
                 f"{self.root} was begun on other hardware ({found.hardware}); this is {hardware}. Timings of two "
                 "machines do not compare: choose another --out, or pass --fresh to discard what is there."
             )
-
-    def _has_timings(self) -> bool:
-        records = _readable(self.root.glob("cells/*/*/*/cell.json"))
-        return any(record.status not in ("failed", "interrupted") for record in records)
 
     def require_ours(self) -> None:
         """Raise HarnessError if the folder holds foreign files, which no run may mix with its own."""
@@ -259,6 +255,11 @@ class Store:
         return [
             _parse(CellRecord, path) for path in paths if not ours or path.parent.relative_to(cells).as_posix() in ours
         ]
+
+    def ended(self) -> Iterator[CellRecord]:
+        """The records of all cells there that came to answers, by path; those that cannot be read are passed over."""
+        records = _readable(sorted(self.root.glob("cells/*/*/*/cell.json")))
+        return (record for record in records if record.status not in ("failed", "interrupted"))
 
     def earlier(self, spec: CellSpec) -> CellRecord | None:
         """The newest record of the same task, method, variant and seed that was asked for or computed otherwise."""
