@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.api import Diagnosis, HarnessError
+from harness.results.discarding import remove
 from harness.results.fingerprints import file_hash
 from harness.results.locking import is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 CELL_SCHEMA = 2  # raised when a record says less than is needed to reuse it
 SAMPLES = "samples.parquet"
+# What a run leaves, first what says that it is finished. A plot that the next one does not draw would pass for its own.
+_RESULTS = ("finished.json", *(f"comparison.{kind}" for kind in ("json", "csv", "md")), "users.csv", "plots", "cells")
 M = TypeVar("M", bound=BaseModel)
 Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]
 
@@ -133,10 +136,10 @@ class Store:
     def open(
         self, spec: RunSpec, hardware: dict[str, Any], fresh: bool = False, cells: Sequence[CellSpec] = ()
     ) -> None:
-        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards the cells in it."""
+        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards those there and their results."""
         self.check(spec, hardware, fresh)
-        if fresh:
-            shutil.rmtree(self.root / "cells", ignore_errors=True)
+        for name in _RESULTS if fresh else ():
+            remove(self.root / name)
         self.root.mkdir(parents=True, exist_ok=True)
         record = RunRecord(spec=spec, hardware=hardware, cells=[cell_name(cell) for cell in cells])
         write_text(self.root / "run.json", record.model_dump_json(indent=2))
