@@ -264,6 +264,14 @@ class Store:
         records = _readable(sorted(self.root.glob("cells/*/*/*/cell.json")))
         return (record for record in records if record.status not in ("failed", "interrupted"))
 
+    def without_fit(self) -> list[str]:
+        """The run's cells with answers whose fit was not kept, in words. Raises as `records` does."""
+        return [
+            f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
+            for record in self.records()
+            if record.status not in ("failed", "interrupted") and not (self.cell_dir(record.spec) / "fit").is_dir()
+        ]
+
     def earlier(self, spec: CellSpec) -> CellRecord | None:
         """The newest record of the same task, method, variant and seed that was asked for or computed otherwise."""
         found = _readable(self.cell_dir(spec).parent.glob(f"seed-{spec.seed}-*/cell.json"))
