@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -68,8 +69,8 @@ def run(
     """Compute a specification's missing cells into `out`, then write the comparison and its plots.
 
     `pool` is a folder of cells that several runs share: what is finished there is taken from it; with the executor
-    "ray", `harness.executors.distributed` shares them and `pool` has no meaning. Raises HarnessError if
-    another run is using `out`.
+    "ray", `harness.executors.distributed` shares them and `pool` has no meaning. Warns of cells whose fit was to be
+    kept and that were finished before without. Raises HarnessError if another run is using `out`.
     """
     out = require_folder(out)
     store = Store(out, pool)
@@ -82,6 +83,12 @@ def run(
             compute_run(spec, store, listener, save_fits, fresh)
         else:
             Experiment(spec, store, listener, save_fits).run(fresh)
+        if save_fits and (missing := store.without_fit()):
+            warnings.warn(
+                f"These cells were finished before, and their fits were not kept: {'; '.join(missing)}. To have their "
+                "fits, compute all cells again with --save-fits --fresh.",
+                stacklevel=2,
+            )
         listener.stage("Comparing")
         comparison = build(store)
         write(comparison, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -38,14 +38,17 @@ def write_whole(path: Path, text: str) -> None:
     """Write UTF-8 text by rename. Raises HarnessError if the place cannot be written."""
     if path.parent.exists() and not path.parent.is_dir():
         raise HarnessError(f"{path.parent} is a file; name a folder.")
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".", delete=False, encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        temporary.write_text(text, encoding="utf-8")
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
     except OSError as error:
         raise HarnessError(f"Cannot write {path}: {error.strerror}.") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _first(error: ValidationError) -> str:

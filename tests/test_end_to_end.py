@@ -1,6 +1,7 @@
 """`compare` from end to end on the embedded model: files, resume, failures."""
 
 import json
+import warnings
 
 import pandas as pd
 import pytest
@@ -140,6 +141,18 @@ def test_a_fit_can_be_kept(tmp_path):
     compare(**{**SETTINGS, "methods": "chameleon"}, out=tmp_path / "out", save_fits=True)
     (fit,) = (tmp_path / "out").rglob("fit")
     assert {path.suffix for path in fit.iterdir()} <= {".json", ".safetensors"}
+
+
+def test_of_a_cell_that_was_finished_without_its_fit_the_wish_to_keep_fits_is_warned_of(tmp_path):
+    asked = {**SETTINGS, "methods": "instruct,constant", "overrides": {}, "users": 2, "out": tmp_path / "out"}
+    compare(**asked | {"save_fits": True})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare(**asked | {"save_fits": True})
+    (folder,) = (tmp_path / "out" / "cells" / "lamp3" / "constant").iterdir()
+    (folder / "fit").rename(tmp_path / "fit")
+    with pytest.warns(UserWarning, match=r"not kept: constant on lamp3, seed 0\. .*--save-fits --fresh"):
+        compare(**asked | {"save_fits": True})
 
 
 def test_the_instrument_tells_a_working_edit_from_a_random_one(tmp_path):

@@ -23,6 +23,7 @@ STOP = 10  # hits after which a p value is as precise as it need be
 _ROWS = (1_000, 200, 50, 10, 1)  # swaps made at a time, as many as memory allows; each divides a look
 _ENTRIES = 4_000_000  # of swaps made at a time: 32 MB
 _BLOCK = 250_000  # entries of a block of swapped means: 2 MB, which a processor's cache holds
+_POWER = 0.8  # with which the smallest detectable difference is found
 
 Pair = tuple[int, int]
 
@@ -167,11 +168,11 @@ def smallest_p(users: int, permutations: int = FIRST_LOOK) -> float:
     return max(2.0 ** (1 - users), 1 / (1 + permutations)) if users else 1.0
 
 
-def minimum_detectable(standard_error: float, alpha: float, power: float = 0.8) -> float:
-    """The true difference that a two-sided test at `alpha` finds with this power, by a normal approximation."""
+def minimum_detectable(standard_error: float, alpha: float) -> float:
+    """The true difference that a two-sided test at `alpha` finds with 80% power, by a normal approximation."""
     from scipy.special import ndtri
 
-    return float(ndtri(1 - alpha / 2) + ndtri(power)) * standard_error
+    return float(ndtri(1 - alpha / 2) + ndtri(_POWER)) * standard_error
 
 
 def _looks(permutations: int) -> set[int]:

@@ -18,18 +18,13 @@ Floats = NDArray[np.float64]
 Value = Callable[[Floats], Floats]
 
 _BLOCK = 4_000_000  # entries of one block of a resampling matrix: 32 MB
+_SEED = 0  # the same resamples of users for all methods and metrics
+_CONFIDENCE = 0.95
 TOLERANCE = 1e-10  # two values closer than this differ by rounding only
 
 
-def interval(
-    statistics: Floats,
-    users: NDArray[Any],
-    value: Value,
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-) -> tuple[float, float]:
-    """BCa bootstrap interval over users (Efron 1987) of `value` of the mean of `statistics` [n, S].
+def interval(statistics: Floats, users: NDArray[Any], value: Value, resamples: int = 2000) -> tuple[float, float]:
+    """95% BCa bootstrap interval over users (Efron 1987) of `value` of the mean of `statistics` [n, S].
 
     The correction matters for macro-F1: resamples lose rare labels, so theirs runs low. (nan, nan) for a single user.
     """
@@ -39,8 +34,8 @@ def interval(
     if len(counts) < 2:
         return float("nan"), float("nan")
     estimate = value(sums.sum(0) / counts.sum())
-    draws = bootstrap(sums, counts, value, resamples, seed)
-    tail = (1 - confidence) / 2
+    draws = bootstrap(sums, counts, value, resamples)
+    tail = (1 - _CONFIDENCE) / 2
     below = (np.mean(draws < estimate - TOLERANCE) + np.mean(draws <= estimate + TOLERANCE)) / 2
     levels = np.array([tail, 1 - tail])
     if 0 < below < 1:
@@ -93,10 +88,10 @@ def by_user(statistics: Floats, users: NDArray[Any]) -> tuple[Floats, Floats]:
     return sums, np.bincount(index, minlength=len(ids)).astype(np.float64)
 
 
-def bootstrap(sums: Floats, counts: Floats, value: Value, resamples: int = 2000, seed: int = 0) -> Floats:
+def bootstrap(sums: Floats, counts: Floats, value: Value, resamples: int = 2000) -> Floats:
     """`value` of the means of sums [U, S] over counts [U], in resamples of users drawn with replacement: [R]."""
     blocks = []
-    for weights in _random_weights(resamples, len(counts), seed):
+    for weights in _random_weights(resamples, len(counts)):
         drawn = (weights @ counts)[:, None]
         blocks.append(value(weights @ sums / drawn))
     return np.concatenate(blocks)
@@ -124,16 +119,16 @@ def _weights(rng: np.random.Generator, rows: int, users: int) -> NDArray[np.int6
     return rng.multinomial(users, np.full(users, 1 / users), size=rows)
 
 
-def _random_weights(rows: int, users: int, seed: int) -> Iterator[Floats]:
+def _random_weights(rows: int, users: int) -> Iterator[Floats]:
     """Blocks of `_weights`. A single block is kept, since all methods and metrics need the same."""
     sizes = list(_blocks(rows, users))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     for size in sizes:
-        block = _kept(rows, users, seed) if len(sizes) == 1 else _weights(rng, size, users)
+        block = _kept(rows, users) if len(sizes) == 1 else _weights(rng, size, users)
         yield block.astype(np.float64)
 
 
 @lru_cache(maxsize=64)
-def _kept(rows: int, users: int, seed: int) -> NDArray[np.uint16]:
+def _kept(rows: int, users: int) -> NDArray[np.uint16]:
     """The matrix at two bytes an entry: 8 MB at most."""
-    return _weights(np.random.default_rng(seed), rows, users).astype(np.uint16)
+    return _weights(np.random.default_rng(_SEED), rows, users).astype(np.uint16)

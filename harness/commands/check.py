@@ -19,10 +19,12 @@ def check(
         str | None, typer.Option(help="With --update: begin a baseline of these methods (as in `harness compare`).")
     ] = None,
     tasks: Annotated[str | None, typer.Option(help="With --methods: names of tasks (default: the preset's).")] = None,
-    preset_name: Annotated[str, typer.Option("--preset", help="With --methods: model and hyperparameters.")] = "tiny",
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help="With --methods: model and hyperparameters (default tiny).")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="With --methods: instead of the preset's model.")] = None,
     data: Annotated[str | None, typer.Option(help="With --methods: synthetic, or a directory of LaMP files.")] = None,
-    users: Annotated[int, typer.Option(help="With --methods: how many users to evaluate.")] = 16,
+    users: Annotated[int | None, typer.Option(help="With --methods: how many users to evaluate (default 16).")] = None,
 ) -> None:
     """Repeat the runs of a baseline and report every metric, answer and counter that came out otherwise.
 
@@ -38,6 +40,13 @@ def check(
     """
     if methods is not None and not update:
         raise HarnessError("--methods begins a new baseline, which takes --update.")
+    asked = {"--tasks": tasks, "--preset": preset_name, "--model": model, "--data": data, "--users": users}
+    given = [option for option, value in asked.items() if value is not None]
+    if methods is None and given:
+        raise HarnessError(
+            f"{', '.join(given)} would change nothing: the runs of {baseline} are repeated as they are. Leave it out, "
+            "or begin a new baseline with --update --methods."
+        )
     from harness.commands.terminal import announce, console, quieten_libraries, warn_if_crowded
 
     announce()
@@ -47,4 +56,5 @@ def check(
     warn_if_crowded()
     if not update:
         sys.exit(gating.check(baseline, console))
-    sys.exit(gating.update(baseline, gating.plan(methods, tasks, preset_name, model, data, users), console))
+    specs = gating.plan(methods, tasks, preset_name or "tiny", model, data, 16 if users is None else users)
+    sys.exit(gating.update(baseline, specs, console))

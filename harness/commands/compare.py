@@ -96,7 +96,7 @@ def compare(
     from harness.repeats.finished import Call
 
     call = Call("compare", asked)
-    if out is not None and executor == "local" and not (fresh or dry_run) and _repeat(call, out, wandb):
+    if out is not None and executor == "local" and not (fresh or dry_run) and _repeat(call, out, wandb, save_fits):
         return
     from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
 
@@ -132,12 +132,13 @@ def compare(
     sys.exit(_run(call, spec, out, wandb, executor, save_fits, fresh, dry_run))
 
 
-def _repeat(call: Call, out: Path, wandb: str) -> bool:
+def _repeat(call: Call, out: Path, wandb: str, save_fits: bool) -> bool:
     """Print what the folder holds if the same run has finished there and nothing it was made from has changed."""
     from harness.repeats.finished_run import finished_comparison
+    from harness.results.store import Store
 
     comparison = finished_comparison(call, out)
-    if comparison is None:
+    if comparison is None or (save_fits and Store(out).without_fit()):
         return False
     from harness.commands.terminal import console, set_up, tell_tracked
     from harness.repeats.tracked_once import tracked

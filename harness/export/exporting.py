@@ -18,14 +18,23 @@ INDEX = "adapters.json"
 
 
 def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -> CellRecord:
-    """The one cell of that method. Raises HarnessError if there is none or a choice is left."""
+    """The one finished cell of that method. Raises HarnessError if there is none or a choice is left."""
     store.read_run()
     records = store.records()
-    wanted = [
+    asked = [
         record
         for record in records
         if record.spec.label == method and task in (None, record.spec.task) and seed in (None, record.spec.seed)
     ]
+    wanted = [record for record in asked if record.status not in ("failed", "interrupted")]
+    if asked and not wanted:
+        why = "; ".join(
+            f"{record.spec.task} seed {record.spec.seed} {record.status} ({record.reason})" for record in asked
+        )
+        raise HarnessError(
+            f"{store.root} holds no finished cell of '{method}' as asked: {why}. Repeat its command with "
+            "--save-fits, which computes these again."
+        )
     if not wanted:
         known = ", ".join(dict.fromkeys(record.spec.label for record in records)) or "none"
         raise HarnessError(f"{store.root} holds no finished cell of '{method}' as asked. Methods there: {known}.")

@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from harness.api import HarnessError
 from harness.registry import model_folder
 
+_BATCH = 64  # texts encoded at once
 
-def load_embedder(name: str, device: str, batch_size: int = 64) -> Callable[[Sequence[str]], NDArray[np.float32]]:
+
+def load_embedder(name: str, device: str) -> Callable[[Sequence[str]], NDArray[np.float32]]:
     """A function from N texts to [N, e] float32.
 
     A sentence-transformers model by hub name or path; any other transformer folder, such as the embedded model, is
@@ -37,7 +39,7 @@ def load_embedder(name: str, device: str, batch_size: int = 64) -> Callable[[Seq
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         return np.asarray(
-            model.encode(list(texts), batch_size=batch_size, show_progress_bar=False, convert_to_numpy=True), np.float32
+            model.encode(list(texts), batch_size=_BATCH, show_progress_bar=False, convert_to_numpy=True), np.float32
         )
 
     return embed

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import BASELINE, Comparison, Row
-from harness.reporting.canvas import canvas, direction
+from harness.reporting.canvas import canvas, direction, save, tidy
 from harness.reporting.comparison_tables import history_bins
 from harness.reporting.drawing import (
     BASE,
@@ -21,7 +21,6 @@ from harness.reporting.drawing import (
     style,
 )
 from harness.reporting.user_plots import history, users
-from harness.results.store import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +37,7 @@ def write_plots(comparison: Comparison, folder: Path) -> list[Path]:
     paths = []
     for task in comparison.spec.tasks:
         for stem, (_, draw) in figures(comparison, task).items():
-            paths.append(folder / f"{stem}.png")
-            with replacing(paths[-1]) as temporary:
-                draw(comparison, task).savefig(temporary, format="png", dpi=150)
+            paths.append(save(draw(comparison, task), folder / f"{stem}.png"))
     return paths
 
 
@@ -92,9 +89,7 @@ def costs(comparison: Comparison, task: str) -> Figure:
         axes.step(*zip(*front, strict=True), where="post", color="#bbbbbb", linewidth=1.2, zorder=0)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("fit time in seconds")
-    axes.set_ylabel(direction(metric, higher))
-    axes.grid(color="#eeeeee", linewidth=0.8)
-    axes.spines[["top", "right"]].set_visible(False)
+    tidy(axes, metric, higher)
     headline(drawn, comparison, f"{task}: what fit time buys")
     _label(axes, [(row.fit_seconds, row.metrics[metric], shown_name(row)) for row in shown])
     return drawn

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from harness.analysis.comparison import Comparison, Row
 from harness.reporting.anytime_plots import read_fits
-from harness.reporting.wandb_session import Mode, log_run
+from harness.reporting.wandb_session import Mode, log_run, wandb_table
 from harness.results.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
     import wandb
 
 _RECORDS = ("run.json", "comparison.*", "users.csv", "cells/*/*/*/*.json", "cells/*/*/*/samples.parquet")
@@ -35,11 +34,11 @@ def _log(run: wandb.Run, comparison: Comparison, out: Path) -> None:
     import wandb
 
     charts: dict[str, Any] = {
-        "comparison": _table(comparison.to_pandas()),
-        "users": _table(comparison.users_to_pandas()),
+        "comparison": wandb_table(comparison.to_pandas()),
+        "users": wandb_table(comparison.users_to_pandas()),
     }
     if checkpoints := _checkpoints(comparison, out):
-        charts["anytime"] = _table(pd.DataFrame(checkpoints))
+        charts["anytime"] = wandb_table(pd.DataFrame(checkpoints))
     for task, metrics in comparison.higher_is_better.items():
         for metric in (*metrics, *comparison.likelihood_higher_is_better.get(task, ())):
             charts |= _bars(wandb, comparison, task, metric)
@@ -107,10 +106,3 @@ def _bars(module: Any, comparison: Comparison, task: str, metric: str) -> dict[s
         return {}
     table = module.Table(columns=["method", metric], data=bars)
     return {f"{task}/{metric}": module.plot.bar(table, "method", metric, title=f"{task}: {metric}")}
-
-
-def _table(frame: pd.DataFrame) -> wandb.Table:
-    import wandb
-
-    data = frame.astype(object).where(frame.notna(), None)
-    return wandb.Table(columns=list(data.columns), data=data.to_numpy())

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from harness.api import HarnessError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import wandb
 
 Mode = Literal["disabled", "offline", "online"]
@@ -64,6 +65,14 @@ def log_run(
         warnings.warn(text, stacklevel=3)
         return None
     return folder if mode == "offline" else None
+
+
+def wandb_table(frame: pd.DataFrame) -> wandb.Table:
+    """A table of W&B, whose cells are empty where a value is missing."""
+    import wandb
+
+    data = frame.astype(object).where(frame.notna(), None)
+    return wandb.Table(columns=list(data.columns), data=data.to_numpy())
 
 
 def _log_offline(out: Path, config: dict[str, Any], log: Callable[[wandb.Run], None], kind: str | None) -> Path | None:

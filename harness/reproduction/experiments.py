@@ -203,10 +203,10 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
     for record in records:
         if record.status in ("failed", "interrupted", "overran"):
             why = f": {record.reason}" if record.reason else ""
-            over = f"took {record.fit_seconds:.1f} s of {record.spec.budget:g} s" if record.status == "overran" else ""
+            over = f" took {record.fit_seconds:.1f} s of {record.spec.budget:g} s" if record.status == "overran" else ""
             notes.append(
                 f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}, budget {record.spec.budget:g} s: "
-                f"{record.status} {over}{why}".rstrip()
+                f"{record.status}{over}{why}".rstrip()
                 + "."
             )
     notes += [

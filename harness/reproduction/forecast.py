@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.api import HarnessError
 from harness.reproduction.experiment_spec import ExperimentSpec, Pace
-from harness.results.store import CellRecord, RunRecord
+from harness.results.store import CellRecord, Store
 from harness.specs.run_spec import FIT_ALONE, RunSpec
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.sweep_spec import Point
@@ -53,7 +54,7 @@ class Forecast:
     """Seconds of cells to come: by the paces of their model, corrected by the cells that OUT already holds."""
 
     def __init__(self, out: Path, paces: Mapping[str, Pace]) -> None:
-        self._records = _finished(out)
+        self._records = list(Store(out).ended())
         self._paces = paces
 
     def seconds(self, cells: Sequence[str], each: float | None) -> float | None:
@@ -122,30 +123,29 @@ def _examples(cell: Mapping[str, Any]) -> int:
 
 
 def _same(cell: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
-    # The machine decides these two; a cell has the first only where its answers depend on it.
-    return all(spec[key] == value for key, value in cell.items() if key not in ("batch_size", "dtype"))
+    # The machine decides the first two, and a cell has a batch size only where its answers depend on it. Data with a
+    # single split have a cell name that one, whatever was asked for.
+    return all(spec[key] == value for key, value in cell.items() if key not in ("batch_size", "dtype", "split"))
 
 
 def _spent(record: CellRecord) -> float:
     return record.fit_seconds + record.diagnosis_seconds + record.eval_seconds + record.likelihood_seconds
 
 
-def answering_seconds(spec: RunSpec, runs: Path = Path("runs")) -> float | None:
-    """Seconds that evaluating a run's cells would take, as fast as the last run of its model in `runs` answered.
+def answering_seconds(spec: RunSpec) -> float | None:
+    """Seconds that evaluating a run's cells would take, as fast as the last run of its model under runs/ answered.
 
     None without such a run, and where all users of the data are asked for: how many those are, only the data says.
     """
-    for file in sorted(runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if RunRecord.model_validate_json(file.read_text(encoding="utf-8")).spec.model != spec.model:
+    for file in sorted(Path("runs").glob("*/run.json"), key=lambda path: path.stat().st_mtime, reverse=True):
+        store = Store(file.parent)
+        try:
+            if store.read_run().spec.model != spec.model:
+                continue
+        except HarnessError:  # damaged, or of another version
             continue
-        records = _finished(file.parent)
+        records = list(store.ended())
         if spec.users is not None and (users := sum(record.users for record in records)):
             cells = len(spec.methods) * len(spec.tasks) * len(spec.seeds)
             return cells * spec.users * sum(record.eval_seconds for record in records) / users
     return None
-
-
-def _finished(out: Path) -> list[CellRecord]:
-    paths = sorted((out / "cells").glob("*/*/*/cell.json"))
-    records = [CellRecord.model_validate_json(path.read_text(encoding="utf-8")) for path in paths]
-    return [record for record in records if record.status not in ("failed", "interrupted")]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -27,6 +26,7 @@ from harness.reproduction.page import RULE, instrument, setting
 from harness.reproduction.paper_layouts import LEGEND, main_table
 from harness.reproduction.result import Reproduction
 from harness.reproduction.verdicts import sentence
+from harness.results.discarding import discard, remove
 from harness.results.disk import require_folder
 from harness.results.locking import alone
 from harness.results.store import Store
@@ -120,8 +120,10 @@ def run_reproduce(
     for folder in (out, *([docs] if docs else [])):
         require_folder(folder)
     with alone(out) if compute else nullcontext(), Display(console) as display:
-        for folder in (out / "cells", *(out / spec.name for spec, _ in chosen)) if fresh else ():
-            shutil.rmtree(folder, ignore_errors=True)
+        if fresh:
+            discard(out / "cells", *(out / spec.name / "points" for spec, _ in chosen))
+            for spec, _ in chosen:
+                remove(out / spec.name / f"{spec.name}.json")  # else the joint page has it until there is another
         for spec, points in chosen:
             display.stage(spec.title)
             try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from harness.reporting.wandb_session import Mode, log_run
+from harness.reporting.wandb_session import Mode, log_run, wandb_table
 from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.glance import glance
@@ -38,7 +38,7 @@ def _log(run: wandb.Run, result: Reproduction, folder: Path) -> None:
     for task in dict.fromkeys(test.task for test in result.tests):
         shown = glance(result, task, common().names)
         frames[f"{result.name}/glance/{task}"] = pd.DataFrame(shown.rows, columns=shown.columns)
-    tables = {name: _table(frame) for name, frame in frames.items() if len(frame.columns)}
+    tables = {name: wandb_table(frame) for name, frame in frames.items() if len(frame.columns)}
     run.log({**tables, f"plots/{result.name}": wandb.Image(str(folder / f"{result.name}.png"))})
     run.summary.update({f"{claim.model}: {claim.quote}": claim.verdict for claim in result.claims})
     if lines := [*answer([result], common().names), *short_verdicts([result])]:
@@ -47,10 +47,3 @@ def _log(run: wandb.Run, result: Reproduction, folder: Path) -> None:
     for suffix in ("json", "csv", "md", "png"):
         artifact.add_file(str(folder / f"{result.name}.{suffix}"))
     run.log_artifact(artifact)
-
-
-def _table(frame: pd.DataFrame) -> wandb.Table:
-    import wandb
-
-    data = frame.astype(object).where(frame.notna(), None)
-    return wandb.Table(columns=list(data.columns), data=data.to_numpy())

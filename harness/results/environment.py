@@ -27,6 +27,7 @@ PACKAGES = (
     "scikit-learn",
     "rouge-score",
 )
+_SAMPLING = 0.05  # seconds between two looks at the memory in use
 
 
 def hardware(device: str) -> dict[str, Any]:
@@ -59,10 +60,9 @@ def git_state() -> dict[str, Any]:
 class PeakMemory:
     """Highest memory in use inside the block, in bytes: sampled resident memory, or the accelerator's own count."""
 
-    def __init__(self, device: str, interval: float = 0.05) -> None:
+    def __init__(self, device: str) -> None:
         self.bytes = 0
         self._device = device
-        self._interval = interval
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
 
@@ -89,4 +89,4 @@ class PeakMemory:
             self.bytes = max(self.bytes, process.memory_info().rss)
             if ended:
                 return
-            self._done.wait(self._interval)
+            self._done.wait(_SAMPLING)

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.api import Diagnosis, HarnessError
+from harness.results.discarding import remove
 from harness.results.fingerprints import file_hash
 from harness.results.locking import is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 CELL_SCHEMA = 2  # raised when a record says less than is needed to reuse it
 SAMPLES = "samples.parquet"
+# What a run leaves, first what says that it is finished. A plot that the next one does not draw would pass for its own.
+_RESULTS = ("finished.json", *(f"comparison.{kind}" for kind in ("json", "csv", "md")), "users.csv", "plots", "cells")
 M = TypeVar("M", bound=BaseModel)
 Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]
 
@@ -118,15 +121,11 @@ class Store:
                 f"{_differences(found.spec, spec)}. Choose another --out, repeat the original command, or pass --fresh "
                 "to discard what is there."
             )
-        if found.hardware != hardware and self._has_timings():
+        if found.hardware != hardware and any(self.ended()):
             raise HarnessError(
                 f"{self.root} was begun on other hardware ({found.hardware}); this is {hardware}. Timings of two "
                 "machines do not compare: choose another --out, or pass --fresh to discard what is there."
             )
-
-    def _has_timings(self) -> bool:
-        records = _readable(self.root.glob("cells/*/*/*/cell.json"))
-        return any(record.status not in ("failed", "interrupted") for record in records)
 
     def require_ours(self) -> None:
         """Raise HarnessError if the folder holds foreign files, which no run may mix with its own."""
@@ -137,10 +136,10 @@ class Store:
     def open(
         self, spec: RunSpec, hardware: dict[str, Any], fresh: bool = False, cells: Sequence[CellSpec] = ()
     ) -> None:
-        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards the cells in it."""
+        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards those there and their results."""
         self.check(spec, hardware, fresh)
-        if fresh:
-            shutil.rmtree(self.root / "cells", ignore_errors=True)
+        for name in _RESULTS if fresh else ():
+            remove(self.root / name)
         self.root.mkdir(parents=True, exist_ok=True)
         record = RunRecord(spec=spec, hardware=hardware, cells=[cell_name(cell) for cell in cells])
         write_text(self.root / "run.json", record.model_dump_json(indent=2))
@@ -258,6 +257,19 @@ class Store:
         paths = sorted(cells.glob("*/*/*/cell.json"))
         return [
             _parse(CellRecord, path) for path in paths if not ours or path.parent.relative_to(cells).as_posix() in ours
+        ]
+
+    def ended(self) -> Iterator[CellRecord]:
+        """The records of all cells there that came to answers, by path; those that cannot be read are passed over."""
+        records = _readable(sorted(self.root.glob("cells/*/*/*/cell.json")))
+        return (record for record in records if record.status not in ("failed", "interrupted"))
+
+    def without_fit(self) -> list[str]:
+        """The run's cells with answers whose fit was not kept, in words. Raises as `records` does."""
+        return [
+            f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
+            for record in self.records()
+            if record.status not in ("failed", "interrupted") and not (self.cell_dir(record.spec) / "fit").is_dir()
         ]
 
     def earlier(self, spec: CellSpec) -> CellRecord | None:

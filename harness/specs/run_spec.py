@@ -7,7 +7,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticSerializationError
@@ -68,7 +68,7 @@ class RunSpec(_Frozen):
     fit_users: int = Field(default=100, gt=0)
     supervision: int = Field(default=1, gt=0)
     keep_leaks: bool = False
-    seeds: tuple[int, ...] = (0,)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=MOST_SEED)], ...] = (0,)
     marks: tuple[float, ...] = ()  # shares of the budget at which checkpoints of a fit are evaluated as well
     likelihood: bool = True  # measure the gold answers' likelihood as well
     overrides: dict[str, dict[str, Any]] = Field(default_factory=dict)

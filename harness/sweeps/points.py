@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +13,7 @@ from harness.repeats.finished import Call
 from harness.repeats.finished_run import finished_comparison, leave_comparison
 from harness.repeats.run_inputs import run_inputs
 from harness.reporting.comparison_report import build, write
+from harness.results.discarding import discard
 from harness.results.store import Store
 from harness.running.experiment import Listener
 from harness.sweeps.point_result import PointResult
@@ -38,14 +38,14 @@ def run_points(
 ) -> list[PointResult]:
     """Run every point into OUT/points/<slug>/, an ordinary run's folder each; finished cells are shared in `pool`.
 
-    `pool` defaults to OUT/cells. `fresh` discards the points and the pool first. The executor "ray" has workers compute
-    all cells before the first point is put together; a run must hold the pool's parent, see `alone`. `call` is that of
-    the command: points that have finished under the same and of which nothing has changed are read as they are.
+    `pool` defaults to OUT/cells. `fresh` discards the points and the pool first, see `discard`. The executor "ray" has
+    workers compute all cells before the first point is put together; a run must hold the pool's parent, see `alone`.
+    `call` is that of the command: points that have finished under the same and of which nothing has changed are read as
+    they are.
     """
     pool = pool or out / "cells"
     if fresh:
-        for folder in (out / "points", pool):
-            shutil.rmtree(folder, ignore_errors=True)
+        discard(out / "points", pool)
     stores = [Store(out / "points" / point.slug, pool) for point in points]
     if executor == "ray":
         from harness.executors.distributed import compute_points

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.reporting.wandb_session import Mode, log_run
+from harness.reporting.wandb_session import Mode, log_run, wandb_table
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_report import Written
 from harness.sweeps.sweep_spec import SweepSpec
@@ -34,9 +34,7 @@ def track_sweep(
 def _log(run: wandb.Run, lines: pd.DataFrame, written: Written, out: Path) -> None:
     import wandb
 
-    data = lines.astype(object).where(lines.notna(), None)
-    charts = {"sweep": wandb.Table(columns=list(data.columns), data=data.to_numpy())}
-    run.log(charts | {f"plots/{path.stem}": wandb.Image(str(path)) for path in written.plots})
+    run.log({"sweep": wandb_table(lines)} | {f"plots/{path.stem}": wandb.Image(str(path)) for path in written.plots})
     scores = lines.dropna(subset="value")
     keys = scores["point"] + "/" + scores["task"] + "/" + scores["method"] + "/" + scores["metric"]
     run.summary.update(dict(zip(keys, scores["value"].astype(float), strict=True)))

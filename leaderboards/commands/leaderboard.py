@@ -49,13 +49,23 @@ def add(
     ] = WandbMode.disabled,
 ) -> None:
     """Write a run's record. Adding the same run again changes nothing."""
+    from harness.api import HarnessError
     from harness.leaderboards.lineage import log_record
     from harness.leaderboards.recording import add as add_run
 
+    added = []
     for run in runs:
         path, outcome = add_run(run, records, samples, replace)
         typer.echo(f"{outcome}: {path}")
-        log_record(path, run, wandb.value)
+        added.append((path, run))
+    faults = []
+    for path, run in added:
+        try:
+            log_record(path, run, wandb.value)
+        except HarnessError as error:  # the other records may be taken yet
+            faults.append(str(error))
+    if faults:
+        raise HarnessError("\n".join(faults))
 
 
 @app.command()

@@ -9,7 +9,7 @@ Graded odds keep a model that is trained on them undecided, hence steerable; a c
 """
 
 import random
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from harness.api import HistoryItem, SummaryStrategy
@@ -124,11 +124,6 @@ class SyntheticUser:
     queries: tuple[SyntheticQuery, ...]
     insight: str
     neutral_insight: str
-    summaries: dict[SummaryStrategy, str]
-
-    def without_history(self) -> "SyntheticUser":
-        """The same user, of whom nothing is known."""
-        return replace(self, history=())
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,6 @@ def synthetic_user(task: str, split: str, index: int, history_size: int = 12, qu
         queries=tuple(draw(rng, preferences) for _ in range(queries)),
         insight=_insight(task, preferences),
         neutral_insight=PROMPTS[task].generic_insight,
-        summaries=summaries(task, _insight(task, preferences)),
     )
 
 

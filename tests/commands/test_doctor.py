@@ -27,14 +27,29 @@ def test_it_shows_the_machine_the_packages_and_the_models_and_writes_nothing(fol
     assert list(folder.iterdir()) == []
 
 
-def test_answering_is_estimated_from_the_last_run_of_the_model(folder):
+@pytest.fixture
+def timed(folder):
+    """A run under runs/, by which answering takes 80 s."""
     store = fabricate.store(folder / "runs" / "first", fabricate.run_spec("instruct"))
     frame = fabricate.samples("lamp2", 0.5)
-    store.write(
-        fabricate.record("lamp2", "instruct", frame).model_copy(update={"users": 40, "eval_seconds": 80}), frame
-    )
+    record = fabricate.record("lamp2", "instruct", frame).model_copy(update={"users": 40, "eval_seconds": 80})
+    store.write(record, frame)
+    return store.cell_dir(record.spec)
+
+
+def test_answering_is_estimated_from_the_last_run_of_the_model(timed):
     result = CliRunner().invoke(app, ASKED)
     assert "at most 2 min of fitting, and about 1 min 20 s of answering" in result.output
+
+
+def test_runs_and_cells_that_cannot_be_read_are_passed_over_by_the_estimate(folder, timed):
+    damaged = {timed.parent / "seed-9-cut" / "cell.json": "{", folder / "runs" / "old" / "run.json": '{"spec": 1}'}
+    for path, text in damaged.items():
+        path.parent.mkdir(parents=True)
+        path.write_text(text)
+    result = CliRunner().invoke(app, ASKED)
+    assert result.exit_code == 0, result.output
+    assert "about 1 min 20 s of answering" in result.output
 
 
 def test_a_command_warns_before_the_work_where_threads_do_not_fit(monkeypatch):

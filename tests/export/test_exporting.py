@@ -15,6 +15,7 @@ from harness.export.exporting import choose_cell, export
 from harness.model.lm import load
 from harness.registry import TASKS, model_folder
 from harness.results.store import Store
+from tests import fabricate
 
 GROUPED = "chameleon:group_size=2,min_pairs=2"
 
@@ -79,6 +80,33 @@ def test_a_folder_that_holds_something_is_left_as_it_is(run, tmp_path):
     assert isinstance(done.exception, HarnessError)
     assert str(done.exception) == f"{tmp_path} is not empty. Choose another --out."
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.fixture
+def seeds(tmp_path):
+    """A run of which seed 0 of DPO is finished, seed 1 failed, and Chameleon was interrupted."""
+    store = fabricate.store(tmp_path / "run", fabricate.run_spec("dpo,chameleon", seeds=(0, 1)))
+    frame = fabricate.samples("lamp2", 0.5)
+    store.write(fabricate.record("lamp2", "dpo", frame), frame)
+    store.write(fabricate.record("lamp2", "dpo", None, 1, "failed", reason="RuntimeError: no pairs"), None)
+    store.write(fabricate.record("lamp2", "chameleon", None, 0, "interrupted", reason="by Ctrl-C"), None)
+    return store
+
+
+def test_a_failed_seed_leaves_the_finished_one_the_only_choice(seeds):
+    assert choose_cell(seeds, "dpo", None, None).spec.seed == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "seed", "why"),
+    [
+        ("dpo", 1, r"lamp2 seed 1 failed \(RuntimeError: no pairs\)"),
+        ("chameleon", None, r"lamp2 seed 0 interrupted \(by Ctrl-C\)"),
+    ],
+)
+def test_of_cells_that_did_not_finish_the_reasons_are_said(seeds, method, seed, why):
+    with pytest.raises(HarnessError, match=f"no finished cell of '{method}' as asked: {why}. Repeat"):
+        choose_cell(seeds, method, None, seed)
 
 
 @pytest.mark.parametrize(

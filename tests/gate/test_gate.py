@@ -155,6 +155,9 @@ def test_a_baseline_of_ones_own_is_made_checked_and_accepted(tmp_path):
         ("{}", [], "is no baseline"),
         (None, ["--methods", "instruct"], "takes --update"),
         (None, ["--update", "--methods", "instrukt"], "Did you mean instruct"),
+        (None, ["--tasks", "lamp3"], "--tasks would change nothing"),
+        ("{}", ["--update", "--preset", "small", "--users", "3"], "--preset, --users would change nothing"),
+        ("{}", ["--model", "tiny-t5", "--data", "synthetic"], "--model, --data would change nothing"),
     ],
 )
 def test_a_request_that_cannot_be_met_ends_with_status_2_and_writes_nothing(tmp_path, content, arguments, message):

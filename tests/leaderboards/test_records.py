@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.leaderboards.commands.leaderboard import app
+from harness.leaderboards.json_files import write_whole
 from harness.leaderboards.recording import add, read_records, record
 
 
@@ -291,3 +292,18 @@ def test_a_record_under_another_name_is_refused(run, tmp_path):
 def test_no_folder_of_records_says_what_to_do(tmp_path):
     with pytest.raises(HarnessError, match="harness leaderboard add"):
         read_records(tmp_path / "absent")
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "record.json"
+    write_whole(path, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_whole(path, "half \udcff")
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(HarnessError, match="No space left"):
+        write_whole(path, "new")
+    assert [found.name for found in tmp_path.iterdir()] == ["record.json"]
+    assert path.read_text() == "old"

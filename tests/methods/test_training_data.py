@@ -78,6 +78,14 @@ def test_general_data_is_mixed_in(make_context, trainers, tmp_path):
     assert texts != sorted(texts, key=lambda text: text.startswith("task"))
 
 
+def test_general_data_keeps_the_line_separators_that_json_allows_inside_text(make_context, tmp_path):
+    path = tmp_path / "general.jsonl"
+    text = "one\u2028two\u2029three\x85four"
+    path.write_text(json.dumps({"prompt": text, "completion": "done"}, ensure_ascii=False), encoding="utf-8")
+    method = aloe(general_data=path, general_fraction=0.5)
+    assert [row.prompt for row in method._general_rows(make_context(), 1)] == [text]
+
+
 def test_general_data_that_cannot_be_read(make_context, tmp_path):
     with pytest.raises(ValidationError, match="general_data"):
         AloeConfig(general_fraction=0.5)

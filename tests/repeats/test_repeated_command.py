@@ -115,6 +115,19 @@ def test_another_option_takes_the_long_way(finished):
     assert "imports" in said
 
 
+def test_keeping_fits_takes_the_long_way_and_warns_unless_they_are_kept(finished):
+    folder, _ = finished
+    status, _, said = call(command_line, folder, "--wandb", "disabled", "--save-fits")
+    assert status == 0
+    assert "not kept: constant on lamp3, seed 0; instruct on lamp3, seed 0. To have" in said
+    for name in ("instruct", "constant"):
+        (cell,) = (folder / "out" / "cells" / "lamp3" / name).iterdir()
+        (cell / "fit").mkdir()
+    assert call(command_line, folder, "--wandb", "disabled")[0] == 0  # leaves a note of the folder as it is now
+    status, _, said = call(without_heavy_modules, folder, "--wandb", "disabled", "--save-fits")
+    assert (status, said) == (0, "")
+
+
 def test_fresh_and_dry_run_take_the_long_way(finished):
     folder, _ = finished
     for option in ("--fresh", "--dry-run"):

@@ -5,8 +5,10 @@ import pytest
 from harness.api import HarnessError
 from harness.registry import EXPERIMENTS, METHODS
 from harness.reproduction.experiment_spec import Claim, common, experiments
+from harness.reproduction.experiments import _notes
 from harness.reproduction.forecast import plans
 from harness.reproduction.reported import reported
+from tests import fabricate
 
 ORDER = ["table1", "table2", "table3", "figure3", "figure4", "figure5"]
 # points, distinct cells, cells that no earlier experiment has, for one seed
@@ -90,3 +92,16 @@ def test_claims_speak_of_methods_that_the_experiment_runs_and_every_metric_has_a
 def test_a_claim_that_compares_nothing_is_refused(fields):
     with pytest.raises(ValueError, match="give"):
         Claim(quote="q", source="s", **fields)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "said"),
+    [
+        ("failed", "RuntimeError: no pairs", "failed: RuntimeError: no pairs."),
+        ("interrupted", "", "interrupted."),
+        ("overran", "in dpo", "overran took 70.0 s of 60 s: in dpo."),
+    ],
+)
+def test_a_note_on_a_cell_that_went_wrong_is_a_sentence(status, reason, said):
+    record = fabricate.record("lamp2", "dpo", None, 0, status, 70.0, reason)
+    assert _notes([], [record])[1:] == [f"dpo on lamp2, seed 0, budget 60 s: {said}"]

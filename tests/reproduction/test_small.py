@@ -1,6 +1,7 @@
 """The preset `small`: what it runs where data lack tasks, how long it expects, and the answer its page begins with."""
 
 import io
+import json
 import re
 import warnings
 
@@ -18,6 +19,7 @@ from harness.reproduction.paper_figures import draw
 from harness.reproduction.reported import reported
 from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 from harness.results.store import Store
+from harness.specs.run_spec import CellSpec
 from tests import fabricate
 from tests.reproduction.made_up import experiment, point
 
@@ -126,6 +128,31 @@ def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(t
     forecast = Forecast(tmp_path, common().paces)
     assert forecast.seconds(cells, None) == pytest.approx(2 * (pace.cell + 3 * answering) + 300)
     assert forecast.left(cells) == list(cells)  # 5 users are not 10
+
+
+def finished_cell(cell, folder):
+    """Leave in `folder` the record of a planned cell on data whose only split is train."""
+    asked = {name: value for name, value in json.loads(cell).items() if name in CellSpec.model_fields}
+    frame = fabricate.samples("lamp2", 0.5)
+    record = fabricate.record("lamp2", asked["method"], frame)
+    record.spec = CellSpec.model_validate({**record.spec.model_dump(), **asked, "split": "train"})
+    Store(folder).write(record, frame)
+
+
+def test_a_cell_on_the_only_split_that_the_data_have_is_not_left_to_compute(tmp_path):
+    [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,rag", users=10)
+    first, second = plans([(spec, points)])[0].own
+    finished_cell(first, tmp_path)
+    assert Forecast(tmp_path, common().paces).left([first, second]) == [second]
+
+
+def test_a_plan_passes_over_records_that_cannot_be_read(lamp, tmp_path):
+    damaged = tmp_path / "out/cells/lamp3/instruct/seed-0-damaged/cell.json"
+    damaged.parent.mkdir(parents=True)
+    chosen = choose("table1", "small", [], data=lamp)
+    sound = printed(chosen, tmp_path / "out")
+    damaged.write_text('{"schema_version": 1}')
+    assert printed(chosen, tmp_path / "out") == sound
 
 
 def test_what_has_nothing_to_fit_is_expected_to_answer_once_for_all_budgets(tmp_path):

@@ -7,6 +7,8 @@ import pandas as pd
 import pytest
 
 from harness.api import HarnessError
+from harness.repeats.finished import NOTE
+from harness.results import discarding
 from harness.results.store import CellRecord, Store, replacing, write_text
 from harness.specs.run_spec import CellSpec, MethodSpec, RunSpec
 from tests.specs.test_run_spec import CELL
@@ -85,6 +87,30 @@ def test_fresh_discards_the_cells(store):
     store.open(other, HARDWARE, fresh=True)
     assert store.records() == []
     assert store.read_run().spec == other
+
+
+def test_fresh_discards_all_that_the_earlier_run_came_to(store):
+    Store(store.root).write(record(), SAMPLES)
+    kept = [store.root / name for name in ("notes.txt", "wandb/tracked.json")]
+    names = ("plots/lamp3-anytime.png", "comparison.json", "comparison.csv", "comparison.md", "users.csv", NOTE)
+    for path in (*kept, *(store.root / name for name in names)):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    store.open(RUN, HARDWARE, fresh=True)
+    found = [path for path in store.root.rglob("*") if path.is_file()]
+    assert sorted(found) == sorted([*kept, store.root / "run.json"])
+
+
+def test_what_cannot_be_discarded_is_named_and_not_reused(store, monkeypatch):
+    def refuse(path, ignore_errors=False):
+        if ignore_errors:
+            return
+        raise PermissionError(13, "Permission denied", str(path))
+
+    store.write(record(), SAMPLES)
+    monkeypatch.setattr(discarding.shutil, "rmtree", refuse)
+    with pytest.raises(HarnessError, match=r"cannot discard all of .*cells.*Permission denied.*another --out"):
+        store.open(RUN, HARDWARE, fresh=True)
 
 
 def test_a_folder_that_is_no_run_is_left_alone(tmp_path):

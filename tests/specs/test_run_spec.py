@@ -169,3 +169,9 @@ def test_a_budget_without_an_end_is_refused():
 @pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000])
 def test_a_value_that_json_cannot_read_is_text(text):
     assert parse_value(text) == text
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_generator_takes_is_refused_before_any_cell(seed):
+    with pytest.raises(HarnessError, match=rf"seeds\.1: .*\(got {seed}\)"):
+        resolve("instruct", "lamp3", budget=1.0, seeds=(0, seed))
