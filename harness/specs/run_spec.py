@@ -40,7 +40,7 @@ class MethodSpec(_Frozen):
     @property
     def variant(self) -> str:
         """The settings as text, sorted; empty for the method as the preset has it."""
-        return ",".join(f"{key}={format_value(value)}" for key, value in sorted(self.settings.items()))
+        return ",".join(f"{key}={_typed(value)}" for key, value in sorted(self.settings.items()))
 
     @property
     def label(self) -> str:
@@ -211,9 +211,15 @@ def parse_value(text: str) -> Any:
 
 
 def format_value(value: Any) -> str:
-    """The inverse of `parse_value`, such that a list of methods can hold it: a text that it could not is quoted."""
-    plain = isinstance(value, str) and value == value.strip() and not set(value) & set('[]{},"')
-    return value if plain and parse_value(value) == value else json.dumps(value, separators=(",", ":"))
+    """How a setting's value is shown: a text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+
+
+def _typed(value: Any) -> str:
+    """The inverse of `parse_value` within a list of methods: a text that would be read as something else is quoted."""
+    shown = format_value(value)
+    misread = shown != shown.strip() or set(shown) & set('[]{},"') or parse_value(shown) != value
+    return json.dumps(value) if isinstance(value, str) and misread else shown
 
 
 def parse_methods(text: str) -> tuple[MethodSpec, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -97,7 +97,7 @@ class Chameleon(Method):
     Users are taken a batch at a time, so that a short budget leaves fewer users but always finished directions.
     """
 
-    Config = ChameleonConfig
+    Config: ClassVar[type[BaseModel]] = ChameleonConfig
 
     def check_supervision(self, supervision: int) -> None:
         _check_pairs(self.config, supervision)

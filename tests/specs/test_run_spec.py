@@ -9,7 +9,6 @@ from harness.specs.resolve import resolve
 from harness.specs.run_spec import (
     CellSpec,
     MethodSpec,
-    format_value,
     parse_budget,
     parse_methods,
     parse_overrides,
@@ -87,11 +86,6 @@ def test_malformed_overrides_are_refused(text):
 NAMES = st.text("abcdefgh_", min_size=1)
 SINGLE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 VALUES = st.recursive(SINGLE, lambda x: st.lists(x, max_size=3) | st.dictionaries(NAMES, x, max_size=3), max_leaves=5)
-
-
-@given(VALUES)
-def test_values_survive_being_written_and_read(value):
-    assert parse_value(format_value(value)) == value
 
 
 @given(st.dictionaries(NAMES, VALUES, max_size=3))
