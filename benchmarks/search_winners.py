@@ -9,8 +9,9 @@ it (p of 0.05 or more, uncorrected), the one of all these wins under which users
 import argparse
 from pathlib import Path
 
-from harness.analysis.comparison import ALPHA, BASELINE, Comparison, Row
+from harness.analysis.comparison import ALPHA, Comparison, Row
 from harness.analysis.preference_likelihood import GOLD
+from harness.specs.run_spec import BASELINE
 
 METRIC = "rouge1"
 

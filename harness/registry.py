@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.api import HarnessError, Task
 from harness.plugin_faults import cause, command_fault, method_fault, model_fault, recipe_fault, task_fault
-from harness.specs.yaml_files import read_yaml
+from harness.yaml_files import read_yaml
 
 _PRESET_KEYS = ("description", "model", "tasks")
 

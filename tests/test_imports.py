@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def test_the_engine_imports_no_plugin():
     for path in (ROOT / "harness").rglob("*.py"):
         found = [name.split(".")[:2] for name in imported_modules(path)]
         assert not [name for name in found if name[0] == "harness" and name[-1] in PLUGINS], path
+
+
+def test_the_rooms_of_the_engine_import_each_other_one_way() -> None:
+    """A folder of `harness/`, or a module beside them, is a room; what only types name does not count."""
+    rooms: dict[str, set[str]] = {}
+    for path in (ROOT / "harness").rglob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        typing = {id(inner) for node in tree.body if is_for_types(node) for inner in ast.walk(node)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and id(node) not in typing and str(node.module).startswith("harness."):
+                room = path.relative_to(ROOT / "harness").parts[0].removesuffix(".py")
+                rooms.setdefault(room, set()).add(str(node.module).split(".")[1])
+    rooms = {room: others - {room} for room, others in rooms.items()}
+    assert len(tuple(TopologicalSorter(rooms).static_order())) > 10  # raises CycleError, which names the circle
+
+
+def is_for_types(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def test_no_package_of_ours_is_imported_by_a_name_that_a_users_project_may_have():

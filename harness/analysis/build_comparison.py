@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.analysis import stats
-from harness.analysis.comparison import BASELINE, Comparison, PairTest, Row
+from harness.analysis.comparison import Comparison, PairTest, Row
 from harness.analysis.costs import marginal, storage, with_front, with_reach
 from harness.analysis.for_whom import distribution, user_scores, with_gains
 from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests, versus_instruct
@@ -17,7 +17,7 @@ from harness.analysis.scores import Scores, pool, score
 from harness.api import HarnessError, Metric
 from harness.results.store import CellRecord, Status, Store
 from harness.running import checkpoints
-from harness.specs.run_spec import RunSpec
+from harness.specs.run_spec import BASELINE, RunSpec
 
 _SEVERITY: tuple[Status, ...] = ("complete", "budget_exhausted", "overran", "interrupted", "failed")
 _MEANS = ("fit_seconds", "budget_seconds", "eval_seconds", "likelihood_seconds")

@@ -9,14 +9,13 @@ from pydantic import BaseModel, Field
 
 from harness.api import Diagnosis
 from harness.results.store import Status
-from harness.specs.run_spec import SCHEMA_VERSION, RunSpec, join_label
+from harness.specs.run_spec import BASELINE, SCHEMA_VERSION, RunSpec, join_label
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ALPHA = 0.05
 _QUARTILES = ("min", "q1", "median", "q3", "max")
-BASELINE = "instruct"  # the method without any personalization; the rows are judged against it
 
 
 class VsInstruct(BaseModel):

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from harness.analysis.comparison import BASELINE, Row
+from harness.analysis.comparison import Row
 from harness.analysis.paired_tests import Entry, Metrics
 from harness.api import Metric
 from harness.results.store import CellRecord
+from harness.specs.run_spec import BASELINE
 
 REACH = 0.1  # share of instruct's score by which a method is to be better
 

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import stats
-from harness.analysis.comparison import BASELINE, HistoryBin, UserScore
+from harness.analysis.comparison import HistoryBin, UserScore
 from harness.analysis.paired_tests import Entry, Metrics
 from harness.analysis.scores import Scores, align, take
 from harness.api import Metric
+from harness.specs.run_spec import BASELINE
 
 _EDGES = (0, 1, 2, 5, 9, 17, 65)  # least history items of each bin; the last has no end
 

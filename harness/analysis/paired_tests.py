@@ -11,11 +11,12 @@ from itertools import combinations
 import numpy as np
 
 from harness.analysis import stats
-from harness.analysis.comparison import ALPHA, BASELINE, PairTest, Ranking, Row, VsInstruct
+from harness.analysis.comparison import ALPHA, PairTest, Ranking, Row, VsInstruct
 from harness.analysis.panel import Panel, minimum_detectable, permutations_for
 from harness.analysis.scores import Measure, Scores, align, take
 from harness.analysis.stats import TOLERANCE
 from harness.api import Metric
+from harness.specs.run_spec import BASELINE
 
 Metrics = Mapping[str, Sequence[Metric]]
 Measures = Mapping[str, Sequence[Measure]]

@@ -47,7 +47,8 @@ def check(
             f"{', '.join(given)} would change nothing: the runs of {baseline} are repeated as they are. Leave it out, "
             "or begin a new baseline with --update --methods."
         )
-    from harness.commands.terminal import announce, console, quieten_libraries, warn_if_crowded
+    from harness.commands.terminal import announce, console, warn_if_crowded
+    from harness.quiet import quieten_libraries
 
     announce()
     quieten_libraries()

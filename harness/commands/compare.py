@@ -187,7 +187,8 @@ def _run(
     dry_run: bool,
 ) -> int:
     """Run under a live view and print what came out; 1 if a method failed, else 0."""
-    from harness.commands.terminal import console, quieten_libraries, warn_if_crowded
+    from harness.commands.terminal import console, warn_if_crowded
+    from harness.quiet import quieten_libraries
 
     _print_size(spec, console)
     quieten_libraries()

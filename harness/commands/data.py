@@ -27,7 +27,7 @@ def _run_check(folder: Path) -> int:
 
     from harness.commands.terminal import console
     from harness.conformance.data_check import check_data
-    from harness.reporting.formatting import plain
+    from harness.formatting import plain
 
     def say(text: str, style: str = "") -> None:
         console.print(Text(plain(text), style), soft_wrap=True)

@@ -54,7 +54,7 @@ def _print(title: str, findings: Iterable[Finding]) -> None:
 
 def _estimate(spec: RunSpec) -> str:
     """The most that fitting takes, and answering as well where an earlier run of the model tells how fast it is."""
-    from harness.reporting.formatting import seconds
+    from harness.formatting import seconds
     from harness.reproduction.forecast import answering_seconds
     from harness.sweeps.planned_cells import planned_cells
 

@@ -32,7 +32,8 @@ def export(
     """
     if bool(user) == all_users:
         raise HarnessError("Say whose adapters: --user ID, repeatable, or --all.")
-    from harness.commands.terminal import announce, quieten_libraries
+    from harness.commands.terminal import announce
+    from harness.quiet import quieten_libraries
 
     announce()
     quieten_libraries()

@@ -59,7 +59,8 @@ def reproduce(
     """
     if rebuild and fresh:
         raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
-    from harness.commands.terminal import announce, console, quieten_libraries
+    from harness.commands.terminal import announce, console
+    from harness.quiet import quieten_libraries
     from harness.repeats.finished import Call
     from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
 

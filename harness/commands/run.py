@@ -27,7 +27,8 @@ def run(
 
       harness run --methods=instruct,chameleon --tasks=lamp3 --budget=60s --history=4 --chameleon.num_layers=2
     """
-    from harness.commands.terminal import announce, console, quieten_libraries
+    from harness.commands.terminal import announce, console
+    from harness.quiet import quieten_libraries
 
     announce()
     quieten_libraries()

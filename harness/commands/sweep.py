@@ -30,7 +30,8 @@ def sweep(
     What points share is computed once, and finished cells are never computed again: repeat the command after Ctrl-C.
     Exit status 1 if a method failed at some point, 2 if the file cannot run as given.
     """
-    from harness.commands.terminal import announce, console, quieten_libraries, warn_if_crowded
+    from harness.commands.terminal import announce, console, warn_if_crowded
+    from harness.quiet import quieten_libraries
     from harness.repeats.finished import Call
     from harness.sweeps.sweep_spec import default_folder, expand, read_sweep
 
@@ -58,7 +59,7 @@ def sweep(
 
 def _repeat(call: Call, read: SweepSpec, out: Path, wandb: str) -> bool:
     """Print what the folder holds if the same sweep has finished there and nothing it was made from has changed."""
-    from harness.repeats.finished_sweep import conclude, finished_sweep
+    from harness.sweeps.finished_sweep import conclude, finished_sweep
 
     found = finished_sweep(call, out)
     if found is None:

@@ -30,7 +30,7 @@ def _run_validate() -> int:
     """Check every registered task that has synthetic data on it; 1 if one has a problem."""
     from harness.commands.terminal import console
     from harness.conformance.task_checks import check_task
-    from harness.reporting.formatting import plain
+    from harness.formatting import plain
 
     failed = 0
     for name in TASKS.names():

@@ -1,8 +1,7 @@
-"""What commands share once they work: the console, a first sign of life, and quiet libraries."""
+"""What commands share once they work: the console and a first sign of life."""
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -40,19 +39,6 @@ def _format_warning(
 ) -> str:
     """A sentence for whoever runs the command; where the code stands that warned tells them nothing."""
     return f"Warning: {message}\n"
-
-
-def quieten_libraries() -> None:
-    """Keep the libraries' progress bars and routine notices out of the live view."""
-    warnings.filterwarnings("ignore", category=FutureWarning)
-    for name in ("lm_eval", "lm-eval", "sentence_transformers", "datasets", "transformers", "trl"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    import datasets
-    import transformers
-
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
 
 
 def warn_if_crowded() -> None:

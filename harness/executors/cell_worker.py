@@ -59,7 +59,7 @@ class CellWorker:
     """
 
     def __init__(self, out: str, working_folder: str, threads: int, save_fits: bool) -> None:
-        from harness.commands.terminal import quieten_libraries
+        from harness.quiet import quieten_libraries
 
         quieten_libraries()
         torch.set_num_threads(threads)  # Ray gives its workers as many as they have processors

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from harness.formatting import plain
 from harness.gate.baseline import Answer
 from harness.gate.differences import Changed, ChangedAnswer, Difference
-from harness.reporting.formatting import plain
 
 SHOWN = 4  # changed answers of a cell; the rest is counted
 _CHARACTERS = 90

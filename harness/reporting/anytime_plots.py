@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.analysis.comparison import Comparison, Row
+from harness.formatting import markdown, plain
 from harness.reporting.canvas import REFERENCE, canvas, headline, legend, save, styles, tidy
-from harness.reporting.formatting import markdown, plain
 from harness.results.store import Store
 from harness.running.checkpoints import Anytime, read
+from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

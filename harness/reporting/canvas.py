@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.comparison import BASELINE
+from harness.formatting import listed, plain
 from harness.reporting.conclusions import INSTRUMENTS
-from harness.reporting.formatting import listed, plain
 from harness.results.store import replacing
+from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.analysis.comparison import Comparison, Row
 from harness.reporting.canvas import canvas, direction, save, tidy
 from harness.reporting.comparison_tables import history_bins
 from harness.reporting.drawing import (
@@ -21,6 +21,7 @@ from harness.reporting.drawing import (
     style,
 )
 from harness.reporting.user_plots import history, users
+from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

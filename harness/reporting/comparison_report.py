@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.build_comparison import compare, read_cells
-from harness.analysis.comparison import BASELINE, Comparison
+from harness.analysis.comparison import Comparison
 from harness.analysis.preference_likelihood import GOLD, OWN
+from harness.formatting import markdown, plain, seconds
 from harness.registry import make_task
 from harness.reporting.anytime_plots import sections, write_anytime
 from harness.reporting.comparison_plots import figures, write_plots
 from harness.reporting.comparison_tables import Table, tables
 from harness.reporting.conclusions import INSTRUMENTS, answer_in_words
-from harness.reporting.formatting import markdown, plain, seconds
 from harness.results.store import Store, replacing, write_text
+from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from harness.analysis.comparison import (
-    ALPHA,
-    BASELINE,
-    Comparison,
-    HistoryBin,
-    PairTest,
-    Quartiles,
-    Ranking,
-    Row,
-    standing,
-)
+from harness.analysis.comparison import ALPHA, Comparison, HistoryBin, PairTest, Quartiles, Ranking, Row, standing
 from harness.analysis.preference_likelihood import GOLD, WORDS
 from harness.api import Diagnosis
-from harness.reporting.formatting import bounds, memory, number, p_value, plain, rounded, seconds, share, signed
+from harness.formatting import bounds, memory, number, p_value, plain, rounded, seconds, share, signed
 from harness.reporting.losses import state
+from harness.specs.run_spec import BASELINE
 
 _TIED = " ≈"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harness.analysis.comparison import ALPHA, BASELINE, Comparison, PairTest, Ranking, Row
+from harness.analysis.comparison import ALPHA, Comparison, PairTest, Ranking, Row
 from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
+from harness.formatting import bounds, listed, memory, number, p_value, plain, rounded, seconds, share
 from harness.registry import is_control
-from harness.reporting.formatting import bounds, listed, memory, number, p_value, plain, rounded, seconds, share
 from harness.reporting.losses import losses
+from harness.specs.run_spec import BASELINE
 
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _FEW = 3  # tied methods that are still spelled out

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.analysis.comparison import Comparison, Row
+from harness.formatting import listed, plain
 from harness.registry import is_control
-from harness.reporting.formatting import listed, plain
+from harness.specs.run_spec import BASELINE
 
 T = TypeVar("T")
 _SHOWN = 40  # characters of an answer

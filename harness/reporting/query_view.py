@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from harness.api import HarnessError
-from harness.reporting.formatting import DASH, plain, rounded
+from harness.formatting import DASH, plain, rounded
 from harness.results.store import Store
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.analysis.comparison import Comparison, Row
+from harness.formatting import share
 from harness.reporting.canvas import canvas, direction
 from harness.reporting.comparison_tables import history_bins, history_range
 from harness.reporting.drawing import (
@@ -20,7 +21,7 @@ from harness.reporting.drawing import (
     rows,
     style,
 )
-from harness.reporting.formatting import share
+from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

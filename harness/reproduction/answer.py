@@ -6,15 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
-from harness.analysis.comparison import ALPHA, BASELINE, PairTest
+from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.preference_likelihood import COPIED, GOLD
+from harness.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.registry import is_control
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.conclusions import INSTRUMENTS
-from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.reporting.losses import quoted
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction, Verdict
 from harness.reproduction.verdicts import qualified, subject
+from harness.specs.run_spec import BASELINE
 
 _OPEN = 3  # undecided claims that are spelled out
 _FEW = 5  # fewer users of a length of history are no group

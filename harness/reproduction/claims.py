@@ -33,7 +33,7 @@ from harness.analysis.paired_tests import Metrics, paired
 from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
-from harness.reporting.formatting import share
+from harness.formatting import share
 from harness.reproduction.experiment_spec import Claim, ExperimentSpec
 from harness.reproduction.measuring import Side
 from harness.reproduction.reported import Reported

@@ -14,8 +14,8 @@ from harness.registry import EXPERIMENTS, make_task
 from harness.specs.explaining import explain
 from harness.specs.resolve import expand_methods, expand_tasks
 from harness.specs.run_spec import RunSpec, format_value
-from harness.specs.yaml_files import Readable, read_yaml
 from harness.sweeps.sweep_spec import Parameter, Point, SweepSpec, expand, run_spec
+from harness.yaml_files import Readable, read_yaml
 
 ALL = "all"
 _ABSENT = "the data have no such task"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from harness.analysis.comparison import BASELINE, PairTest
+from harness.analysis.comparison import PairTest
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
+from harness.formatting import listed
 from harness.registry import is_control
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import build
-from harness.reporting.formatting import listed
 from harness.reporting.losses import quoted
 from harness.reproduction.claims import judge
 from harness.reproduction.experiment_spec import ALL, ExperimentSpec, common, experiments
@@ -25,6 +25,7 @@ from harness.reproduction.result import Measured, Reproduction
 from harness.reproduction.verdicts import placed
 from harness.results.store import CellRecord, Store, replacing, write_text
 from harness.specs.explaining import explain
+from harness.specs.run_spec import BASELINE
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.points import SweepListener, run_points
 from harness.sweeps.sweep_spec import Point

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.comparison import ALPHA, BASELINE, PairTest
+from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.preference_likelihood import BESIDE
+from harness.formatting import number, plain, seconds, share, signed
 from harness.registry import is_control
 from harness.reporting.comparison_tables import Table
-from harness.reporting.formatting import number, plain, seconds, share, signed
 from harness.reporting.losses import quoted
 from harness.reproduction.result import Measured, Reproduction
+from harness.specs.run_spec import BASELINE
 
 MEANING = (
     f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "

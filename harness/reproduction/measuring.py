@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.analysis import stats
 from harness.analysis.build_comparison import Cell, read_cells
-from harness.analysis.comparison import BASELINE, Comparison, Row
+from harness.analysis.comparison import Comparison, Row
 from harness.analysis.paired_tests import Metrics
 from harness.analysis.preference_likelihood import GROUPS
 from harness.analysis.scores import Measure, Scores, align, pool
@@ -19,7 +19,7 @@ from harness.reproduction.experiment_spec import Column, Layout
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Bounds, Measured
 from harness.results.store import CellRecord, Store
-from harness.specs.run_spec import format_value
+from harness.specs.run_spec import BASELINE, format_value
 from harness.sweeps.point_result import PointResult
 
 

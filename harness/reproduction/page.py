@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.formatting import listed, markdown, seconds
 from harness.registry import preset
 from harness.reporting.comparison_report import markdown_table
 from harness.reporting.conclusions import INSTRUMENTS
-from harness.reporting.formatting import listed, markdown, seconds
 from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import ALL, Common, experiments
 from harness.reproduction.glance import MEANING, glance

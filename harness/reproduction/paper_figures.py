@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.analysis.comparison import BASELINE
 from harness.analysis.preference_likelihood import BESIDE
 from harness.reporting.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, headline
 from harness.reproduction.result import Measured, Reproduction
+from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from harness.analysis.comparison import BASELINE
+from harness.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.reporting.comparison_tables import Table
-from harness.reporting.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
 from harness.reproduction.result import ClaimTest, Measured, Reproduction
 from harness.reproduction.verdicts import method, subject
+from harness.specs.run_spec import BASELINE
 
 LEGEND = (
     "Bold: best. ≈: not told apart from the best. [ ]: 95% interval, bootstrap over users. Rows marked reported are "

@@ -14,9 +14,9 @@ from rich.text import Text
 
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
+from harness.formatting import memory, seconds
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import print_table
-from harness.reporting.formatting import memory, seconds
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode, require_mode
 from harness.reproduction.experiment_spec import ALL, ExperimentSpec, common, experiments

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA
-from harness.reporting.formatting import listed, p_value, plain, rounded, signed
+from harness.formatting import listed, p_value, plain, rounded, signed
 from harness.reproduction.result import ClaimResult, ClaimTest
 
 

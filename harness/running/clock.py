@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from harness.api import OutOfTime, Reserve, T
-from harness.reporting.formatting import rounded
+from harness.formatting import rounded
 from harness.running.pace import Pace
 
 TOLERANCE = (0.02, 1.0)  # over the budget by more than the larger of 2% and 1 s is an overrun

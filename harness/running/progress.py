@@ -14,7 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from harness.reporting.formatting import plain
+from harness.formatting import plain
 from harness.results.store import CellRecord
 from harness.running.clock import BudgetClock
 from harness.running.preparation import Prepared

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from harness.api import HarnessError, HistoryItem, Task, TaskData
-from harness.reporting.formatting import plain
+from harness.formatting import plain
 
 Histories = Mapping[str, Sequence[HistoryItem]]
 Key = Callable[[HistoryItem], int]

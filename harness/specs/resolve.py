@@ -7,12 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from harness.analysis.comparison import BASELINE
 from harness.api import HarnessError, Method
 from harness.plugin_faults import cause
 from harness.registry import CONTROLS, METHODS, PRESETS, make_task, method_class, preset, unknown, usable_tasks
 from harness.specs.explaining import explain
-from harness.specs.run_spec import MethodSpec, RunSpec, parse_methods
+from harness.specs.run_spec import BASELINE, MethodSpec, RunSpec, parse_methods
 
 
 def resolve(

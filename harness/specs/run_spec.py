@@ -24,6 +24,7 @@ FIT_ALONE: dict[str, Any] = {  # fields of a cell that matter to its fit only
     "fit_data_fingerprint": "",
     "marks": (),
 }
+BASELINE = "instruct"  # the method without any personalization, against which the others are judged
 _UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 

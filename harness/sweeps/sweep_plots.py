@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from harness.analysis.comparison import BASELINE
+from harness.formatting import number, plain
 from harness.reporting.canvas import REFERENCE, canvas, headline, legend, save, styles, tidy
 from harness.reporting.comparison_tables import MEASURE_TITLES
-from harness.reporting.formatting import number, plain
+from harness.specs.run_spec import BASELINE
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_table import frame, shown, values, varied
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from harness.formatting import markdown, plain
 from harness.reporting.comparison_report import markdown_table, print_table
 from harness.reporting.conclusions import INSTRUMENTS
-from harness.reporting.formatting import markdown, plain
 from harness.results.store import replacing, write_text
 from harness.specs.run_spec import SCHEMA_VERSION
 from harness.sweeps.point_result import PointResult

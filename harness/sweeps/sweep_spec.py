@@ -18,7 +18,7 @@ from harness.registry import unknown
 from harness.specs.explaining import explain
 from harness.specs.resolve import resolve
 from harness.specs.run_spec import RunSpec, format_value, parse_budget, parse_seeds
-from harness.specs.yaml_files import read_yaml
+from harness.yaml_files import read_yaml
 
 POINT = "point"  # the parameter whose values are whole points, for a list instead of a grid
 MOST_POINTS = 10_000

@@ -9,8 +9,8 @@ import pandas as pd
 
 from harness.analysis.comparison import Comparison, Row, VsInstruct
 from harness.analysis.preference_likelihood import GOLD
+from harness.formatting import number, plain, seconds
 from harness.reporting.comparison_tables import MEASURE_TITLES, Table
-from harness.reporting.formatting import number, plain, seconds
 from harness.specs.run_spec import format_value
 from harness.sweeps.point_result import PointResult
 

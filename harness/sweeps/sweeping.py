@@ -13,17 +13,17 @@ from rich.text import Text
 
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
+from harness.formatting import seconds
 from harness.repeats.finished import Call
-from harness.repeats.finished_sweep import conclude, leave_sweep
 from harness.repeats.run_inputs import run_inputs
 from harness.reporting.comparison_report import print_report
-from harness.reporting.formatting import seconds
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode
 from harness.results.disk import require_folder
 from harness.results.locking import alone
 from harness.running.progress import Display
 from harness.specs.run_spec import parse_value
+from harness.sweeps.finished_sweep import conclude, leave_sweep
 from harness.sweeps.planned_cells import distinct_cells
 from harness.sweeps.points import run_points
 from harness.sweeps.sweep_report import write

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from harness import formatting
 from harness.analysis.comparison import Comparison
 from harness.api import HarnessError
-from harness.reporting import formatting
 from harness.reporting.comparison_report import print_report, to_markdown, write
 from harness.reporting.comparison_tables import tables
 from harness.reporting.conclusions import answer_in_words

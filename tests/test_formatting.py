@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.reporting.formatting import DASH, bounds, memory, number, p_value, rounded, seconds, share, signed
+from harness.formatting import DASH, bounds, memory, number, p_value, rounded, seconds, share, signed
 
 ANY = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-1, 1) | st.floats(-1e-6, 1e-6)
 FORMATTERS = [number, signed, rounded, share, seconds, p_value, memory]
