@@ -195,7 +195,7 @@ def _lacking(task: str, data: str, regime: str | None, split: str) -> str:
     return ""
 
 
-class Pace(_Strict):
+class MeasuredPace(_Strict):
     """Seconds that a model took where it was measured.
 
     Of a `cell`, beside what its record counts. Of a user's answers and likelihoods, by task: a fixed part, a part per
@@ -217,7 +217,7 @@ class Common(_Strict):
     counterparts: dict[str, str]
     remarks: dict[str, str]
     data: dict[str, str]
-    paces: dict[str, Pace]
+    paces: dict[str, MeasuredPace]
     deviations: tuple[str, ...]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import HarnessError
-from harness.reproduction.experiment_spec import ExperimentSpec, Pace
+from harness.reproduction.experiment_spec import ExperimentSpec, MeasuredPace
 from harness.results.store import CellRecord, Store
 from harness.specs.run_spec import FIT_ALONE, RunSpec
 from harness.sweeps.planned_cells import distinct_cells
@@ -53,7 +53,7 @@ def plans(chosen: Sequence[tuple[ExperimentSpec, Sequence[Point]]]) -> list[Plan
 class Forecast:
     """Seconds of cells to come: by the paces of their model, corrected by the cells that OUT already holds."""
 
-    def __init__(self, out: Path, paces: Mapping[str, Pace]) -> None:
+    def __init__(self, out: Path, paces: Mapping[str, MeasuredPace]) -> None:
         self._records = list(Store(out).ended())
         self._paces = paces
 
@@ -93,21 +93,21 @@ class Forecast:
         return pace.cell + _correction(pace, own or alike) * _answering(pace, cell) + fitting
 
 
-def _correction(pace: Pace, records: Sequence[CellRecord]) -> float:
+def _correction(pace: MeasuredPace, records: Sequence[CellRecord]) -> float:
     """How much longer than the pace says these cells took to answer; 1 without any."""
     expected = sum(_answering(pace, {**record.spec.model_dump(), "users": record.users}) for record in records)
     spent = sum(_spent(record) - record.fit_seconds for record in records)
     return spent / expected if expected else 1.0
 
 
-def _answering(pace: Pace, cell: Mapping[str, Any]) -> float:
+def _answering(pace: MeasuredPace, cell: Mapping[str, Any]) -> float:
     """Seconds for the answers of a cell's users, likelihoods included."""
     fixed, item, most = pace.answer[cell["task"]]
     shown = min(cell["history"], most) if cell["eval_history"] == "own" else 0
     return float(cell["users"] * (fixed + item * shown))
 
 
-def _fitting(pace: Pace, cell: Mapping[str, Any], known: Sequence[CellRecord]) -> float:
+def _fitting(pace: MeasuredPace, cell: Mapping[str, Any], known: Sequence[CellRecord]) -> float:
     """Seconds of a fit: as the method's earlier ones on the task, if all came to their end, and up to the budget."""
     if known and all(record.status == "complete" for record in known):
         each = sum(record.fit_seconds for record in known) / sum(
