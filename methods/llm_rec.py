@@ -82,7 +82,7 @@ class LlmRec(Method):
                 context.checkpoint(_items(users, notes), personalizer)
         context.report.users_fitted = len(notes)
         context.report.samples_used = _items(users, notes)
-        context.report.counts["empty_notes"] = sum(len(user.history) > 0 for user in context.users) - len(notes)
+        context.report.counts["users_without_note"] = sum(len(user.history) > 0 for user in context.users) - len(notes)
         return personalizer()
 
     def _personalizer(self, task: Task, notes: dict[str, str]) -> Personalizer:

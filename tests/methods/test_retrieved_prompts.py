@@ -98,7 +98,7 @@ def test_users_without_a_profile_fall_back_to_the_base_prompt_and_the_selection(
     assert shown == ["0"]
     assert fitted.prompt(query, SHOWN) == context.task.prompts.base(query.text, SHOWN)
     assert context.report.users_fitted == 0
-    assert context.report.counts["empty_notes"] == 3
+    assert context.report.counts["users_without_note"] == 3
 
 
 def test_the_model_is_asked_for_a_profile(searching):
