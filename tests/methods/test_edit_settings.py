@@ -28,16 +28,28 @@ def chameleon(**config):
     return Chameleon(ChameleonConfig(**QUICK, **config))
 
 
-@pytest.mark.parametrize("made", [(Chameleon, ChameleonConfig), (MeanDifference, MeanDifferenceConfig)])
-def test_site_and_positions_are_in_the_edits_and_come_back_from_disk(make_context, tmp_path, made):
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        (Chameleon, ChameleonConfig(**QUICK, site="block", edit_positions="generated", bounded=True)),
+        (MeanDifference, MeanDifferenceConfig(**QUICK, site="block", edit_positions="generated")),
+    ],
+)
+def test_site_and_positions_are_in_the_edits_and_come_back_from_disk(make_context, tmp_path, method, config):
     context = make_context()
-    fitted = made[0](made[1](**QUICK, site="block", edit_positions="generated", bounded=True)).fit(context)
+    fitted = method(config).fit(context)
     fitted.save(tmp_path)
     queries = toy_queries(context.users)
     for personalizer in (fitted, Steering.load(tmp_path, context.task)):
         edits = personalizer.edits(queries)
         assert (edits.site, edits.positions) == ("block", "generated")
-        assert edits.bounded == (made[0] is Chameleon)  # an offset has nothing to bound
+        assert edits.bounded == config.bounded
+
+
+@pytest.mark.parametrize("setting", [{"bounded": True}, {"edit": "neutral"}, {"identification": "svd"}])
+def test_the_mean_difference_refuses_settings_that_an_offset_has_no_use_for(setting):
+    with pytest.raises(ValidationError):
+        MeanDifferenceConfig(**setting)
 
 
 def test_by_default_edits_are_the_papers(make_context):

@@ -72,8 +72,8 @@ def compute(tmp_path, source):
     place = tmp_path / "data" / "LaMP_7"
     place.mkdir(parents=True)
     stem = "Paraphrase the following tweet without any explanation before or after it: "
-    profile = [{"id": str(number), "text": f"my tweet number {number}"} for number in range(4)]
-    questions = [{"id": f"q{n}", "input": f"{stem}a tweet of {n}", "profile": profile} for n in range(2)]
+    profiles = [[{"id": str(i), "text": f"my tweet number {i}, {who}"} for i in range(4)] for who in ("ann", "bob")]
+    questions = [{"id": f"q{n}", "input": f"{stem}a tweet of {n}", "profile": own} for n, own in enumerate(profiles)]
     golds = [{"id": f"q{n}", "output": f"{CANARY} {n}"} for n in range(2)]
     (place / "dev_questions.json").write_text(json.dumps(questions))
     (place / "dev_outputs.json").write_text(json.dumps({"task": "LaMP_7", "golds": golds}))

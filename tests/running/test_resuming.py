@@ -185,7 +185,7 @@ def test_a_changed_edit_or_prompt_is_computed_again_and_a_changed_comment_plot_o
     assert "reused" not in run()
     edit(place / "model" / "encoding.py", "# how every prompt ends", "# a remark")
     edit(place / "methods" / "dpo.py", "class Dpo(", "OTHER = 1\n\n\nclass Dpo(")
-    edit(place / "reporting" / "formatting.py", "\n\n\ndef ", "\n\nCOLOUR = 'red'\n\n\ndef ")
+    edit(place / "formatting.py", "\n\n\ndef ", "\n\nCOLOUR = 'red'\n\n\ndef ")
     assert "finished" in run("--dry-run")
     edit(place / "model" / "encoding.py", '.removeprefix(" ")', '.removeprefix("  ")')
     edit(place / "tasks" / "prompts.py", '"Your answer:"', '"Your reply:"')

@@ -110,7 +110,7 @@ def test_a_repeated_gold_keeps_the_first() -> None:
         ({"id": "i2", "tag": "comedy", "description": " "}, "profile[1].description"),
         ({"id": "i2", "tag": "news", "description": "A cat."}, "profile[1].tag"),
         ({"id": "i2", "description": "A cat."}, "profile[1].tag"),
-        ({"id": "i1", "tag": "comedy", "description": "A cat."}, "profile[1].id"),
+        (ITEMS["lamp2"], "profile[1].id"),
     ],
 )
 def test_a_bad_item_is_named_and_only_it_is_skipped(item: object, where: str) -> None:
