@@ -71,13 +71,7 @@ def _(patch):
     patch.setattr(harness.model.editing._LayerEdit, "__call__", only_prompt)
 
 
-@FAULTS.add(
-    "a user is edited by another group's direction",
-    "variants",
-    "lamp7",
-    "mean_difference:group_size=2",
-    why_unseen="the groups of the synthetic world have directions so alike that no answer changes",
-)
+@FAULTS.add("a user is edited by another group's direction", "variants", "lamp7", "mean_difference:group_size=2")
 def _(patch):
     real = Steering._row
     patch.setattr(Steering, "_row", lambda self, query: (real(self, query) + 1) % len(self.banks.offset))

@@ -15,17 +15,16 @@ class Fault:
     name: str
     cells: tuple[str, str, tuple[str, ...]]
     plant: Plant
-    why_unseen: str = ""  # of a fault that the gate does not catch
 
 
 class Faults(list[Fault]):
     """Those of one file."""
 
-    def add(self, name: str, run: str, task: str, *labels: str, why_unseen: str = "") -> Callable[[Plant], Plant]:
+    def add(self, name: str, run: str, task: str, *labels: str) -> Callable[[Plant], Plant]:
         """Add the decorated function as a fault."""
 
         def add(plant: Plant) -> Plant:
-            self.append(Fault(name, (run, task, labels), plant, why_unseen))
+            self.append(Fault(name, (run, task, labels), plant))
             return plant
 
         return add
