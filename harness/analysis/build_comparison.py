@@ -87,7 +87,7 @@ def _name(record: CellRecord) -> str:
 
 
 def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) -> Cell:
-    if record.status in ("failed", "interrupted"):
+    if not record.answered:
         return Cell(record, None)
     try:
         samples = store.samples(record.spec)

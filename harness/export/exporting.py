@@ -26,7 +26,7 @@ def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -
         for record in records
         if record.spec.label == method and task in (None, record.spec.task) and seed in (None, record.spec.seed)
     ]
-    wanted = [record for record in asked if record.status not in ("failed", "interrupted")]
+    wanted = [record for record in asked if record.answered]
     if asked and not wanted:
         why = "; ".join(
             f"{record.spec.task} seed {record.spec.seed} {record.status} ({record.reason})" for record in asked

@@ -82,6 +82,11 @@ class CellRecord(BaseModel):
     versions: dict[str, str] = Field(default_factory=dict)
     git: dict[str, Any] = Field(default_factory=dict)
 
+    @property
+    def answered(self) -> bool:
+        """Whether the cell came to answers."""
+        return self.status not in ("failed", "interrupted")
+
 
 class RunRecord(BaseModel):
     """`run.json`: the specification a folder belongs to, and the machine that fills it.
@@ -234,7 +239,7 @@ class Store:
                 samples.to_parquet(temporary, index=False)
         record.files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if _is_result(path)}
         write_text(folder / "cell.json", record.model_dump_json(indent=2))
-        if self.pool is not None and record.status not in ("failed", "interrupted"):
+        if self.pool is not None and record.answered:
             _copy(folder, _cell_dir(self.pool, record.spec))
 
     def same_answers(self, record: CellRecord) -> tuple[CellRecord, pd.DataFrame] | None:
@@ -262,14 +267,14 @@ class Store:
     def ended(self) -> Iterator[CellRecord]:
         """The records of all cells there that came to answers, by path; those that cannot be read are passed over."""
         records = _readable(sorted(self.root.glob("cells/*/*/*/cell.json")))
-        return (record for record in records if record.status not in ("failed", "interrupted"))
+        return (record for record in records if record.answered)
 
     def without_fit(self) -> list[str]:
         """The run's cells with answers whose fit was not kept, in words. Raises as `records` does."""
         return [
             f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
             for record in self.records()
-            if record.status not in ("failed", "interrupted") and not (self.cell_dir(record.spec) / "fit").is_dir()
+            if record.answered and not (self.cell_dir(record.spec) / "fit").is_dir()
         ]
 
     def earlier(self, spec: CellSpec) -> CellRecord | None:
@@ -322,7 +327,7 @@ def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:
         return None, "its record cell.json is damaged"
     if record.spec != spec:
         return None, "its record cell.json is of another cell"
-    if record.status in ("failed", "interrupted"):
+    if not record.answered:
         return None, f"{record.status}: {record.reason}" if record.reason else record.status
     wrong = [name for name, known in record.files.items() if _hash(folder / name) != known]
     if wrong or SAMPLES not in record.files:
