@@ -63,13 +63,13 @@ class Profiles:
             where = f"profile[{position}]"
             try:
                 item = self._item(record, where, raw)
-                if item.id and seen.get(item.id) == _content(item):
+                content = _content(item)
+                if item.id and seen.get(item.id) == content:
                     raise BadFieldError(f"{where}.id", f"{item.id!r} occurs twice; the first is kept")
             except BadFieldError as bad:
                 self.skipped += 1
                 self.faults.append(Fault(self.file, record, bad.field, str(bad)))
                 continue
-            content = _content(item)
             seen.setdefault(item.id, content)
             same = places.get((content, counts[content]), "")
             counts[content] += 1

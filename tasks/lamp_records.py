@@ -44,7 +44,7 @@ class _Reader:
     faults: list[Fault] = field(default_factory=list)
     cut: int = 0
     user_field: str = "user_id"
-    nobody: int = 0  # questions without a user_id beside others that have one
+    nobody: int = 0  # questions without a user_id
     alike: int = 0  # questions whose user only their profile tells
 
     def read(self, questions: object, outputs: object, users: object | None) -> TaskData:
@@ -116,10 +116,12 @@ class _Reader:
         found: dict[str, object] = {}
         met: dict[tuple[tuple[str, str], ...], str] = {}
         for key, record in records.items():
-            found[key] = user = named.get(key, alone.format(key))
-            if key not in named and len(shown := self._shown(record)) >= _TELLING:
-                found[key] = met.setdefault(shown, alone.format(key))
-                self.alike += found[key] != user
+            if key in named:
+                found[key] = named[key]
+                continue
+            own, shown = alone.format(key), self._shown(record)
+            found[key] = met.setdefault(shown, own) if len(shown) >= _TELLING else own
+            self.alike += found[key] != own
         return found
 
     def _shown(self, record: dict) -> tuple[tuple[str, str], ...]:
