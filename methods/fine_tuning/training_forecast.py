@@ -1,4 +1,4 @@
-"""How long training will take, told before there is a trainer: by a pass forward over the first row."""
+"""How long training will take, told before there is a trainer: by passes forward over some of the rows."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from harness.api import FitContext
 from harness.methods.fine_tuning.training_data import Row, record
 
+_APART = 20  # a row is read anew after so many times what the last one took: 5% of the time at most
+
 
 @dataclass
 class Forecast:
     """Training makes `passes` over each token of `rows`, `epochs` times; `overhead` are a row's seconds besides.
 
+    The newest row is read at first and from time to time, as a machine that others use has slow and fast minutes.
     No margin is added: what the clock cuts of training are its last examples, and its schedule still ends. What is kept
     for training while `rows` grow is never above `most`, in seconds.
     """
@@ -22,7 +25,10 @@ class Forecast:
     epochs: float
     most: float
     overhead: float
-    _pass: float | None = None  # seconds of one, by the token
+    _read: int = 0  # tokens, of the rows that a pass was made over
+    _reading: float = 0.0  # seconds that it took
+    _took: float = 0.0  # the last one
+    _ended: float = 0.0  # when, by the clock
     _counted: int = 0  # rows whose tokens are in `_tokens`
     _tokens: int = 0
 
@@ -38,17 +44,22 @@ class Forecast:
     def of(self, tokens: float) -> float:
         """Seconds of a micro-batch of so many tokens; more than any once the clock has run out.
 
-        There must be a row, which is read the first time.
+        There must be a row.
         """
-        if self._pass is None:
-            row, clock = self.rows[0], self.context.clock
-            if not clock.remaining():
-                return math.inf
-            with clock.phase("forecast"):
-                begun = clock.elapsed()
-                self.context.lm.log_likelihood([row.prompt] * len(row.answers), list(row.answers.values()))
-                self._pass = (clock.elapsed() - begun) / self._length(row)
-        return self._pass * self.passes * tokens
+        clock, apart = self.context.clock, _APART * self._took
+        if clock.remaining() > apart and clock.elapsed() >= self._ended + apart:
+            self._make_a_pass(self.rows[-1])
+        return self._reading / self._read * self.passes * tokens if self._read else math.inf
+
+    def _make_a_pass(self, row: Row) -> None:
+        clock = self.context.clock
+        with clock.phase("forecast"):
+            begun = clock.elapsed()
+            self.context.lm.log_likelihood([row.prompt] * len(row.answers), list(row.answers.values()))
+            self._ended = clock.elapsed()
+        self._took = self._ended - begun
+        self._read += self._length(row)
+        self._reading += self._took
 
     def _length(self, row: Row) -> int:
         return sum(map(len, record(self.context.lm, row).values()))

@@ -44,17 +44,19 @@ def test_the_first_example_may_take_more_than_the_share_of_the_data_and_is_train
 
 
 class Timed:
-    """A language model whose reading takes a tenth of a second of the test's clock per token, each prompt once."""
+    """A language model whose reading takes `pace` seconds of the test's clock per token, each prompt once."""
 
-    def __init__(self, lm, time):
-        self.lm, self.time = lm, time
+    def __init__(self, lm, time, pace=0.1):
+        self.lm, self.time, self.pace = lm, time, pace
+        self.read = []
 
     def __getattr__(self, name):
         return getattr(self.lm, name)
 
     def log_likelihood(self, prompts, outputs):
         answers = sum(len(self.lm.answer_ids(output)) + 1 for output in outputs)
-        self.time[0] += 0.1 * (sum(map(self.lm.count_tokens, set(prompts))) + answers)
+        self.read.append(self.pace * (sum(map(self.lm.count_tokens, set(prompts))) + answers))
+        self.time[0] += self.read[-1]
 
 
 def tokens(lm, row):
@@ -84,6 +86,24 @@ def test_training_is_forecast_by_the_tokens_of_its_rows_from_one_pass_over_the_f
     assert forecast.of(7) == pytest.approx(0.7 * passes)
     assert time[0] == read
     assert forecast.reserve(10**6) == 0.5 * context.clock.budget
+
+
+def test_a_slow_moment_at_the_first_row_is_made_up_for_by_later_ones_at_a_twentieth_of_the_time(make_context):
+    time, rows = [0.0], [Row("A movie in the city. Which tag?", {"completion": "comedy"}, "u")]
+    context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
+    context.lm = Timed(context.lm, time, pace=0.4)
+    forecast = aloe().config.forecast(context, rows, None)
+    slow = forecast.of(1)
+    assert slow == pytest.approx(3 * 0.4)
+    context.lm.pace = 0.1
+    for _ in range(1000):
+        rows.append(replace(rows[0]))
+        time[0] += 1.0
+        forecast.of(1)
+    passes = len(context.lm.read)
+    assert passes > 5
+    assert sum(context.lm.read) <= 0.05 * time[0] + max(context.lm.read)
+    assert forecast.of(1) == pytest.approx(3 * (0.4 + (passes - 1) * 0.1) / passes)
 
 
 def test_epochs_and_data_that_is_still_to_be_mixed_in_are_forecast_too(make_context):
