@@ -1,7 +1,6 @@
 """The preset `small`: what it runs where data lack tasks, how long it expects, and the answer its page begins with."""
 
 import io
-import json
 import re
 import warnings
 
@@ -18,9 +17,6 @@ from harness.reproduction.page import joined, setting
 from harness.reproduction.paper_figures import draw
 from harness.reproduction.reported import reported
 from harness.reproduction.reproducing import choose, print_plan, run_reproduce
-from harness.results.store import Store
-from harness.specs.run_spec import CellSpec
-from tests import fabricate
 from tests.reproduction.made_up import experiment, point
 
 METHODS = {"instruct": 0.3, "chameleon": 0.3, "rag": 0.95, "random_direction": 0.32}
@@ -113,39 +109,6 @@ def test_table_1_shows_the_added_methods_and_controls_as_columns_of_their_own():
     assert figure.showing(["instruct"]) == figure
 
 
-def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(tmp_path):
-    [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,aloe", users=10)
-    cells = plans([(spec, points)])[0].own
-    pace = common().paces["smollm2-135m"]
-    fixed, item, _ = pace.answer["lamp7"]
-    answering = 10 * (fixed + 8 * item)
-    assert Forecast(tmp_path, common().paces).seconds(cells, None) == pytest.approx(2 * (pace.cell + answering) + 300)
-    frame = fabricate.samples("lamp2", 0.5, users=5)
-    record = fabricate.record("lamp2", "instruct", frame)
-    record.spec = record.spec.model_copy(update={"task": "lamp7", "model": "smollm2-135m", "history": 8, "users": 5})
-    record.users, record.fit_seconds, record.eval_seconds = 5, 0, 3 * answering / 2  # thrice as slow
-    Store(tmp_path).write(record, frame)
-    forecast = Forecast(tmp_path, common().paces)
-    assert forecast.seconds(cells, None) == pytest.approx(2 * (pace.cell + 3 * answering) + 300)
-    assert forecast.left(cells) == list(cells)  # 5 users are not 10
-
-
-def finished_cell(cell, folder):
-    """Leave in `folder` the record of a planned cell on data whose only split is train."""
-    asked = {name: value for name, value in json.loads(cell).items() if name in CellSpec.model_fields}
-    frame = fabricate.samples("lamp2", 0.5)
-    record = fabricate.record("lamp2", asked["method"], frame)
-    record.spec = CellSpec.model_validate({**record.spec.model_dump(), **asked, "split": "train"})
-    Store(folder).write(record, frame)
-
-
-def test_a_cell_on_the_only_split_that_the_data_have_is_not_left_to_compute(tmp_path):
-    [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,rag", users=10)
-    first, second = plans([(spec, points)])[0].own
-    finished_cell(first, tmp_path)
-    assert Forecast(tmp_path, common().paces).left([first, second]) == [second]
-
-
 def test_a_plan_passes_over_records_that_cannot_be_read(lamp, tmp_path):
     damaged = tmp_path / "out/cells/lamp3/instruct/seed-0-damaged/cell.json"
     damaged.parent.mkdir(parents=True)
@@ -153,17 +116,6 @@ def test_a_plan_passes_over_records_that_cannot_be_read(lamp, tmp_path):
     sound = printed(chosen, tmp_path / "out")
     damaged.write_text('{"schema_version": 1}')
     assert printed(chosen, tmp_path / "out") == sound
-
-
-def test_what_has_nothing_to_fit_is_expected_to_answer_once_for_all_budgets(tmp_path):
-    [(spec, points)] = choose("figure4", "small", [], data="lamp", tasks="lamp7", users=10)
-    cells = plans([(spec, points)])[0].own
-    pace = common().paces["smollm2-135m"]
-    fixed, item, _ = pace.answer["lamp7"]
-    fits = [budget for budget in (150, 300, 450, 600) for _ in ("chameleon", "dpo", "aloe")]
-    expected = len(cells) * pace.cell + (len(fits) + 1) * 10 * (fixed + 8 * item) + sum(fits)
-    assert len(cells) == len(fits) + 4
-    assert Forecast(tmp_path, common().paces).seconds(cells, None) == pytest.approx(expected)
 
 
 @pytest.fixture(scope="module")

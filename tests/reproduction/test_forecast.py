@@ -1,0 +1,70 @@
+"""What `harness reproduce --dry-run` expects: how long, and which cells are left."""
+
+import json
+
+import pytest
+
+from harness.registry import make_task, method_class
+from harness.reproduction.experiment_spec import common
+from harness.reproduction.forecast import Forecast, plans
+from harness.reproduction.reproducing import choose
+from harness.results.fingerprints import digest
+from harness.results.source_closure import engine_closure, plugin_closure
+from harness.results.store import Store
+from harness.specs.run_spec import CellSpec
+from tests import fabricate
+
+
+def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(tmp_path):
+    [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,aloe", users=10)
+    cells = plans([(spec, points)])[0].own
+    pace = common().paces["smollm2-135m"]
+    fixed, item, _ = pace.answer["lamp7"]
+    answering = 10 * (fixed + 8 * item)
+    assert Forecast(tmp_path, common().paces).seconds(cells, None) == pytest.approx(2 * (pace.cell + answering) + 300)
+    frame = fabricate.samples("lamp2", 0.5, users=5)
+    record = fabricate.record("lamp2", "instruct", frame)
+    record.spec = record.spec.model_copy(update={"task": "lamp7", "model": "smollm2-135m", "history": 8, "users": 5})
+    record.users, record.fit_seconds, record.eval_seconds = 5, 0, 3 * answering / 2  # thrice as slow
+    Store(tmp_path).write(record, frame)
+    forecast = Forecast(tmp_path, common().paces)
+    assert forecast.seconds(cells, None) == pytest.approx(2 * (pace.cell + 3 * answering) + 300)
+    assert forecast.left(cells) == list(cells)  # 5 users are not 10
+
+
+def finished_cell(cell, folder, **other):
+    """Leave in `folder` the record of a planned cell on data whose only split is train, by today's code."""
+    asked = {name: value for name, value in json.loads(cell).items() if name in CellSpec.model_fields}
+    frame = fabricate.samples("lamp2", 0.5)
+    record = fabricate.record("lamp2", asked["method"], frame)
+    plugins = {"task_source": type(make_task(asked["task"])), "method_source": method_class(asked["method"])}
+    source = {name: digest(plugin_closure(plugin.__module__).modules) for name, plugin in plugins.items()}
+    source["engine_source"] = digest(engine_closure().modules)
+    record.spec = CellSpec.model_validate({**record.spec.model_dump(), **asked, **source, "split": "train", **other})
+    Store(folder).write(record, frame)
+
+
+def test_a_cell_on_the_only_split_that_the_data_have_is_not_left_to_compute(tmp_path):
+    [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,rag", users=10)
+    first, second = plans([(spec, points)])[0].own
+    finished_cell(first, tmp_path)
+    assert Forecast(tmp_path, common().paces).left([first, second]) == [second]
+
+
+@pytest.mark.parametrize("source", ["engine_source", "task_source", "method_source"])
+def test_a_cell_whose_code_has_changed_since_is_left_to_compute(tmp_path, source):
+    [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct", users=10)
+    [cell] = plans([(spec, points)])[0].own
+    finished_cell(cell, tmp_path, **{source: "of yesterday"})
+    assert Forecast(tmp_path, common().paces).left([cell]) == [cell]
+
+
+def test_what_has_nothing_to_fit_is_expected_to_answer_once_for_all_budgets(tmp_path):
+    [(spec, points)] = choose("figure4", "small", [], data="lamp", tasks="lamp7", users=10)
+    cells = plans([(spec, points)])[0].own
+    pace = common().paces["smollm2-135m"]
+    fixed, item, _ = pace.answer["lamp7"]
+    fits = [budget for budget in (150, 300, 450, 600) for _ in ("chameleon", "dpo", "aloe")]
+    expected = len(cells) * pace.cell + (len(fits) + 1) * 10 * (fixed + 8 * item) + sum(fits)
+    assert len(cells) == len(fits) + 4
+    assert Forecast(tmp_path, common().paces).seconds(cells, None) == pytest.approx(expected)
