@@ -207,6 +207,8 @@ class RayPool:
 def _init(ray: Any) -> None:
     """Start or join Ray, and keep what SIGTERM does: Ray would have it end with status 1."""
     handler = signal.getsignal(signal.SIGTERM)
+    # Ray's own is 15, at which a fit loses its processor to whatever else runs, while its clock goes on.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         ray.init(include_dashboard=False, log_to_driver=False)
     except ConnectionError as error:
