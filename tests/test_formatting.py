@@ -55,6 +55,8 @@ def test_what_is_shown_is_the_number(value):
         (seconds(59.97), "1 min"),
         (seconds(3599.7), "1 h"),
         (p_value(math.nan), "p unknown"),
+        (p_value(0.0496), "p = 0.0496"),  # beside ALPHA the side counts
+        (p_value(0.0504), "p = 0.0504"),
         (memory(99.7 * 2**10), "100 KiB"),
     ],
 )

@@ -9,6 +9,7 @@ from typing import Any
 from harness.analysis.comparison import Row
 from harness.analysis.paired_tests import Entry, Metrics
 from harness.api import Metric
+from harness.registry import is_control
 from harness.results.store import CellRecord
 from harness.specs.run_spec import BASELINE
 
@@ -43,9 +44,12 @@ def marginal(records: Sequence[CellRecord]) -> dict[str, Any]:
 
 
 def with_front(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
-    """Mark the rows of each task's Pareto front of the main metric against fit seconds. Overrun fits are not on it."""
-    ranked = [entry.row for entry in entries if entry.row.ranks]
-    return [_marked(entry, ranked, metrics[entry.row.task][0]) if entry.row.ranks else entry for entry in entries]
+    """Mark the rows of each task's Pareto front of the main metric against fit seconds.
+
+    Overrun fits are not on it, nor controls, which nobody would choose.
+    """
+    ranked = [entry.row for entry in entries if _competes(entry.row)]
+    return [_marked(entry, ranked, metrics[entry.row.task][0]) if _competes(entry.row) else entry for entry in entries]
 
 
 def with_reach(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
@@ -68,6 +72,10 @@ def _reached(entry: Entry, base: Row | None, main: Metric) -> Entry:
     if len(reached) < len(firsts):
         return entry
     return replace(entry, row=entry.row.model_copy(update={"reach_seconds": max(reached)}))
+
+
+def _competes(row: Row) -> bool:
+    return row.ranks and not is_control(row.label)
 
 
 def _marked(entry: Entry, ranked: Sequence[Row], main: Metric) -> Entry:

@@ -161,7 +161,10 @@ def _compared(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric
             queries=len(scores[0].queries),
             users=len(panel.counts),
             standard_error=_finite(error := panel.standard_error(pair)),
-            minimum_detectable=_finite(minimum_detectable(error, ALPHA / size)),
+            # Where so few users' scores differ that no p could pass Holm, no difference is detectable.
+            minimum_detectable=_finite(minimum_detectable(error, ALPHA / size))
+            if found.smallest * size < ALPHA
+            else None,
             effect_size=_finite(panel.effect_size(pair)),
             identical=bool((statistics[pair[0]] == statistics[pair[1]]).all()),
             same_answers=_same_answers(scores[pair[0]], scores[pair[1]]),

@@ -184,11 +184,17 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
             f"With {_count(users, 'user')} and {_count(nulls[0].tests, 'test')}, no difference whatever could have "
             f"been told from chance (the smallest p that Holm could leave is {rounded(floor)})."
         )
-    elif sizes:
-        sentences.append(
-            f"With {_count(users, 'user')}, a difference from {BASELINE} below about {_span(sizes)} "
-            "would probably have gone unnoticed."
-        )
+    else:
+        few = [test.a for test in nulls if not test.identical and test.smallest_p * test.tests >= ALPHA]
+        if few:
+            sentences.append(
+                f"Too few users score otherwise under {listed(few)} than under {BASELINE} to tell a difference."
+            )
+        if sizes:
+            sentences.append(
+                f"With {_count(users, 'user')}, a difference from {BASELINE} below about {_span(sizes)} "
+                "would probably have gone unnoticed."
+            )
     moved = any(t.task == task and t.b == BASELINE and t.p_holm < ALPHA for t in comparison.comparisons)
     if comparison.spec.model in INSTRUMENTS and not moved:
         sentences.append(

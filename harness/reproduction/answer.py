@@ -47,10 +47,10 @@ def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
     lines += [
         f'{qualified(claim.verdict.capitalize(), claim)}: "{claim.quote}" ({result.number}).'
         for result, claim in claims
-        if claim.unread and claim.verdict == "supported"
+        if claim.reservations and claim.verdict == "supported"
     ]
-    if count := sum(bool(claim.unread) and claim.verdict != "supported" for _, claim in claims):
-        lines.append(f"Of the others {count} rest on methods most of whose answers could not be read.")
+    if count := sum(bool(claim.reservations) and claim.verdict != "supported" for _, claim in claims):
+        lines.append(f"Of the others {count} rest on answers most of which could not be read, or no fit decided.")
     undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
     needs = sorted((need for need in (_need(*pair) for pair in undecided) if need), key=lambda need: need[0])
     return [plain(line) for line in (*lines, *(f"Undecided: {text}." for _, text in needs[:_OPEN]))]
@@ -245,7 +245,7 @@ def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: s
 def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:
     """(users, in words) that its widest open comparison needs, for the reported gain or, without one, the measured."""
     found = [(needed, test) for test in claim.tests if test.verdict == "undecided" and (needed := _users(test))]
-    if not found or claim.missing:
+    if not found or claim.missing or claim.reservations:
         return None
     needed, test = max(found, key=lambda pair: pair[0])
     size = "the paper's" if test.reported_gain else "the measured"

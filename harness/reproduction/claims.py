@@ -14,8 +14,8 @@ A claim is supported if all its comparisons are, not supported if any is not, an
 hold for the claim as a whole, however many comparisons it has: one that is true as reported is refuted in 5% of runs at
 most, and so is the support of one that is false somewhere. docs/statistics.md has the rates.
 
-A model that an edit has silenced scores worst, which can go a claim's way. So a verdict on answers most of which could
-not be read says so.
+A model that an edit has silenced scores worst, which can go a claim's way, and a fit that came to nobody scores as
+instruct does. So a verdict on answers most of which could not be read, or most of which no fit decided, says so.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import stats
-from harness.analysis.comparison import ALPHA
+from harness.analysis.comparison import ALPHA, Row
 from harness.analysis.paired_tests import Metrics, paired
-from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
 from harness.formatting import share
@@ -40,7 +39,7 @@ from harness.reproduction.reported import Reported
 from harness.reproduction.result import ClaimResult, ClaimTest, Verdict
 from harness.reproduction.verdicts import placed
 
-_UNREAD = 0.5  # of the answers, beyond which a score says nothing about personalization
+_MOST = 0.5  # of the answers, or users, beyond which a score says nothing about personalization
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ def judge(
             sign = 1 if _metric(case, metrics).higher_is_better else -1
             test.reported_gain = sign * (printed[0] - printed[1])
     decide(list(tests.values()))
-    unread = _unread(sides)
-    return [_result(claim, model, own, tests, unread) for claim, model, own in asked]
+    reservations = _reservations(sides)
+    return [_result(claim, model, own, tests, reservations) for claim, model, own in asked]
 
 
 def decide(tests: Sequence[ClaimTest]) -> None:
@@ -163,8 +162,8 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
     found = paired(a, b, metric, size)
     if found is None:
         return None
-    # With so few users no difference whatever could be significant.
-    hopeless = smallest_p(found.users, permutations_for(size)) * size >= ALPHA
+    # Of so few users whose scores differ, none whatever could be significant, nor is their spread known.
+    hopeless = found.smallest_p * size >= ALPHA
     return ClaimTest(
         kind="pair",
         model=case.model,
@@ -180,7 +179,7 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         p_holm=found.p,
         users=found.users,
         standard_error=None if hopeless else found.standard_error,
-        minimum_detectable=None if hopeless else found.minimum_detectable,
+        minimum_detectable=found.minimum_detectable,
         identical=found.identical,
     )
 
@@ -236,15 +235,22 @@ def _metric(case: Case, metrics: Metrics) -> Metric:
     return next(metric for metric in metrics[case.task] if metric.name == case.metric)
 
 
-def _unread(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], str]:
-    """By model, point, task and label: whose answers they are and how many of them could not be read, if most."""
+def _reservations(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], list[str]]:
+    """By model, point, task and label: how many answers could not be read, and users were not served, if most."""
     return {
-        (side.model, side.point, row.task, row.label): f"{share(row.unread)} of the answers of "
-        f"{placed(row.label, side.tick)} on {row.task}"
+        (side.model, side.point, row.task, row.label): list(
+            _doubts(row, f"{placed(row.label, side.tick)} on {row.task}")
+        )
         for side in sides
         for row in side.comparison.pooled
-        if row.unread > _UNREAD
     }
+
+
+def _doubts(row: Row, name: str) -> Iterator[str]:
+    if row.unread > _MOST:
+        yield f"{share(row.unread)} of the answers of {name} could not be read"
+    if row.serves_nobody or (row.serves_some and row.users_served < (1 - _MOST) * row.users):
+        yield f"{name} served {row.users_served or 'none'} of its {row.users} users"
 
 
 def _result(
@@ -252,7 +258,7 @@ def _result(
     model: str,
     cases: Sequence[Case],
     tests: Mapping[Case, ClaimTest],
-    unread: Mapping[tuple[str, int, str, str], str],
+    reservations: Mapping[tuple[str, int, str, str], Sequence[str]],
 ) -> ClaimResult:
     """A comparison without answers keeps a claim from being supported."""
     own = [tests[case] for case in cases if case in tests]
@@ -268,5 +274,7 @@ def _result(
         verdict=combined(verdicts),
         tests=own,
         missing=list(dict.fromkeys(missing)),
-        unread=[told for key, told in unread.items() if any(_rests_on(case, *key) for case in cases)],
+        reservations=[
+            one for key, told in reservations.items() for one in told if any(_rests_on(case, *key) for case in cases)
+        ],
     )

@@ -83,7 +83,7 @@ class ClaimTest(BaseModel):
 class ClaimResult(BaseModel):
     """The verdict on one claim for one model, and the tests behind it.
 
-    `missing` names what lacked answers, `unread` those behind the tests of whose answers most could not be read.
+    `missing` names what lacked answers, `reservations` say what keeps scores behind the tests from telling of methods.
     """
 
     model: str
@@ -92,7 +92,7 @@ class ClaimResult(BaseModel):
     verdict: Verdict
     tests: list[ClaimTest]
     missing: list[str] = Field(default_factory=list)
-    unread: list[str] = Field(default_factory=list)
+    reservations: list[str] = Field(default_factory=list)
 
 
 class Reproduction(BaseModel):

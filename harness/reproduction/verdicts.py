@@ -15,14 +15,14 @@ def sentence(claim: ClaimResult) -> str:
     parts = [said, _counts(claim.tests), _decisive(claim)]
     if claim.missing:
         parts.append(f"Answers are lacking for {listed(claim.missing)}.")
-    if claim.unread:
-        parts.append(f"But {_unread(claim)} as answers: such a score says nothing about personalization.")
+    if claim.reservations:
+        parts.append(f"But {listed(claim.reservations)}: such a score says nothing about personalization.")
     return plain(" ".join(part for part in parts if part))
 
 
 def qualified(text: str, claim: ClaimResult) -> str:
-    """`supported, but 100% of the answers of chameleon at 20 on lamp7 could not be read`; `text` where most could."""
-    return f"{text}, but {_unread(claim)}" if claim.unread else text
+    """`supported, but 100% of the answers of chameleon at 20 on lamp7 could not be read`."""
+    return f"{text}, but {listed(claim.reservations)}" if claim.reservations else text
 
 
 def meaning(claim: ClaimResult) -> str:
@@ -33,10 +33,6 @@ def meaning(claim: ClaimResult) -> str:
         return f"{listed(list(dict.fromkeys(trends)))} better along the axis"
     than = {placed(test.b, test.b_tick if test.a_tick != test.b_tick else "") for test in claim.tests}
     return f"{listed(sorted(better))} above {listed(sorted(than))}" if better else ""
-
-
-def _unread(claim: ClaimResult) -> str:
-    return f"{listed(claim.unread)} could not be read"
 
 
 def subject(test: ClaimTest) -> str:
@@ -91,6 +87,8 @@ def outcome(test: ClaimTest) -> str:
     parts = [f"{size}, {p}"]
     if test.minimum_detectable is not None:
         parts.append(f"minimum detectable {rounded(test.minimum_detectable)}")
+    elif test.kind == "pair":
+        parts.append("too few users score otherwise for any difference to be told")
     if test.reported_gain is not None:
         parts.append(f"reported gain {signed(test.reported_gain)}{_ruled_out(test)}")
     elif test.p_holm >= ALPHA:

@@ -92,16 +92,16 @@ def test_one_more_user_costs_nothing_under_a_fit_for_all_and_the_average_under_o
     assert found["constant"] == (None, None, None, None)
 
 
-def test_the_front_holds_what_nothing_as_fast_matches_and_no_overrun(tmp_path: Path) -> None:
-    run = store(tmp_path, run_spec("instruct,dpo,aloe,llm_rec,constant"))
+def test_the_front_holds_what_nothing_as_fast_matches_and_neither_overruns_nor_controls(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("instruct,dpo,aloe,llm_rec,chameleon,constant"))
     for label, quality, seconds in (
         *(("instruct", 0.3, 0.0), ("dpo", 0.9, 5.0), ("aloe", 0.9, 9.0), ("llm_rec", 0.5, 7.0)),
-        ("constant", 1.0, 70.0),
+        *(("chameleon", 1.0, 70.0), ("constant", 1.0, 0.0)),
     ):
         frame = samples("lamp2", quality)
-        status = "overran" if label == "constant" else "complete"
+        status = "overran" if label == "chameleon" else "complete"
         run.write(record("lamp2", label, frame, fit_seconds=seconds, status=status), frame)
     assert {row.label: row.on_front for row in compare(run).pooled} == {
         **{"instruct": True, "dpo": True, "aloe": False, "llm_rec": False},
-        "constant": None,
+        **{"chameleon": None, "constant": None},
     }

@@ -17,7 +17,7 @@ from harness.reporting.comparison_report import print_report, to_markdown, write
 from harness.reporting.comparison_tables import tables
 from harness.reporting.conclusions import answer_in_words
 from harness.reporting.query_view import inspect_query, print_inspection
-from tests.fabricate import compare, filled, record, run_spec, samples, store
+from tests.fabricate import compare, filled, pair_of, record, run_spec, samples, store
 
 CLEAR = {"instruct": 0.2, "dpo": 0.9, "aloe": 0.25}
 HOSTILE = "a|b <b>x</b> *y* [red]z[/red]\x1b[31m\nnew line"
@@ -75,6 +75,18 @@ def test_a_sample_too_small_for_any_verdict_is_called_so(tmp_path: Path) -> None
     assert "no difference whatever could have been told from chance" in answer(
         compare(filled(tmp_path, {"instruct": 0.1, "dpo": 0.95}, users=4))
     )
+
+
+def test_where_few_users_score_otherwise_no_difference_is_called_detectable(tmp_path: Path) -> None:
+    run, same = store(tmp_path, run_spec("instruct,aloe,dpo")), samples("lamp2", 0.5)
+    right = same.index[same["prediction"] == same["gold"]]
+    changed = same.assign(prediction=same["prediction"].mask(same.index == right[0], "none"))
+    for label, frame in (("instruct", same), ("dpo", changed), ("aloe", samples("lamp2", 0.55, seed=1))):
+        run.write(record("lamp2", label, frame), frame)
+    found = compare(run)
+    assert "Too few users score otherwise under dpo than under instruct to tell a difference." in answer(found)
+    assert pair_of(found, "dpo", "instruct").minimum_detectable is None
+    assert (pair_of(found, "aloe", "instruct").minimum_detectable or 0) > 0
 
 
 def test_harm_is_said_plainly(tmp_path: Path) -> None:

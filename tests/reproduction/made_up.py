@@ -1,5 +1,6 @@
 """Made-up points of an experiment: records and samples without any model, in the layout of a real run."""
 
+import json
 from pathlib import Path
 
 from harness.reporting.comparison_report import build
@@ -15,6 +16,8 @@ def experiment(name: str) -> ExperimentSpec:
 
 
 def point(root: Path, qualities: dict[str, float], tasks=("lamp2",), users=60, **values) -> PointResult:
-    """A point whose methods answer right with these probabilities."""
+    """A point whose methods answer right with these probabilities, and serve all users."""
     store = fabricate.filled(root, qualities, tasks, users)
+    for file in root.glob("cells/*/*/*/cell.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"users": users, "users_served": users}))
     return PointResult(Point(values, store.read_run().spec), root, build(store))

@@ -217,12 +217,34 @@ def test_a_verdict_on_answers_that_could_not_be_read_says_so(tmp_path):
     real = result.model_copy(update={"models": {"some/model": ""}}, deep=True)
     real.claims[1].model = "some/model"  # of an instrument nothing is concluded
     lost = real.model_copy(update={"claims": [real.claims[1].model_copy(update={"verdict": "undecided"})]})
-    assert "Of the others 1 rest on methods most of whose answers could not be read." in short_verdicts([lost])
+    assert "Of the others 1 rest on answers most of which could not be read, or no fit decided." in short_verdicts(
+        [lost]
+    )
     assert f'Supported, but {unread}: "{much.quote}" (Figure 5, LaMP2).' in short_verdicts([real])
     assert f"supported, but {unread}" in joined([result], common(), reported(), "")
 
 
 def test_a_trend_rests_on_the_answers_of_every_point(tmp_path):
     trend, ends = along(tmp_path, experiment("figure3"), {1: 0.1, 20: 0.5, 40: 0.9}, silent=20).claims
-    assert trend.unread == ["100% of the answers of chameleon at 20 on lamp2"]
-    assert ends.unread == []
+    assert trend.reservations == ["100% of the answers of chameleon at 20 on lamp2 could not be read"]
+    assert ends.reservations == []
+
+
+@pytest.mark.parametrize(("served", "said"), [(10, ["chameleon at 1 on lamp2 served 10 of its 100 users"]), (60, [])])
+def test_a_verdict_on_a_fit_that_came_to_few_users_says_so_and_asks_for_no_more(tmp_path, served, said):
+    spec = experiment("figure3")
+    points = []
+    for tick in (1, 20, 40):
+        other = {"dpo": 0.5} if tick == 40 else {}  # before Chameleon, whose luck is then another
+        methods = {"instruct": 0.5, **other, "chameleon": 0.5}
+        found = point(tmp_path / str(tick), methods, ("lamp2",), 100, **{spec.layout.axis: tick})
+        if tick == 1:
+            for file in found.folder.glob("cells/*/chameleon/*/cell.json"):
+                file.write_text(json.dumps(json.loads(file.read_text()) | {"users_served": served}))
+        points.append(replace(found, comparison=build(Store(found.folder))))
+    result = assemble(spec, points, "tiny")
+    assert [claim.reservations for claim in result.claims] == [said, said]
+    for claim in result.claims:
+        claim.model = "some/model"  # of an instrument nothing is concluded
+    lines = short_verdicts([result.model_copy(update={"models": {"some/model": ""}})])
+    assert any("would decide" in line for line in lines) == (not said)
