@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -25,7 +26,7 @@ from harness.reproduction.result import Measured, Reproduction
 from harness.reproduction.verdicts import placed
 from harness.results.store import CellRecord, Store, replacing, write_text
 from harness.specs.explaining import explain
-from harness.specs.run_spec import BASELINE
+from harness.specs.run_spec import BASELINE, CellSpec
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.points import SweepListener, run_points
 from harness.sweeps.sweep_spec import Point
@@ -89,6 +90,7 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         departures=spec.departures(preset, asked),
         scope=listed([shared.names.get(task, task) for task in sorted(asked.tasks)]) if other else "",
         tests=_told(sides[0]) if layout.columns else [],
+        configs={record.spec.label: _without_files(record.spec) for record in sides[0].records},
     )
 
 
@@ -225,6 +227,12 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
         if row.sole_answer is not None
     ]
     return notes + list(dict.fromkeys(note for side in sides for note in side.comparison.notes))
+
+
+def _without_files(spec: CellSpec) -> dict[str, Any]:
+    """A method's settings; where files lie says more about a machine than about the run."""
+    files = {name.partition(".")[0] for name in spec.config_files}
+    return {name: value for name, value in spec.config.items() if name not in files}
 
 
 def _told(side: Side) -> list[PairTest]:

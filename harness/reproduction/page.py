@@ -16,6 +16,8 @@ from harness.reproduction.paper_layouts import LEGEND, claims_table, costs_table
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Reproduction
 from harness.reproduction.verdicts import meaning, qualified, sentence
+from harness.specs.resolve import build_method
+from harness.specs.run_spec import RunSpec, format_value
 
 RULE = (
     "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "
@@ -129,7 +131,20 @@ def setting(result: Reproduction) -> str:
     without = "".join(f" {task} is left out: {why}." for task, why in result.left_out.items())
     budget = f" {seconds(asked['budget'])} per fit here." if "budget" in result.departures else ""
     alone = f" Made on {result.scope} alone." if result.scope else ""
-    return f"{text}{result.note}{budget}{alone}{without}".rstrip()
+    return f"{text}{result.note}{budget}{alone}{_earlier(result)}{without}".rstrip()
+
+
+def _earlier(result: Reproduction) -> str:
+    """In what the preset sets methods otherwise today."""
+    spec, changed = RunSpec.model_validate(result.settings), []
+    for method in spec.methods:
+        then, now = result.configs.get(method.label, {}), build_method(method, spec).config.model_dump(mode="json")
+        changed += [
+            f"{method.label}.{name} {format_value(value)}, now {format_value(now[name])}"
+            for name, value in then.items()
+            if name in now and now[name] != value
+        ]
+    return f" Made with earlier settings of the preset: {'; '.join(changed)}." if changed else ""
 
 
 def _overview(results: Sequence[Reproduction]) -> str:

@@ -100,7 +100,8 @@ class Reproduction(BaseModel):
 
     `left_out`: the experiment's tasks that the data cannot serve, with the reason. `departures`: what was asked
     otherwise than the preset has it. `scope`: the tasks, in the paper's names, if the preset has others. `tests`: of a
-    table, those against instruct, and of methods against controls, of scores and of likelihoods.
+    table, those against instruct, and of methods against controls, of scores and of likelihoods. `configs`: the
+    settings of each method at the first point, files left out.
     """
 
     name: str
@@ -120,6 +121,7 @@ class Reproduction(BaseModel):
     departures: dict[str, Any] = Field(default_factory=dict)
     scope: str = ""
     tests: list[PairTest] = Field(default_factory=list)
+    configs: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The preset `small`: what it runs where data lack tasks, how long it expects, and the answer its page begins with."""
 
 import io
+import json
 import re
 import warnings
 
@@ -141,6 +142,13 @@ def test_a_setting_says_on_what_its_seconds_were_spent(result, hardware, said):
     made = result.model_copy(update={"provenance": {"hardware": hardware}})
     assert made.machine == said
     assert f"on {said}." in setting(made)
+
+
+def test_a_setting_says_in_what_the_preset_has_changed_since(result):
+    same = result.model_copy(update={"configs": {"chameleon": {"layers": None, "of": "another version"}}})
+    assert "earlier settings" not in setting(result) + setting(same)
+    made = result.model_copy(update={"configs": {"chameleon": {"layers": [15]}}})
+    assert "Made with earlier settings of the preset: chameleon.layers [15], now null." in setting(made)
 
 
 def real(result):
@@ -307,6 +315,8 @@ def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):
     chosen = choose("table1", "small", ["tiny-llama"], data="synthetic", tasks="lamp3,lamp7", **few)
     console = Console(file=io.StringIO(), width=150)
     assert run_reproduce(chosen, "small", tmp_path / "out", console, docs=tmp_path / "docs") == 0
+    [record] = (tmp_path / "docs" / "reproduction-small").glob("*.json")
+    assert json.loads(record.read_text())["configs"]["rag"]["by"] == "bm25"
     page = (tmp_path / "docs" / "reproduction-small.md").read_text(encoding="utf-8")
     for task, measures in (("LaMP3", ("gold log p ↑", "label Acc. ↑", "neutral log p ↑")), ("LaMP7", ("own words ↑",))):
         assert all(f"| {task} | {measure} | measured |" in page for measure in measures)
