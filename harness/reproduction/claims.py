@@ -11,8 +11,9 @@ experiment, a test that two claims need counting once. One comparison is
 - undecided: null, and the reported difference is not ruled out, or the paper reports none.
 
 A claim is supported if all its comparisons are, not supported if any is not, and undecided otherwise. Both errors thus
-hold for the claim as a whole, however many comparisons it has: one that is true as reported is refuted in 5% of runs at
-most, and so is the support of one that is false somewhere. docs/statistics.md has the rates.
+hold for the claim as a whole, however many comparisons it has: one that is true as reported is refuted in about 5% of
+runs, and one that is false somewhere supported in as few; more where few users score otherwise. docs/statistics.md has
+the rates.
 
 A model that an edit has silenced scores worst, which can go a claim's way, and a fit that came to nobody scores as
 instruct does. So a verdict on answers most of which could not be read, or most of which no fit decided, says so.

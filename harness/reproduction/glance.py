@@ -16,8 +16,8 @@ from harness.specs.run_spec import BASELINE
 MEANING = (
     f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "
     "beyond chance, gains and losses alike. Arrows say what is better; of what is copied, only that less is taken from "
-    "the question. Better and worse off are users by the first metric, reached those whom the fit got to before its "
-    "time was up; all are scored. What does not beat the controls has not shown that it personalizes: "
+    "the question. Better and worse off are users by the first metric; learned from are those whose examples the fit "
+    "used before its time was up; all are scored. What does not beat the controls has not shown that it personalizes: "
     "random_direction, shuffled_history and mean_difference are controls of chameleon, shuffled_aloe of aloe; of the "
     "others that train, none takes out what they learn about everybody alike."
 )
@@ -33,7 +33,7 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
     found = {(row.label, row.metric): row for row in rows}
     tests = {(test.a, test.metric): test for test in result.tests if (test.task, test.b) == (task, BASELINE)}
     heads = [f"{names.get(metric, metric)} {'↑' if higher else '↓'}" for metric, higher in metrics]
-    columns = ["method", *heads, "users better off", "worse off", "reached", "fit", "per query"]
+    columns = ["method", *heads, "users better off", "worse off", "learned from", "fit", "per query"]
     title = f"{names.get(task, task)}: what {model} gains and loses by each method"
     table = Table(title, columns, [], set())
     for row in sorted((row for row in rows if row.metric == main.metric), key=_place):

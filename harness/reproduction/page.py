@@ -24,7 +24,7 @@ RULE = (
     "way, or null and too small for the difference that the paper reports, which it would fall short of by as much in "
     "less than 5% of such samples. Undecided: anything else. Tests are paired and clustered by user; Holm runs over "
     "all tests of an experiment, and over all its reported differences, so that a claim that is true as reported is "
-    "refuted in 5% of runs at most, however many comparisons it has."
+    "refuted in about 5% of runs, however many comparisons it has, and in up to 14% where few users score otherwise."
 )
 _OPENING = (
     "Which method of personalization helps {model}, at what cost, and what does it break? instruct is the model as it "

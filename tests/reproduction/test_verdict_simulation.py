@@ -4,7 +4,7 @@ from functools import cache
 
 import pytest
 
-from tests.reproduction.verdict_simulation import SETTINGS, rates, truths
+from tests.reproduction.verdict_simulation import FEW, SETTINGS, few_rates, rates, truths
 
 pytestmark = pytest.mark.thorough
 
@@ -29,6 +29,11 @@ def test_a_false_claim_is_seldom_supported_and_mostly_refuted(comparisons):
     verdicts = found(comparisons, "false of all")
     assert verdicts["supported"] / DRAWS <= 0.08
     assert verdicts["not supported"] / DRAWS >= 0.7
+
+
+@pytest.mark.parametrize(("few", "most"), zip(FEW, (0.02, 0.02, 0.25, 0.14), strict=True))
+def test_a_claim_that_is_true_as_reported_is_not_refuted_by_a_handful_of_users(few, most):
+    assert few_rates(few, DRAWS)["not supported"] / DRAWS <= most
 
 
 def test_the_former_rule_refuted_true_claims_the_oftener_the_more_comparisons_they_had():

@@ -41,6 +41,27 @@ class Setting:
         return self.tasks * self.metrics * self.others
 
 
+@dataclass(frozen=True)
+class Few:
+    """Users most of whom score the same: a share is better by `gain`, another worse by `loss`."""
+
+    users: int
+    better: float
+    gain: float
+    worse: float
+    loss: float
+
+    @property
+    def mean(self) -> float:
+        return self.better * self.gain - self.worse * self.loss
+
+
+FEW = (
+    Few(30, 0.04, 4, 0.04, 2),
+    Few(100, 0.0225, 4, 0.02, 0.5),
+    Few(100, 0.06, 4, 0.1, 0.2),
+    Few(100, 0.15, 1, 0.1, 0.5),
+)
 SETTINGS = (Setting(1, 1, 1), Setting(1, 1, 3), Setting(3, 2, 3))
 
 
@@ -75,7 +96,8 @@ def judged(rng: np.random.Generator, setting: Setting, gains: Sequence[float], r
 def _tests(panel: Panel, setting: Setting, printed: float) -> Iterator[ClaimTest]:
     pairs = [(0, other) for other in range(1, 1 + setting.others)]
     for pair, found in zip(pairs, panel.p_values(pairs, PERMUTATIONS), strict=True):
-        error = panel.standard_error(pair)
+        told = found.smallest * setting.comparisons < ALPHA
+        error = panel.standard_error(pair) if told else None
         yield ClaimTest(
             kind="pair",
             model="made up",
@@ -85,9 +107,9 @@ def _tests(panel: Panel, setting: Setting, printed: float) -> Iterator[ClaimTest
             gain=-panel.difference(pair),
             p=found.p,
             p_holm=found.p,
-            users=USERS,
+            users=len(panel.counts),
             standard_error=error,
-            minimum_detectable=minimum_detectable(error, ALPHA / setting.comparisons),
+            minimum_detectable=None if error is None else minimum_detectable(error, ALPHA / setting.comparisons),
             reported_gain=printed,
         )
 
@@ -101,6 +123,20 @@ def rates(setting: Setting, truth: Sequence[float], draws: int, seed: int = 0) -
         tests = judged(rng, setting, [share * reported for share in truth], reported)
         found[combined([test.verdict for test in tests])] += 1
         found["former: not supported"] += any(formerly_refuted(test) for test in tests)
+    return found
+
+
+def few_rates(few: Few, draws: int, seed: int = 0) -> Counter[str]:
+    """How often each verdict falls on a claim of one comparison that is true as reported."""
+    rng = np.random.default_rng(seed)
+    found: Counter[str] = Counter()
+    for _ in range(draws):
+        level, luck = 5 + _LEVEL * rng.normal(size=few.users), rng.random(few.users)
+        lost = np.where(luck < few.better, -few.gain, np.where(luck > 1 - few.worse, few.loss, 0.0))
+        answers = [np.stack([own, own**2], axis=1) for own in (level + lost, level)]
+        tests = list(_tests(Panel(answers, np.arange(few.users), METRICS[0][1]), Setting(1, 1, 1), few.mean))
+        decide(tests)
+        found[tests[0].verdict] += 1
     return found
 
 
@@ -135,6 +171,10 @@ def main() -> None:
             verdicts = ("supported", "not supported", "undecided", "former: not supported")
             shares = " | ".join(f"{found[verdict] / draws:.3f}" for verdict in verdicts)
             print(f"{setting.comparisons} | {name} | {shares} ({time.perf_counter() - begun:.0f} s)", flush=True)
+    for few in FEW:
+        found = few_rates(few, draws)
+        shares = " | ".join(f"{found[verdict] / draws:.3f}" for verdict in ("supported", "not supported", "undecided"))
+        print(f"{few} | {shares}", flush=True)
 
 
 if __name__ == "__main__":
