@@ -36,6 +36,10 @@ class HarnessError(Exception):
     """A fault the user can mend: the message says what was wrong, where, and what to do. The CLI exits with 2."""
 
 
+class MissingError(HarnessError, FileNotFoundError):
+    """The source has no such task or split, or no answers to it, as opposed to a broken one."""
+
+
 class OutOfTime(Exception):
     """A model call passed its deadline and was given up: nothing of it is kept. Whoever sets a deadline catches it."""
 
@@ -186,9 +190,9 @@ class Task(ABC):
 
     @abstractmethod
     def load(self, source: str, split: str) -> TaskData:
-        """Read `split` from a directory, or make it for "synthetic". Raises HarnessError if nothing is usable.
+        """Read `split` from a directory, or make it for "synthetic".
 
-        The error is a FileNotFoundError as well where `source` lacks the task, the split or its golds.
+        Raises MissingError where `source` lacks the task, the split or its golds, HarnessError if nothing is usable.
         """
 
     def splits(self, source: str) -> tuple[str, ...] | None:

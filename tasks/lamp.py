@@ -5,9 +5,8 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-from harness.api import HistoryItem, Metric, Query, Task, TaskData
+from harness.api import HistoryItem, Metric, MissingError, Query, Task, TaskData
 from harness.tasks.lamp_directory import read, splits
-from harness.tasks.lamp_layout import MissingError
 from harness.tasks.lamp_schema import RATINGS, REFERENCES, SCHEMAS
 from harness.tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
 from harness.tasks.own_prompts import LAMP_1, LAMP_4, LAMP_5, LAMP_6

@@ -11,8 +11,8 @@ import hashlib
 import json
 from pathlib import Path
 
-from harness.api import HarnessError, TaskData
-from harness.tasks.lamp_layout import Files, MissingError, find
+from harness.api import HarnessError, MissingError, TaskData
+from harness.tasks.lamp_layout import Files, find
 from harness.tasks.lamp_records import Names, parse
 from harness.tasks.lamp_schema import Schema
 

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.api import HarnessError
+from harness.api import HarnessError, MissingError
 from harness.tasks.lamp_schema import SCHEMAS, Schema
 
 TIME = "time"  # the folder of the files separated by time
@@ -18,10 +18,6 @@ _DEPTH = 6  # folders that are looked into: a mirror's, and time/
 _TASK = re.compile(r"LaMP_\d+")
 _QUESTIONS = "_questions.json"
 _SHOWN = 5  # folders that an error names
-
-
-class MissingError(HarnessError, FileNotFoundError):
-    """The source has no such task or split, or no answers to it, as opposed to a broken one."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from harness.api import HarnessError
+from harness.api import HarnessError, MissingError
 from harness.commands.listing import AsJson, print_listing
 from harness.registry import TASKS, make_task
 
@@ -37,7 +37,7 @@ def _run_validate() -> int:
         try:
             task = make_task(name)
             problems = check_task(task, task.load("synthetic", "dev"))
-        except FileNotFoundError as error:
+        except MissingError as error:
             console.print(f"not checked: {error}", style="yellow", soft_wrap=True)
             continue
         except HarnessError as error:

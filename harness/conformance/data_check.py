@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from harness.api import Fault, HarnessError, Task, TaskData
+from harness.api import Fault, HarnessError, MissingError, Task, TaskData
 from harness.running.leaks import find_leaks
 
 SPLITS = ("train", "dev", "test")
@@ -39,7 +39,7 @@ def check_data(tasks: Iterable[Task], source: str) -> list[SplitReport]:
         names.append(task.name)
         try:
             reports += _check_task(task, source)
-        except FileNotFoundError as error:
+        except MissingError as error:
             reasons.append(str(error))
     if not reports:
         raise HarnessError(f"{source}: holds no data of {', '.join(names)}. {' '.join(reasons[:1])}".rstrip())
@@ -56,7 +56,7 @@ def _check_split(task: Task, source: str, split: str, there: bool) -> SplitRepor
     """`there`: the task says that the split exists, so that what is missing can only be its golds."""
     try:
         data = task.load(source, split)
-    except FileNotFoundError as error:
+    except MissingError as error:
         return SplitReport(task.name, split, notes=(f"not checked: {error}",)) if there else None
     except HarnessError as error:
         return SplitReport(task.name, split, error=str(error))

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import HistoryItem, Task
+from harness.api import HistoryItem, MissingError, Task
 from harness.tasks.lamp import SYNTHETIC_SPLITS, TASKS, Lamp1, Lamp2, Lamp3, Lamp4, Lamp5, Lamp6, Lamp7
-from harness.tasks.lamp_directory import MissingError
 from harness.tasks.prompts import MOVIE_TAGS
 from tests.tasks.made import write
 

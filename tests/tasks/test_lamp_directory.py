@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import HarnessError
-from harness.tasks.lamp_directory import MissingError, read
+from harness.api import HarnessError, MissingError
+from harness.tasks.lamp_directory import read
 from harness.tasks.lamp_schema import SCHEMAS
 from tests.tasks.made import outputs, question, write
 
