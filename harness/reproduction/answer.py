@@ -30,7 +30,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
     if not tables:
         return []
     first, who = tables[0], _who(tables[0], names)
-    said = [f"{who}.", *_tasks(first, names), *_whom(first, names), *_controls(first)]
+    said = [f"{who}.", *_controls(first), *_tasks(first, names), *_whom(first, names)]
     for table in tables[1:]:
         other = "" if (own := _who(table, names)) == who else f" ({own})"
         said += [f"{table.title}{other}. {line}" for line in _tasks(table, names)]
@@ -237,8 +237,8 @@ def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: s
     controls = sorted(set().union(*rivals.values()) - {BASELINE})
     every = [_on(result, method, task) for (task, method), found in beaten.items() if found == rivals.get(task)]
     return (
-        f"By {by} better than {BASELINE} and than every control ({listed(controls)}), each beyond chance: "
-        f"{listed(every) or 'no method'}."
+        f"Shown to personalize by {by}, better than {BASELINE} and than every control ({listed(controls)}), each "
+        f"beyond chance: {listed(every) or 'no method'}."
     )
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import ValidationError
+
+from harness.api import HarnessError
 from harness.formatting import listed, markdown, seconds
 from harness.registry import preset
 from harness.reporting.comparison_report import markdown_table
@@ -12,7 +15,7 @@ from harness.reporting.conclusions import INSTRUMENTS
 from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import ALL, Common, experiments
 from harness.reproduction.glance import MEANING, glance
-from harness.reproduction.paper_layouts import LEGEND, claims_table, costs_table, main_table
+from harness.reproduction.paper_layouts import claims_table, costs_table, legend, main_table
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Reproduction
 from harness.reproduction.verdicts import meaning, qualified, sentence
@@ -49,7 +52,7 @@ def page(result: Reproduction, common: Common, printed: Reported, picture: str, 
     parts = [f"{'#' * level} {markdown(result.heading)}", markdown(setting(result))]
     if level == 1:
         parts += map(markdown, instrument(result))
-    parts += [markdown_table(main_table(result, common.names)), markdown(LEGEND)]
+    parts += [markdown_table(main_table(result, common.names)), markdown(legend(result))]
     parts.append(f"![{markdown(result.heading)}]({picture})")
     if result.name in printed.trends:
         parts.append(markdown(f"The paper prints no numbers for it. In its words: {printed.trends[result.name]}"))
@@ -91,15 +94,16 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
     by_tasks: dict[tuple[str, ...], list[Reproduction]] = {}
     for result in results:
         by_tasks.setdefault(result.tasks if result.scope else (), []).append(result)
-    parts = []
+    parts: list[str] = []
     for own in by_tasks.values():
         if lines := answer(own, names):
+            parts = parts or [f"{markdown(MEANING)} {_COLUMNS}"]
             first = next(result for result in own if result.tests)
             parts += [f"## {markdown(first.scope or 'All tasks')}"] if len(by_tasks) > 1 else []
             model = next(iter(first.models))
             tasks = dict.fromkeys(row.task for row in first.rows if row.model == model)
             parts += [_bullets(lines), *(markdown_table(glance(first, task, names)) for task in tasks)]
-    return [*parts, f"{markdown(MEANING)} {_COLUMNS}"] if parts else []
+    return parts
 
 
 def _bullets(lines: Sequence[str]) -> str:
@@ -136,14 +140,17 @@ def setting(result: Reproduction) -> str:
 
 def _earlier(result: Reproduction) -> str:
     """In what the preset sets methods otherwise today."""
-    spec, changed = RunSpec.model_validate(result.settings), []
-    for method in spec.methods:
-        then, now = result.configs.get(method.label, {}), build_method(method, spec).config.model_dump(mode="json")
-        changed += [
-            f"{method.label}.{name} {format_value(value)}, now {format_value(now[name])}"
-            for name, value in then.items()
-            if name in now and now[name] != value
-        ]
+    try:
+        spec = RunSpec.model_validate(result.settings)
+        now = {method.label: build_method(method, spec).config.model_dump(mode="json") for method in spec.methods}
+    except (HarnessError, ValidationError):
+        return " It cannot be made with these settings today."
+    changed = [
+        f"{label}.{name} {format_value(value)}, now {format_value(today[name])}"
+        for label, today in now.items()
+        for name, value in result.configs.get(label, {}).items()
+        if name in today and today[name] != value
+    ]
     return f" Made with earlier settings of the preset: {'; '.join(changed)}." if changed else ""
 
 

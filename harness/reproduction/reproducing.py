@@ -23,7 +23,7 @@ from harness.reproduction.experiment_spec import ALL, ExperimentSpec, common, ex
 from harness.reproduction.experiments import read_results, reproduce, write_docs, write_joined
 from harness.reproduction.forecast import BYTES_PER_CELL, Forecast, plans
 from harness.reproduction.page import RULE, instrument, setting
-from harness.reproduction.paper_layouts import LEGEND, main_table
+from harness.reproduction.paper_layouts import legend, main_table
 from harness.reproduction.result import Reproduction
 from harness.reproduction.verdicts import sentence
 from harness.results.discarding import discard, remove
@@ -134,7 +134,7 @@ def run_reproduce(
                 warnings.warn(f"Left out: {error}", stacklevel=2)  # it has not begun
     for result in results:
         print_result(result, console)
-    console.print(Text(f"{LEGEND} {RULE}", style="dim"))
+    console.print(Text(RULE, style="dim"))
     everything = read_results(out)
     written = [write_joined(everything, out), *([write_docs(everything, docs)] if docs else [])]
     for path in written:
@@ -150,6 +150,7 @@ def print_result(result: Reproduction, console: Console) -> None:
     for line in instrument(result):
         console.print(Text(line, style="dim"))
     print_table(main_table(result, common().names), console)
+    console.print(Text(legend(result), style="dim"))
     for text in (*map(sentence, result.claims), *(f"Note: {note}" for note in result.notes)):
         console.print(Text(text), end="\n\n")
 

@@ -147,6 +147,8 @@ def test_a_setting_says_on_what_its_seconds_were_spent(result, hardware, said):
 def test_a_setting_says_in_what_the_preset_has_changed_since(result):
     same = result.model_copy(update={"configs": {"chameleon": {"layers": None, "of": "another version"}}})
     assert "earlier settings" not in setting(result) + setting(same)
+    gone = result.model_copy(update={"settings": {**result.settings, "of_old": 1}})
+    assert "It cannot be made with these settings today." in setting(gone)
     made = result.model_copy(update={"configs": {"chameleon": {"layers": [15]}}})
     assert "Made with earlier settings of the preset: chameleon.layers [15], now null." in setting(made)
 
@@ -165,19 +167,20 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
         "smollm2-135m with the first 60 users of synthetic, 10 history items, 1 min per fit on 2 threads of EPYC, "
         "seed 0; without LaMP7, which these data lack."
     )
-    assert lines[1].startswith("LaMP2, 60 users, 120 questions, by Acc. (higher is better): rag is best")
-    assert "better than instruct, p = " in lines[1]
-    assert "Worse than instruct" not in lines[1]
+    assert lines[2].startswith("LaMP2, 60 users, 120 questions, by Acc. (higher is better): rag is best")
+    assert "better than instruct, p = " in lines[2]
+    assert "Worse than instruct" not in lines[2]
     best = next(row for row in result.rows if row.best)
     told = [(found.users, found.vs_instruct) for found in best.by_history if found.users >= 5]
-    assert lines[3].startswith("rag on LaMP2 took ")
-    assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[3]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
-    said = "By score better than instruct and than every control (random_direction), each beyond chance: "
-    assert f"{said}rag on lamp2 and rag on lamp3." in lines
+    assert lines[4].startswith("rag on LaMP2 took ")
+    assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[4]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
+    said = "Shown to personalize by score, better than instruct and than every control (random_direction), each beyond "
+    assert lines[1] == f"{said}chance: rag on lamp2 and rag on lamp3."
     page = joined([result], common(), reported(), "{name}.png")
-    title, opening, answered = page.split("\n\n")[:3]
+    title, opening, meaning, answered = page.split("\n\n")[:4]
     assert title == "# The paper's experiments on smollm2-135m"
     assert opening.startswith("Which method of personalization helps smollm2-135m")
+    assert meaning.startswith("instruct is the model as it is, with its values")
     assert answered.startswith("- smollm2-135m with the first")
     assert "Verdicts on the paper's claims: " in page
     assert "lamp7 is left out: the data have no such task." in page
@@ -196,7 +199,7 @@ def test_of_a_second_table_the_answer_tells_who_scored_best(result):
     first, second = real(result), real(result).model_copy(update={"title": "Table 2: new, unseen users"})
     alone, both = (answer(tables, common().names) for tables in ([first], [first, second]))
     told = [line for line in both if line.startswith("Table 2: new, unseen users. ")]
-    assert [line.removeprefix("Table 2: new, unseen users. ") for line in told] == alone[1 : 1 + len(told)]
+    assert [line.removeprefix("Table 2: new, unseen users. ") for line in told] == alone[2 : 2 + len(told)]
     assert told[0].startswith("Table 2: new, unseen users. LaMP2, 60 users, 120 questions, by Acc.")
 
 
@@ -206,7 +209,7 @@ def test_the_answer_is_about_methods_and_names_the_controls_that_score_higher(re
     for row in rows:
         row.best = row.label == "random_direction"
         row.value = 0.99 if row.best else row.value
-    line = answer([told], common().names)[1]
+    line = answer([told], common().names)[2]
     assert "rag is best" in line
     assert line.endswith(" Above every method stands the control random_direction (0.990).")
 
@@ -218,7 +221,8 @@ def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
     update = {"metric": "gold_nats", "p_holm": 0.01, "difference": 0.1 if found.a == "rag" else -0.1}
     told = result.model_copy(update={"tests": [*result.tests, found.model_copy(update=update)]})
     against = found.model_copy(update=update | {"a": "rag", "b": "instruct", "difference": 0.1})
-    said = "By the likelihood of what users wrote better than instruct and than every control (random_direction), each"
+    said = "Shown to personalize by the likelihood of what users wrote, better than instruct and than every control ("
+    said += "random_direction), each"
     assert f"{said} beyond chance: rag on lamp2." in answer(
         [real(told.model_copy(update={"tests": [*told.tests, against]}))], common().names
     )
@@ -231,7 +235,7 @@ def test_the_answer_sets_likelihoods_beside_those_of_controls_too(result):
 def test_whoever_answers_every_question_alike_is_named_where_methods_are_chosen(result):
     rows = [row.model_copy(update={"sole_answer": "5" if row.label == "rag" else None}) for row in real(result).rows]
     told = result.model_copy(update={"rows": rows})
-    assert ' rag answers every question with "5".' in answer([told], common().names)[1]
+    assert ' rag answers every question with "5".' in answer([told], common().names)[2]
     assert glance(told, "lamp2", common().names).rows[1][0] == 'rag, always "5"'
 
 
@@ -241,9 +245,9 @@ def test_the_answer_says_how_much_the_best_copies_where_that_was_measured(result
     copied = [
         row.model_copy(update={"metric": "copied", "value": shares[row.label]}) for row in rows if row.label in shares
     ]
-    line = answer([real(result).model_copy(update={"rows": [*rows, *copied]})], common().names)[1]
+    line = answer([real(result).model_copy(update={"rows": [*rows, *copied]})], common().names)[2]
     assert "75% of its words stand in the question, 50% of those of instruct." in line
-    assert "stand in the question" not in answer([real(result)], common().names)[1]
+    assert "stand in the question" not in answer([real(result)], common().names)[2]
 
 
 def test_with_a_single_task_the_answer_does_not_repeat_its_name(result):
@@ -367,7 +371,7 @@ def test_equal_late_and_incomplete_rows_are_no_winners(result, change, said):
     same = {"instruct": 0.3, "chameleon": 0.31 if "status" in change else 0.3, "rag": 0.95, "random_direction": 0.2}
     rows = [row.model_copy(update={"value": same[row.label]} | (change if row.label == "rag" else {})) for row in rows]
     lines = answer([result.model_copy(update={"rows": rows})], common().names)
-    assert said in lines[1]
+    assert said in lines[2]
     assert not any("– of the users" in line for line in lines)
 
 
