@@ -122,6 +122,7 @@ def fit_weights(
     if (kept := len(trainer.lengths)) != len(rows):
         raise HarnessError(f"trl kept {kept} of {len(rows)} training examples. Please report this.")
     trainer.remove_callback(PrinterCallback)
+    forecast.measure()
     with context.clock.phase("forecast"):
         pace = _pace(trainer, context.clock, forecast, lora)
     with counted(context.lm, trainer.model):

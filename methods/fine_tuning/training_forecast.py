@@ -14,9 +14,9 @@ _APART = 20  # a row is read anew after so many times what the last one took: 5%
 class Forecast:
     """Training makes `passes` over each token of `rows`, `epochs` times; `overhead` are a row's seconds besides.
 
-    The newest row is read at first and from time to time, as a machine that others use has slow and fast minutes.
-    No margin is added: what the clock cuts of training are its last examples, and its schedule still ends. What is kept
-    for training while `rows` grow is never above `most`, in seconds.
+    `measure` is to be called whenever rows have been added. No margin is added: what the clock cuts of training are its
+    last examples, and its schedule still ends. What is kept for training while `rows` grow is never above `most`
+    seconds.
     """
 
     context: FitContext
@@ -32,23 +32,23 @@ class Forecast:
     _counted: int = 0  # rows whose tokens are in `_tokens`
     _tokens: int = 0
 
-    def reserve(self, more: int) -> float:
-        """Seconds for the rows there are and so many more; 0 before the first, which may take what it needs."""
-        if not self.rows:
-            return 0.0
+    def measure(self) -> None:
+        """Count new rows and, first and from time to time, read the newest: busy machines have slow and fast minutes."""
         self._tokens += sum(map(self._length, self.rows[self._counted :]))
         self._counted = len(self.rows)
+        clock, apart = self.context.clock, _APART * self._took
+        if self.rows and clock.remaining() > apart and clock.elapsed() >= self._ended + apart:
+            self._make_a_pass(self.rows[-1])
+
+    def reserve(self, more: int) -> float:
+        """Seconds for the rows counted and so many more; 0 before the first, which may take what it needs."""
+        if not self._counted:
+            return 0.0
         row = self.of(self._tokens / self._counted) + self.overhead
         return min(self.most, self.epochs * row * (self._counted + more))
 
     def of(self, tokens: float) -> float:
-        """Seconds of a micro-batch of so many tokens; more than any once the clock has run out.
-
-        There must be a row.
-        """
-        clock, apart = self.context.clock, _APART * self._took
-        if clock.remaining() > apart and clock.elapsed() >= self._ended + apart:
-            self._make_a_pass(self.rows[-1])
+        """Seconds of a micro-batch of so many tokens; more than any where the clock ran out before a row was read."""
         return self._reading / self._read * self.passes * tokens if self._read else math.inf
 
     def _make_a_pass(self, row: Row) -> None:

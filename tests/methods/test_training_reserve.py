@@ -67,9 +67,7 @@ def tokens(lm, row):
     ("method", "lora", "passes"),
     [(aloe(), None, 3), (aloe(training="lora", lora=LORA), LORA, 2), (dpo(), LORA, 3)],
 )
-def test_training_is_forecast_by_the_tokens_of_its_rows_from_one_pass_over_the_first(
-    make_context, method, lora, passes
-):
+def test_training_is_forecast_by_the_tokens_of_its_rows_from_a_pass_over_the_first(make_context, method, lora, passes):
     time, rows = [0.0], list[Row]()
     context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
     context.lm = Timed(context.lm, time)
@@ -77,9 +75,11 @@ def test_training_is_forecast_by_the_tokens_of_its_rows_from_one_pass_over_the_f
     forecast = method.config.forecast(context, rows, lora, **reference)
     assert forecast.reserve(3) == time[0] == 0.0
     rows.append(Row("A movie in the city. Which tag?", {"chosen": "comedy", "rejected": "a classic"}, "u"))
+    forecast.measure()
     assert forecast.reserve(0) == pytest.approx(0.1 * passes * tokens(context.lm, rows[0]))
     read = time[0]
     rows.append(Row("A letter.", {"chosen": "a", "rejected": "b"}, "v"))
+    forecast.measure()
     both = sum(tokens(context.lm, row) for row in rows)
     assert forecast.reserve(0) == pytest.approx(0.1 * passes * both)
     assert forecast.reserve(2) == pytest.approx(2 * forecast.reserve(0))
@@ -93,13 +93,13 @@ def test_a_slow_moment_at_the_first_row_is_made_up_for_by_later_ones_at_a_twenti
     context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
     context.lm = Timed(context.lm, time, pace=0.4)
     forecast = aloe().config.forecast(context, rows, None)
-    slow = forecast.of(1)
-    assert slow == pytest.approx(3 * 0.4)
+    forecast.measure()
+    assert forecast.of(1) == pytest.approx(3 * 0.4)
     context.lm.pace = 0.1
     for _ in range(1000):
         rows.append(replace(rows[0]))
         time[0] += 1.0
-        forecast.of(1)
+        forecast.measure()
     passes = len(context.lm.read)
     assert passes > 5
     assert sum(context.lm.read) <= 0.05 * time[0] + max(context.lm.read)
@@ -110,13 +110,17 @@ def test_epochs_and_data_that_is_still_to_be_mixed_in_are_forecast_too(make_cont
     time, rows = [0.0], [Row("A movie.", {"completion": "a"}, "u")]
     context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
     context.lm = Timed(context.lm, time)
-    plain = aloe().config.forecast(context, rows, None).reserve(0)
-    assert aloe(num_epochs=3).config.forecast(context, rows, None, share=0.5).reserve(0) == pytest.approx(6 * plain)
+    plain = aloe().config.forecast(context, rows, None)
+    mixed = aloe(num_epochs=3).config.forecast(context, rows, None, share=0.5)
+    for forecast in (plain, mixed):
+        forecast.measure()
+    assert mixed.reserve(0) == pytest.approx(6 * plain.reserve(0))
 
 
 def test_nothing_is_read_once_the_time_is_over(make_context):
     context = make_context(clock=BudgetClock(0.0))
     forecast = aloe().config.forecast(context, [Row("A movie.", {"completion": "a"}, "u")], None)
+    forecast.measure()
     assert forecast.of(1) == math.inf
     assert forecast.reserve(0) == 0.0
     assert context.lm.tokens_computed == 0
