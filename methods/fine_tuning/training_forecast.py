@@ -33,7 +33,7 @@ class Forecast:
     _tokens: int = 0
 
     def measure(self) -> None:
-        """Count new rows and, first and from time to time, read the newest: busy machines have slow and fast minutes."""
+        """Count new rows and, first and now and then, read the newest: busy machines have slow and fast minutes."""
         self._tokens += sum(map(self._length, self.rows[self._counted :]))
         self._counted = len(self.rows)
         clock, apart = self.context.clock, _APART * self._took

@@ -30,22 +30,22 @@ def fitting(request, make_context, toy_source, t5, monkeypatch):
     return make_context(lm=source.pristine(), clock=clock)
 
 
-def test_sft_reads_every_row_once_per_epoch_and_the_first_before(fitting):
+def test_sft_reads_every_row_once_per_epoch_and_the_newest_before(fitting):
     method = aloe(num_epochs=2, max_length=64)
     forecast = method.config.forecast(fitting, COMPLETIONS, None)
     fit_weights(fitting, forecast, None, lambda data: method._trainer(fitting, data, None))
     rows = [read(fitting.lm, row) for row in COMPLETIONS]
     assert fitting.report.samples_used == 6
-    assert fitting.lm.tokens_in == 2 * sum(rows) + rows[0]
+    assert fitting.lm.tokens_in == 2 * sum(rows) + rows[-1]
 
 
 def test_dpo_reads_both_answers_in_every_epoch_and_once_with_the_reference(fitting):
     method = dpo(num_epochs=2, max_length=64)
     forecast = method.config.forecast(fitting, ROWS, LORA, reference=True)
     fit_weights(fitting, forecast, LORA, lambda data: method._trainer(fitting, data))
-    rows, first = [read(fitting.lm, row) for row in ROWS], ROWS[0]
-    answers = sum(len(fitting.lm.answer_ids(answer)) + 1 for answer in first.answers.values())
-    before = 2 * fitting.lm.count_tokens(first.prompt) + answers  # generation and likelihoods count unshared prompts
+    rows, newest = [read(fitting.lm, row) for row in ROWS], ROWS[-1]
+    answers = sum(len(fitting.lm.answer_ids(answer)) + 1 for answer in newest.answers.values())
+    before = 2 * fitting.lm.count_tokens(newest.prompt) + answers  # generation and likelihoods count unshared prompts
     assert fitting.lm.tokens_in == (2 + 1) * sum(rows) + before
 
 
