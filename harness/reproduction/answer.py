@@ -50,7 +50,8 @@ def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
         if claim.reservations and claim.verdict == "supported"
     ]
     if count := sum(bool(claim.reservations) and claim.verdict != "supported" for _, claim in claims):
-        lines.append(f"Of the others {count} rest on answers most of which could not be read, or no fit decided.")
+        rest = "the others" if len(lines) > 1 else "these"
+        lines.append(f"Of {rest} {count} rest on answers most of which could not be read, or no fit decided.")
     undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
     needs = sorted((need for need in (_need(*pair) for pair in undecided) if need), key=lambda need: need[0])
     return [plain(line) for line in (*lines, *(f"Undecided: {text}." for _, text in needs[:_OPEN]))]
