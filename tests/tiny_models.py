@@ -8,10 +8,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -72,6 +76,10 @@ def tiny_model(kind: str, vocabulary: int) -> PreTrainedModel:
     ends = {"bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, "initializer_range": 0.3}
     rope = {**shape, **heads, **ends, "max_position_embeddings": 256}
     gpt2 = {"vocab_size": vocabulary, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 256, **ends}
+    neo = {"vocab_size": vocabulary, "hidden_size": 32, "num_layers": 3, "num_heads": 4, "window_size": 16, **ends}
+    neo |= {"attention_types": [[["global", "local", "local"], 1]], "max_position_embeddings": 256}
+    factors = {"short_factor": [1.0] * 4, "long_factor": [float(n + 2) for n in range(4)]}
+    longrope = {"rope_type": "longrope", "rope_theta": 10_000.0, **factors}
     t5 = {"d_model": 32, "d_kv": 8, "d_ff": 48, "num_layers": 3, "num_heads": 4}
     t5_ids = {"vocab_size": vocabulary, "decoder_start_token_id": 0, "eos_token_id": 1, "initializer_factor": 1.2}
     recipes: dict[str, tuple[type[PreTrainedModel], PretrainedConfig]] = {
@@ -79,6 +87,8 @@ def tiny_model(kind: str, vocabulary: int) -> PreTrainedModel:
         "mistral": (MistralForCausalLM, MistralConfig(**rope, sliding_window=None)),
         "qwen2": (Qwen2ForCausalLM, Qwen2Config(**rope)),
         "gpt2": (GPT2LMHeadModel, GPT2Config(**gpt2)),
+        "gpt_neo": (GPTNeoForCausalLM, GPTNeoConfig(**neo)),
+        "phi3": (Phi3ForCausalLM, Phi3Config(**rope, rope_parameters=longrope, original_max_position_embeddings=64)),
         "t5": (T5ForConditionalGeneration, T5Config(**t5, **t5_ids, feed_forward_proj="gated-gelu")),
     }
     model_class, config = recipes[kind]

@@ -12,6 +12,7 @@ from harness.export.adapters_as_lora import save_row
 from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
 from harness.registry import make_task, method_class, model_folder
+from harness.results.fingerprints import model_identity
 from harness.results.store import CellRecord, Store, write_text
 
 INDEX = "adapters.json"
@@ -71,7 +72,10 @@ def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: P
     task: Task = make_task(record.spec.task)
     made: type[Method] = method_class(record.spec.method)
     personalizer = made(made.Config(**record.spec.config)).load(fit, task)
-    lm = load(model_folder(record.spec.model), "cpu", "float32")
+    folder = model_folder(record.spec.model)
+    if model_identity(folder)[0] != record.spec.model_fingerprint:
+        raise HarnessError(f"{folder} is not the model that was fitted: its files have changed since.")
+    lm = load(folder, "cpu", "float32")
     folders = _write(lm, personalizer, users or known, out)
     if not folders:
         raise HarnessError(

@@ -32,7 +32,10 @@ def site_modules(model: nn.Module, site: Site) -> list[nn.Module]:
     """What gives the output at `site` in every decoder layer, in order; `hidden` finds it. Raises as `mlp_modules`."""
     inner = without_adapter(model)
     # Bloom matches a path, but its MLP adds the residual stream before it returns.
-    paths = () if getattr(inner.config, "model_type", "") == "bloom" else MLP_PATHS
+    kind = getattr(inner.config, "model_type", "")
+    paths = () if kind == "bloom" else MLP_PATHS
+    if site == "block" and kind.startswith("gemma3n"):
+        raise HarnessError("A decoder layer of Gemma 3n gives several predictions of its output. Edit site=mlp.")
     for path in paths:
         if mlps := list(_numbered(inner, path)):
             return mlps if site == "mlp" else list(_numbered(inner, path[: path.index("{}") + 2]))

@@ -184,11 +184,12 @@ def _layer_edit(edits: Edits, position: int, rows: Tensor, device: torch.device)
     """Looks the directions up once per batch, so that a decoding step only multiplies."""
 
     def look_up(bank: Tensor | None) -> Tensor | None:
-        return None if bank is None else bank.detach()[rows.clamp(min=0).to(bank.device), position, None].to(device)
+        return None if bank is None else bank.detach()[rows.clamp(min=0).to(bank.device), position, None]
 
     personal, neutral, offset, strength = map(look_up, (edits.personal, edits.neutral, edits.offset, edits.strength))
-    size = torch.ones(len(rows), 1, 1, device=device) if strength is None else strength.float()[..., None]
-    p, n = (None if bank is None else unit(bank) for bank in (personal, neutral))  # [B, 1, d] each
+    size = torch.ones(len(rows), 1, 1, device=device) if strength is None else strength.float()[..., None].to(device)
+    # Where the banks are, as not every device knows double precision. [B, 1, d] each.
+    p, n = (None if bank is None else unit(bank).to(device) for bank in (personal, neutral))
     added = None if p is None else size * p
     removed = None if n is None else -size * n
     if added is not None and p is not None and n is not None:
@@ -197,7 +198,7 @@ def _layer_edit(edits: Edits, position: int, rows: Tensor, device: torch.device)
     return _LayerEdit(
         taken=None if taken is None else taken.transpose(1, 2).contiguous(),
         given=given,
-        offset=None if offset is None else offset.float(),
+        offset=None if offset is None else offset.float().to(device),
         chosen=None if bool((rows >= 0).all()) else (rows >= 0)[:, None, None].to(device),
         prompts=len(rows),
         bounded=edits.bounded and p is not None,

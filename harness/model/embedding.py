@@ -27,6 +27,8 @@ def load_embedder(name: str, device: str) -> Callable[[Sequence[str]], NDArray[n
     try:
         if (Path(path) / "config.json").is_file() and not (Path(path) / "modules.json").is_file():
             transformer = Transformer(path)
+            if transformer.tokenizer.pad_token is None:
+                transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
             pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode="mean")
             model = SentenceTransformer(modules=[transformer, pooling], device=device)
         else:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from copy import deepcopy
+from datetime import date
 from itertools import takewhile
 
 from transformers import AddedToken, PreTrainedTokenizerBase
@@ -11,6 +12,12 @@ from harness.api import HarnessError
 
 ANSWER_CUE = "Your answer:"  # how every prompt ends
 _PLACEHOLDER = "thetextoftheuser"
+# Templates that show the date get the same one every day, or a prompt would change overnight. Their function for it
+# cannot be handed in, but a macro of its name stands before it.
+_TODAY = date(2024, 7, 26)
+_CODES = ("%d", "%e", "%j", "%a", "%A", "%b", "%B", "%m", "%y", "%Y", "%H", "%I", "%M", "%S", "%p")
+_REPLACED = "".join(f"|replace('{code}', '{_TODAY.strftime(code)}')" for code in _CODES)
+_CLOCK = f"{{%- macro strftime_now(form) -%}}{{{{ form|replace('%-', '%'){_REPLACED} }}}}{{%- endmacro -%}}"
 
 
 class Encoder:
@@ -34,24 +41,30 @@ class Encoder:
         self._found = [token.content for token in added if self._finds(token.content)]
         self.answer_end: int = tokenizer.eos_token_id
         if self._is_chat:
-            self._before, self._head, self._tail, self._after = self._template(_pattern(added))
+            self._before, self._head, self._tail, self._after, self._cue = self._template(_pattern(added))
             self.answer_end = self._end_of_turn({*ends, tokenizer.eos_token_id})
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The prompt as the model reads it: template, begin of sequence and, for T5, the end included."""
         if not self._is_chat:
-            return self._plain(prompt, add_special_tokens=True)
+            ids = self._plain(prompt, add_special_tokens=True)
+            # Some tokenizers of decoders end every text, after which no answer would follow.
+            return ids if self.is_encoder_decoder else ids[: len(ids) - self._ends_added(ids)]
         return self._before + self._plain(self._head + prompt + self._tail) + self._after
 
     def answer_ids(self, output: str) -> list[int]:
         """The tokens with which the model would write `output` after a prompt, without `answer_end`.
 
-        After a plain prompt a space stands between the cue and the answer; `decode` takes it off again.
+        After a plain prompt a space stands between the cue and the answer; `decode` takes it off again. In a chat the
+        cue is what the template writes after its last special token.
         """
         if not output:
             return []
-        if self._is_chat or self.is_encoder_decoder:
+        if self.is_encoder_decoder:
             return self._plain(output)
+        if self._is_chat:
+            cue, both = self._plain(self._cue), self._plain(self._cue + output)
+            return both[len(cue) :] if both[: len(cue)] == cue else self._plain(output)
         cue, both = self._plain(ANSWER_CUE), self._plain(f"{ANSWER_CUE} {output}")
         shared = takewhile(lambda pair: pair[0] == pair[1], zip(cue, both, strict=False))
         return both[len(list(shared)) :]
@@ -70,8 +83,12 @@ class Encoder:
         ids = self._reader(token, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return self.tokenizer.convert_tokens_to_ids(token) in ids
 
-    def _template(self, special: re.Pattern[str]) -> tuple[list[int], str, str, list[int]]:
-        """(ids before, text before, text after, ids after) of a user's text.
+    def _ends_added(self, ids: list[int]) -> int:
+        """How many ends of sequence the tokenizer has put after a text."""
+        return len(list(takewhile(lambda token: token == self.tokenizer.eos_token_id, reversed(ids))))
+
+    def _template(self, special: re.Pattern[str]) -> tuple[list[int], str, str, list[int], str]:
+        """(ids before, text before, text after, ids after) of a user's text, and the text that an answer follows.
 
         The template is cut at its special tokens next to the text, where a tokenizer starts anew anyhow: the ids are
         those of the whole rendered template, unless the text holds special tokens itself.
@@ -91,7 +108,8 @@ class Encoder:
         head, tail = rendered.split(_PLACEHOLDER)
         start = max((match.end() for match in special.finditer(head)), default=0)
         end = min((match.start() for match in special.finditer(tail)), default=len(tail))
-        return self._ids(head[:start]), head[start:], tail[:end], self._ids(tail[end:])
+        cue = tail[max((match.end() for match in special.finditer(tail)), default=len(tail)) :]
+        return self._ids(head[:start]), head[start:], tail[:end], self._ids(tail[end:]), cue
 
     def _end_of_turn(self, ends: set[int]) -> int:
         """The first of `ends` that the template puts after an assistant's text."""
@@ -103,11 +121,14 @@ class Encoder:
         return next((token for token in self._ids(tail) if token in ends), self.tokenizer.eos_token_id)
 
     def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        template = self.tokenizer.get_chat_template()
         rendered = self.tokenizer.apply_chat_template(
             turns,
+            chat_template=_CLOCK + template if "strftime_now" in template else template,
             add_generation_prompt=add_generation_prompt,
             tokenize=False,
             enable_thinking=False,  # a thinking block would use up the few tokens of an answer
+            date_string=_TODAY.strftime("%d %b %Y"),
         )
         assert isinstance(rendered, str)
         return rendered

@@ -31,6 +31,7 @@ from harness.model.loading import (
     load_tokenizer,
     max_length,
 )
+from harness.model.prefill import depends_on_neighbours
 from harness.model.prefixes import groups
 from harness.model.recorded_states import Recording
 from harness.model.scoring import Candidates
@@ -81,6 +82,8 @@ class HuggingFaceModel:
         self.tokenizer = tokenizer
         self.reload = reload
         self.limits = limits
+        if depends_on_neighbours(model):
+            limits.rows = 1
         self.place = model.device
         self.num_layers = len(mlp_modules(model))
         self.hidden_size: int = model.config.get_text_config().hidden_size
@@ -97,13 +100,16 @@ class HuggingFaceModel:
         """Make `pristine` copy this object's model from here on, which nobody may change or use any more.
 
         The model moves into the CPU's memory, where it costs a CPU run one model more than is at work, and another
-        device nothing. One that the CPU's memory has no room for stays as it is and is read from disk each time, as is
-        a quantized one: its layers are packed for their device.
+        device nothing. One that the CPU's memory has no room for is let go and read from disk each time, as is a
+        quantized one: its layers are packed for their device.
         """
         room = self.place.type == "cpu" or has_room_for(self.model)
         if room and getattr(self.model, "hf_quantizer", None) is None:
             self.model.cpu()
             self._kept = True
+        else:
+            with torch.device("meta"):
+                self.model = type(self.model)(self.model.config)
 
     def pristine(self) -> HuggingFaceModel:
         """The same model and tokenizer on `place`: nothing that training left on this object is on it.

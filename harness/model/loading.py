@@ -29,7 +29,7 @@ T = TypeVar("T")
 _NO_LIMIT = 10**9  # tokenizers without a limit state a huge number
 _PLAIN_WORDS = "The answer to a question"
 _HUB_NAME = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def choose_device(device: str) -> torch.device:

@@ -91,7 +91,7 @@ def is_cached_plainly(model: Any) -> bool:
     Other models, e.g. with recurrent states or quantized caches, are left to transformers.
     """
     inner = without_adapter(model)
-    if inner.config.is_encoder_decoder:
+    if inner.config.is_encoder_decoder or depends_on_neighbours(model):
         return False
     taken = inspect.signature(type(inner).forward).parameters
     kinds = {type(layer) for layer in DynamicCache(config=inner.config).layers}
@@ -115,6 +115,15 @@ def left_padded(model: Any, sequences: Ids, pad: int) -> dict[str, Tensor]:
     }
 
 
+def depends_on_neighbours(model: Any) -> bool:
+    """Whether the longest sequence of a batch decides how all are read: longrope has two sets of rotary factors."""
+    return "longrope" in _rotary(model.config.get_text_config())
+
+
+def _rotary(config: Any) -> str:
+    return str(getattr(config, "rope_parameters", "")) + str(getattr(config, "rope_scaling", ""))
+
+
 def positioned(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """With position_ids that count real tokens, as `generate` has them; a bare forward would count padding too."""
     return {**inputs, "position_ids": _positions(inputs["attention_mask"])}
@@ -136,10 +145,11 @@ def _may_share(
     owners = [length for size, length in zip(sizes, prefixes, strict=True) for _ in range(size)]
     places = max(prefixes) + max(len(ids) - n for ids, n in zip(sequences, owners, strict=True)) + new_tokens
     windows = [layer.sliding_window for layer in cache.layers if isinstance(layer, DynamicSlidingWindowLayer)]
-    rotary = str(getattr(config, "rope_parameters", "")) + str(getattr(config, "rope_scaling", ""))
+    if "local" in getattr(config, "attention_layers", ()):  # GPT-Neo masks its window itself
+        windows.append(config.window_size)
     return (
         places < min(windows, default=places + 1)
         and getattr(config, "_attn_implementation", None) in ("sdpa", "eager")
         and not getattr(config, "alibi", False)
-        and not any(kind in rotary for kind in ("dynamic", "longrope"))
+        and "dynamic" not in _rotary(config)
     )

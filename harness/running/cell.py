@@ -9,6 +9,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -100,7 +101,8 @@ class Cell:
                 record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
                 write_text(store.cell_dir(self.spec) / "error.txt", traceback.format_exc())
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
-        _free()
+        with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
+            _free()
         return record, samples
 
     @cached_property
@@ -271,7 +273,9 @@ def _diagnose(record: CellRecord, report: FitReport) -> None:
 
 
 def _synchronizer(device: str) -> Callable[[], None]:
-    return partial(torch.cuda.synchronize, device) if device.startswith("cuda") else lambda: None
+    if device.startswith("cuda"):
+        return partial(torch.cuda.synchronize, device)
+    return torch.mps.synchronize if device.startswith("mps") else lambda: None
 
 
 def _free() -> None:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from harness import compare
 from harness.api import HarnessError
 from harness.commands.app import app
+from harness.export import exporting
 from harness.export.exporting import choose_cell, export
 from harness.model.lm import load
 from harness.registry import TASKS, model_folder
@@ -47,6 +48,13 @@ def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp
     index = json.loads((tmp_path / "adapters" / "adapters.json").read_text())
     assert index["users"] == folders
     assert index["prompt"] == "base"
+
+
+def test_a_model_whose_files_have_changed_since_is_refused(run, tmp_path, monkeypatch):
+    record = choose_cell(run, GROUPED, "lamp7", 0)
+    monkeypatch.setattr(exporting, "model_identity", lambda folder: ("of today", {}))
+    with pytest.raises(HarnessError, match="not the model that was fitted"):
+        export(run, record, None, tmp_path / "adapters")
 
 
 def test_users_of_a_group_share_an_adapter(run, tmp_path):

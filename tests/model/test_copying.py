@@ -117,6 +117,7 @@ def test_weights_are_read_again_where_a_copy_is_unsound_or_does_not_fit(
         llama.keep()
     assert llama.pristine() is llama
     assert read == [True]
+    assert (llama.model.device.type == "meta") == (why == "it was quantized")  # nothing stays beside what is read anew
 
 
 def test_what_a_copy_learns_of_the_memory_later_copies_know(

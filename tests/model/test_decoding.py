@@ -9,7 +9,7 @@ import torch
 import harness.model.decoding
 from harness.api import Edits, Position
 from harness.model.lm import HuggingFaceModel, load
-from tests.tiny_models import CAUSAL, byte_level_tokenizer
+from tests.tiny_models import CAUSAL, byte_level_tokenizer, write_model
 
 HISTORY = "A lonely detective follows a trail of letters across the city. just had the best coffee in town, again! "
 PROMPTS = [
@@ -182,6 +182,15 @@ def test_windows_that_are_too_short_for_holes_share_nothing(tmp_path: Path) -> N
     lm.tokens_in = lm.tokens_out = lm.tokens_computed = 0
     assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
     assert lm.tokens_computed < 0.85 * (lm.tokens_in + lm.tokens_out)
+
+
+@pytest.mark.parametrize("kind", ["gpt_neo", "phi3"])
+def test_models_whose_windows_or_positions_depend_on_the_batch_answer_as_alone(kind: str, tmp_path: Path) -> None:
+    lm = load(str(write_model(kind, tmp_path)))
+    assert lm.generate(PROMPTS, 12) == [by_transformers(lm, prompt, 12) for prompt in PROMPTS]
+    assert lm.generate(PROMPTS, 12, make_edits()) == solo(lm, 12, make_edits())
+    alone = torch.cat([lm.log_likelihood([prompt], ["comedy"]) for prompt in PROMPTS])
+    torch.testing.assert_close(lm.log_likelihood(PROMPTS, ["comedy"] * len(PROMPTS)), alone, atol=1e-4, rtol=0)
 
 
 def test_settings_that_change_greedy_answers_are_left_to_transformers(llama: HuggingFaceModel) -> None:

@@ -1,11 +1,12 @@
 """Token ids: text from data stays text, templates keep their special tokens, answers continue their prompts."""
 
 import pytest
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
 
 from harness.api import HarnessError
 from harness.model.encoding import Encoder
-from tests.tiny_models import byte_level_tokenizer, unigram_tokenizer
+from tests.tiny_models import TEXTS, byte_level_tokenizer, unigram_tokenizer
 
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -87,3 +88,47 @@ def test_an_answer_to_a_chat_turn_or_an_encoder_has_no_leading_space() -> None:
 
 def test_an_empty_answer_has_no_tokens() -> None:
     assert Encoder(byte_level_tokenizer(), False).answer_ids("") == []
+
+
+def test_a_template_that_shows_the_date_shows_the_same_one_every_day() -> None:
+    head = "{{ strftime_now('%d %b %Y') }} {{ date_string if date_string is defined else 'today' }}"
+    encoder = Encoder(byte_level_tokenizer(chat_template=f"<|im_start|>{head}<|im_end|>{CHATML}"), False)
+    assert "26 Jul 2024 26 Jul 2024" in encoder.tokenizer.decode(encoder.prompt_ids(PROMPT))
+
+
+def test_no_end_of_sequence_stands_between_a_prompt_and_its_answer() -> None:
+    tokenizer = byte_level_tokenizer()
+    plain = Encoder(tokenizer, False).prompt_ids(PROMPT)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", special_tokens=[("<s>", tokenizer.bos_token_id), ("</s>", tokenizer.eos_token_id)]
+    )
+    assert Encoder(tokenizer, False).prompt_ids(PROMPT) == [tokenizer.bos_token_id, *plain]
+
+
+@pytest.mark.parametrize("kind", ["prepended", "first", "always", "never"])
+@pytest.mark.parametrize("output", ["comedy", "a movie"])
+def test_an_answer_to_a_chat_turn_is_tokenised_as_in_the_whole_rendered_conversation(kind: str, output: str) -> None:
+    tokenizer = word_piece_tokenizer(kind)
+    encoder = Encoder(tokenizer, False)
+    turns = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": output}]
+    whole = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+    ids = [*encoder.prompt_ids(PROMPT), *encoder.answer_ids(output), encoder.answer_end]
+    assert ids == whole[: len(ids)]
+
+
+def word_piece_tokenizer(kind: str) -> PreTrainedTokenizerFast:
+    """A tokenizer of the SentencePiece kind, which marks spaces, with a template that ends in plain text."""
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    if kind == "prepended":
+        made.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=kind, split=False)
+    special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
+    made.train_from_iterator([*TEXTS, "comedy", "<|user|> <|assistant|> a movie"], trainer)
+    template = (
+        "{% for m in messages %}<|{{ m.role }}|>\n{{ m.content }}</s>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
+    )
+    names = {"eos_token": "</s>", "bos_token": "<s>", "unk_token": "<unk>", "pad_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=made, chat_template=template, **names)

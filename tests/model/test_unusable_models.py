@@ -3,10 +3,13 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from harness.api import HarnessError
+from harness.model.architectures import site_modules
+from harness.model.embedding import load_embedder
 from harness.model.lm import load
 
 
@@ -95,3 +98,20 @@ def test_an_encoder_decoder_without_a_first_token_is_refused(copied):
     model.save_pretrained(folder)
     with pytest.raises(HarnessError, match="decoder_start_token_id"):
         load(str(folder))
+
+
+def test_the_blocks_of_a_model_that_gives_several_outputs_at_once_are_not_edited(model_folder):
+    lm = load(str(model_folder("llama")))
+    lm.model.config.model_type = "gemma3n_text"
+    assert len(site_modules(lm.model, "mlp")) == 3
+    with pytest.raises(HarnessError, match="Edit site=mlp"):
+        site_modules(lm.model, "block")
+
+
+def test_an_embedder_without_a_padding_token_pads_with_its_end(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder("llama"), tmp_path / "embedder")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = None
+    tokenizer.save_pretrained(folder)
+    embed, texts = load_embedder(str(folder), "cpu"), ["a movie", "a lonely detective follows a trail of letters"]
+    np.testing.assert_allclose(embed(texts), np.concatenate([embed([text]) for text in texts]), atol=1e-5)

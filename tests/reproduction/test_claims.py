@@ -217,9 +217,7 @@ def test_a_verdict_on_answers_that_could_not_be_read_says_so(tmp_path):
     real = result.model_copy(update={"models": {"some/model": ""}}, deep=True)
     real.claims[1].model = "some/model"  # of an instrument nothing is concluded
     lost = real.model_copy(update={"claims": [real.claims[1].model_copy(update={"verdict": "undecided"})]})
-    assert "Of these 1 rest on answers most of which could not be read, or no fit decided." in short_verdicts(
-        [lost]
-    )
+    assert "Of these 1 rest on answers most of which could not be read, or no fit decided." in short_verdicts([lost])
     assert f'Supported, but {unread}: "{much.quote}" (Figure 5, LaMP2).' in short_verdicts([real])
     assert f"supported, but {unread}" in joined([result], common(), reported(), "")
 
