@@ -154,7 +154,7 @@ class Prepared:
     data: TaskData
     queries: list[Query]
     histories: Histories  # by query id, selected, as prompts show them; empty under `eval_history: none`
-    whole: Histories  # by user id, what methods may search for prompts to show; empty as well
+    whole: Histories  # by user id, what is searched for prompts to show while answering; empty as well
     leaks_removed: int
     pool: FitPool
 
