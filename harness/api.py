@@ -481,6 +481,14 @@ class FitContext(Protocol):
         """
         ...
 
+    def example_of(self, user: str, item: HistoryItem) -> Example | None:
+        """What one item of the user's history supervises; as `User.examples`, of which there may be fewer than items.
+
+        Its history is what the run selects without the item, and without whatever else gives its answer away. None
+        where the item answers no question of the task. Selecting is work, and belongs inside `clock.phase`.
+        """
+        ...
+
     def shorten(
         self,
         build: Callable[[Sequence[HistoryItem]], str],

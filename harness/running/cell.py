@@ -139,7 +139,7 @@ class Cell:
         # What the fit has indexed, answering need not index again where both search the same histories.
         shared = regime == "seen" and spec.eval_history == "own"
         search = self._search if shared else HistorySearch(self.embed, pool.select.whole)
-        context = Context(lm, task, users, regime, clock, spec.seed, scratch, self.embed, search)
+        context = Context(lm, task, users, regime, clock, spec.seed, scratch, self.embed, search, pool.select)
         if passed_over := sum(pool.passed_over.get(user.id, 0) for user in users):
             context.report.counts["examples_too_long"] = passed_over
         marks = tuple(share * self.spec.budget for share in self.spec.marks)

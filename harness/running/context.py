@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from harness.running.preparation import Selector
+
 
 @dataclass
 class Context:
@@ -43,6 +45,7 @@ class Context:
     scratch: Path
     embedder: Callable[[Sequence[str]], NDArray[np.float32]]
     search: HistorySearch
+    select: Selector
     report: FitReport = field(default_factory=FitReport)
     checkpoints: Checkpoints | None = None
 
@@ -78,6 +81,10 @@ class Context:
         queries = iter(None if prompt is None else self.task.parse(next(outputs))[0] for prompt in prompts)
         made = [replace(example, query=next(queries)) if example.query is None else example for example in examples]
         return [example for example in made if example.query is not None]
+
+    def example_of(self, user: str, item: HistoryItem) -> Example | None:
+        """What one item of the user's history supervises, beside the history selected without it."""
+        return self.select.example_of(self.task, user, item)
 
     def shorten(
         self,
