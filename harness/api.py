@@ -475,7 +475,7 @@ class FitContext(Protocol):
         ...
 
     def complete(self, examples: Sequence[Example]) -> list[Example]:
-        """Examples of the users' histories with their queries filled in; those too long are left out (counted).
+        """Examples of the users' histories with their queries filled in; left out (counted) where none could be made.
 
         Belongs in a step of the clock: raises OutOfTime once `clock.time_left()` is 0.
         """
