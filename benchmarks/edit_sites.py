@@ -79,7 +79,9 @@ def collect(prepared: Prepared, lm: HuggingFaceModel, embed, users: int) -> dict
     with tempfile.TemporaryDirectory() as scratch:
         clock = BudgetClock(float("inf"))
         search = None  # nothing here searches histories
-        context = Context(lm, prepared.task, chosen, "seen", clock, 0, Path(scratch), embed, search)
+        context = Context(
+            lm, prepared.task, chosen, "seen", clock, 0, Path(scratch), embed, search, prepared.pool.select
+        )
         for batch in context.examples(BATCH):
             add_insights(context, batch, insights, INSIGHT_TOKENS)
             pairs = generate_pairs(context, batch, insights)

@@ -19,6 +19,7 @@ from harness.model.packaged.catalog import SMOLLM2_135M
 from harness.registry import TASKS, model_folder
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
+from harness.running.preparation import Selector
 from harness.running.retrieval import HistorySearch
 from harness.specs.resolve import build_method, resolve
 from harness.tasks.synthetic.world import synthetic_user
@@ -92,8 +93,9 @@ def test_fit_time_against_budget(benchmark, users, tmp_path, name, case, budget,
         clock = BudgetClock(float(budget))
         clocks.append(clock)
         task, own = TASKS.get(case.task)(), users[case.task]
-        search = HistorySearch(embed, {user.id: user.history for user in own})
-        context = Context(lm, task, own, "seen", clock, 0, scratch, embed, search)
+        whole = {user.id: user.history for user in own}
+        search, select = HistorySearch(embed, whole), Selector(spec, embed, whole)
+        context = Context(lm, task, own, "seen", clock, 0, scratch, embed, search, select)
         personalizer = method.fit(context)
         with clock.phase("save"):
             personalizer.save(saved)

@@ -475,9 +475,17 @@ class FitContext(Protocol):
         ...
 
     def complete(self, examples: Sequence[Example]) -> list[Example]:
-        """Examples of the users' histories with their queries filled in; those too long are left out (counted).
+        """Examples of the users' histories with their queries filled in; left out (counted) where none could be made.
 
         Belongs in a step of the clock: raises OutOfTime once `clock.time_left()` is 0.
+        """
+        ...
+
+    def example_of(self, user: str, item: HistoryItem) -> Example | None:
+        """What one item of the user's history supervises; as `User.examples`, of which there may be fewer than items.
+
+        Its history is what the run selects without the item, and without whatever else gives its answer away. None
+        where the item answers no question of the task. Selecting is work, and belongs inside `clock.phase`.
         """
         ...
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from harness.api import Example, FitContext
+from harness.api import Example, FitContext, Task
 
 Choice = tuple[Example, str, str]  # example, chosen, rejected
 
@@ -11,7 +11,8 @@ def answer_pairs(context: FitContext, batch: Sequence[Example], shows_history: b
     """The user's own answer to each example, and the model's neutral one, generated here.
 
     `shows_history`: whether the neutral prompt shows the example's history. Counts `examples_too_long` to be asked and
-    `identical_outputs`, which teach nothing; both are left out.
+    `identical_outputs`, which teach nothing; both are left out. Where a task has labels, an output that is read as
+    the answer is identical too: to reject "5." for "5" would teach to write no full stop.
     """
     asked = [
         (example, prompt) for example in batch if (prompt := _neutral(context, example, shows_history)) is not None
@@ -23,12 +24,16 @@ def answer_pairs(context: FitContext, batch: Sequence[Example], shows_history: b
         time_left=context.clock.time_left,
     )
     pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
-    kept = [pair for pair in pairs if pair[1].strip() != pair[2]]
+    kept = [pair for pair in pairs if not _same(context.task, *pair[1:])]
     counts = context.report.counts
     if len(asked) < len(batch):
         counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(batch) - len(asked)
     counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(pairs) - len(kept)
     return kept
+
+
+def _same(task: Task, answer: str, output: str) -> bool:
+    return answer.strip() == output or (bool(task.labels) and task.parse(output)[0] == answer)
 
 
 def _neutral(context: FitContext, example: Example, shows_history: bool) -> str | None:

@@ -9,7 +9,18 @@ from typing import ClassVar
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.api import Example, FitContext, HarnessError, HistoryItem, Method, OutOfTime, Personalizer, Site, Task
+from harness.api import (
+    EditPositions,
+    Example,
+    FitContext,
+    HarnessError,
+    HistoryItem,
+    Method,
+    OutOfTime,
+    Personalizer,
+    Site,
+    Task,
+)
 from harness.methods.answer_pairs import Choice, answer_pairs
 from harness.methods.chameleon.steering import Banks, Steering
 from harness.methods.chosen_layers import ChosenLayers
@@ -18,7 +29,8 @@ from harness.methods.chosen_layers import ChosenLayers
 class CaaConfig(BaseModel):
     """`layers`: decoder layers counted from 0, None for the middle one. `strength` multiplies what is added at `site`.
 
-    `batch_size` is in examples and is the grain at which the clock can stop the fit.
+    `edit_positions` are the tokens at which it is. `batch_size` is in examples and is the grain at which the clock can
+    stop the fit.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,6 +38,7 @@ class CaaConfig(BaseModel):
     layers: ChosenLayers = None
     strength: float = 1.0
     site: Site = "mlp"
+    edit_positions: EditPositions = "all"
     batch_size: int = Field(default=16, ge=1)
 
 
@@ -44,7 +57,9 @@ class Differences:
 class Caa(Method):
     """Adds one vector for everybody: users' own answers minus the model's neutral ones (CAA).
 
-    Both answers of a pair follow one prompt.
+    Both answers of a pair follow one prompt. The publication reads and edits the residual stream (`site` "block"), and
+    adds the vector after the prompt only (`edit_positions` "generated"). The defaults are Chameleon's, with which the
+    presets were searched.
     """
 
     Config = CaaConfig
@@ -119,7 +134,8 @@ class Caa(Method):
         for row, user in enumerate(found.users):
             own.setdefault(user, []).append(row)
         groups = list(own.values()) if self.personal else [list(range(len(found.users)))]
-        banks = Banks(layers, offset=self.config.strength * found.means(groups), site=self.config.site)
+        offset = self.config.strength * found.means(groups)
+        banks = Banks(layers, offset=offset, site=self.config.site, positions=self.config.edit_positions)
         rows = {user: number if self.personal else 0 for number, user in enumerate(own)}
         return Steering(context.task, banks, rows, default_row=-1 if self.personal else 0)
 

@@ -24,6 +24,7 @@ class DpoConfig(TrainingConfig):
     """Defaults are Appendix A.5's; beta is trl's.
 
     `supervised` prefers the user's own answer to the model's neutral one; `self_generated` takes Chameleon's pairs.
+    `lora.dropout` has no effect: DPO trains without any dropout, as trl does.
     """
 
     pairs: Literal["supervised", "self_generated"] = "supervised"

@@ -1,9 +1,9 @@
 """OPPU (Tan et al. 2024): one small adapter per user, trained on the user's own history, over one for the task."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -84,10 +84,13 @@ class Oppu(Method):
         make = partial(self._personalizer, context.task, own, common)
         with context.clock.phase("user adapters"):
             training = UserTraining(context, self.config, self.config.lora, tensors)
-            work, reserve = partial(self._tokens, context), partial(_saving, training, own)
-            for [user] in context.clock.batches(context.users, 1, work, reserve):
+            examples = lru_cache(maxsize=1)(partial(self._examples, context))  # by a step's forecast, then by the step
+            reserve = partial(_saving, training, own)
+            for [user] in context.clock.batches(
+                context.users, 1, lambda user: self._tokens(context, examples(user)), reserve
+            ):
                 with context.clock.cut_off():
-                    if rows := self._rows(context, training, user):
+                    if rows := self._rows(context, training, user, examples(user)):
                         own[user.id] = training.train(rows, _seed(context, user))
                         report.samples_used += len(rows)
                 context.checkpoint(report.samples_used, make)
@@ -102,29 +105,23 @@ class Oppu(Method):
             return common
         return UserAdapters.of(task, own, common.tensors if isinstance(common, Trained) else None, self.config.lora)
 
-    def _rows(self, context: FitContext, training: UserTraining, user: User) -> list[Row]:
+    def _rows(self, context: FitContext, training: UserTraining, user: User, examples: Sequence[Example]) -> list[Row]:
         """The user's records in seeded order; inputs that the history lacks are paraphrases by the base model."""
-        examples = self._examples(context, user)
-        random.Random(f"records {context.seed} {user.id}").shuffle(examples)
+        order = random.Random(f"records {context.seed} {user.id}")
         with training.base_model():
-            complete = context.complete(examples)
+            complete = context.complete(order.sample(examples, len(examples)))
         prompted = [(one, training_prompt(context, self.config.max_length, one, [one.answer])) for one in complete]
         return [Row(prompt, {"completion": one.answer}, user.id) for one, prompt in prompted if prompt is not None]
 
     def _examples(self, context: FitContext, user: User) -> list[Example]:
-        """What the history answers; with each, the selected history shows all but the item itself and its likes."""
+        """What the history answers, each beside what the run selects for it, as the task's adapter learns it."""
         most = context.search.index(user.id, "recency") if self.config.items is None else self.config.items
-        found: list[Example] = []
-        for item in context.search.search(Query("history", user.id, ""), "recency", most):
-            shown = tuple(other for other in user.history if (other.text, other.label) != (item.text, item.label))
-            if pair := context.task.supervise(item):
-                found.append(Example(user.id, pair[0], shown, pair[1]))
-        return found
+        items = context.search.search(Query("history", user.id, ""), "recency", most)
+        return [example for item in items if (example := context.example_of(user.id, item))]
 
-    def _tokens(self, context: FitContext, user: User) -> float:
+    def _tokens(self, context: FitContext, examples: Sequence[Example]) -> float:
         prompts = (
-            context.task.prompts.base(one.answer if one.query is None else one.query, one.history)
-            for one in self._examples(context, user)
+            context.task.prompts.base(one.answer if one.query is None else one.query, one.history) for one in examples
         )
         return sum(min(context.lm.count_tokens(prompt), self.config.max_length) for prompt in prompts)
 

@@ -28,7 +28,7 @@ class PagConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Retrieval | None = "bm25"
-    k: int = Field(default=8, ge=1)
+    k: int | None = Field(default=None, ge=1)
     strategy: SummaryStrategy = "profile"
     max_new_tokens: int = Field(default=64, ge=1)
     batch_size: int = Field(default=16, ge=1)
@@ -37,7 +37,7 @@ class PagConfig(BaseModel):
 class Profiles(Notes):
     """Puts a user's profile after the base prompt, whose history is retrieved. No profile: the base prompt as it is."""
 
-    def __init__(self, task: Task, notes: dict[str, str], by: Retrieval | None, k: int) -> None:
+    def __init__(self, task: Task, notes: dict[str, str], by: Retrieval | None, k: int | None) -> None:
         super().__init__(task, notes, "append")
         self.by: Retrieval | None = by
         self.k = k
@@ -45,7 +45,9 @@ class Profiles(Notes):
     def retrieve(
         self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
     ) -> tuple[HistoryItem, ...]:
-        return search.search(query, self.by, self.k) if self.by and self.serves(query) else history
+        if self.by is None or not self.serves(query):
+            return history
+        return search.search(query, self.by, len(history) if self.k is None else self.k)
 
     def save(self, directory: Path) -> None:
         text = json.dumps({"notes": self.notes, "by": self.by, "k": self.k}, ensure_ascii=False, indent=1)

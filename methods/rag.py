@@ -12,21 +12,24 @@ _FILE = "rag.json"
 
 
 class RagConfig(BaseModel):
-    """`by`: the words in common, the cosine of sentence embeddings, or the date. `k`: items in a prompt."""
+    """`by`: the words in common, the cosine of sentence embeddings, or the date.
+
+    `k`: items in a prompt, None for as many as the run selects for the other methods (`history`).
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     by: Retrieval = "bm25"
-    k: int = Field(default=8, ge=1)
+    k: int | None = Field(default=None, ge=1)
 
 
 class RetrievedPrompt(Personalizer):
     """The base prompt with the k items of the whole history that the query finds; for `users`, who are indexed.
 
-    For others it shows what the run has selected, as the baseline does.
+    For others it shows what the run has selected, as the baseline does; with k None, as many items as that.
     """
 
-    def __init__(self, task: Task, by: Retrieval, k: int, users: Sequence[str]) -> None:
+    def __init__(self, task: Task, by: Retrieval, k: int | None, users: Sequence[str]) -> None:
         self.task = task
         self.by: Retrieval = by
         self.k = k
@@ -38,7 +41,9 @@ class RetrievedPrompt(Personalizer):
     def retrieve(
         self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
     ) -> tuple[HistoryItem, ...]:
-        return search.search(query, self.by, self.k) if self.serves(query) else history
+        if not self.serves(query):
+            return history
+        return search.search(query, self.by, len(history) if self.k is None else self.k)
 
     def serves(self, query: Query) -> bool:
         return query.user in self.users

@@ -9,6 +9,9 @@ class StyleVector(Caa):
     """Adds a vector per user: the user's answers minus what the model writes without the history (StyleVector).
 
     Users are taken as the clock allows, a batch of examples at a time; those without a pair get the base prompt alone.
+    The publication averages over all of a user's history; here the pairs are those that the run's `supervision` gives.
+    As CAA's, it reads and edits the residual stream, and that after the prompt only: `site` "block", `edit_positions`
+    "generated".
     """
 
     personal: ClassVar[bool] = True

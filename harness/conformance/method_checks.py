@@ -16,7 +16,9 @@ from harness.conformance.work_time import WorkTime
 from harness.running.checkpoints import Checkpoints
 from harness.running.clock import BudgetClock, tolerance
 from harness.running.context import Context
+from harness.running.preparation import Selector
 from harness.running.retrieval import HistorySearch
+from harness.specs.run_spec import MethodSpec, RunSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,6 +29,7 @@ AMPLE = 1e9  # seconds
 NONE = 1e-6
 CROWD = 9  # users whose examples make more than one batch
 CANARY = "Zanzibar"
+SPEC = RunSpec(methods=(MethodSpec(name="toy"),), tasks=("toy",), budget=AMPLE, model="toy")
 
 
 class WatchedClock(BudgetClock):
@@ -78,6 +81,7 @@ class Bench:
             scratch=scratch,
             embedder=_embed,
             search=_search(users),
+            select=Selector(SPEC, _embed, _whole(users)),
             checkpoints=Checkpoints(marks, scratch / "checkpoints", clock),
         )
         return self.method.fit(context), context, clock
@@ -106,8 +110,12 @@ def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
 
 
 def _search(users: Sequence[User]) -> HistorySearch:
-    """Over users whose whole history was selected, as toys have it."""
-    return HistorySearch(_embed, {user.id: user.history for user in users})
+    return HistorySearch(_embed, _whole(users))
+
+
+def _whole(users: Sequence[User]) -> dict[str, tuple[HistoryItem, ...]]:
+    """Histories of users whose whole history was selected, as toys have it."""
+    return {user.id: user.history for user in users}
 
 
 def check_method(

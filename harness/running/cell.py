@@ -138,9 +138,10 @@ class Cell:
         set_seed(self.spec.seed)
         clock = BudgetClock(self.spec.budget, self.now, synchronize=_synchronizer(str(lm.model.device)))
         task, spec, regime = self.prepared.task, self.spec, self.spec.regime
-        # What the fit has indexed, answering need not index again: both search the same histories.
-        search = self._search if regime == "seen" else HistorySearch(self.embed, pool.select.whole)
-        context = Context(lm, task, users, regime, clock, spec.seed, scratch, self.embed, search)
+        # What the fit has indexed, answering need not index again where both search the same histories.
+        shared = regime == "seen" and spec.eval_history == "own"
+        search = self._search if shared else HistorySearch(self.embed, pool.select.whole)
+        context = Context(lm, task, users, regime, clock, spec.seed, scratch, self.embed, search, pool.select)
         if passed_over := sum(pool.passed_over.get(user.id, 0) for user in users):
             context.report.counts["examples_too_long"] = passed_over
         marks = tuple(share * self.spec.budget for share in self.spec.marks)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from harness.running.preparation import Selector
+
 
 @dataclass
 class Context:
@@ -43,6 +45,7 @@ class Context:
     scratch: Path
     embedder: Callable[[Sequence[str]], NDArray[np.float32]]
     search: HistorySearch
+    select: Selector
     report: FitReport = field(default_factory=FitReport)
     checkpoints: Checkpoints | None = None
 
@@ -51,7 +54,7 @@ class Context:
 
         The clock predicts a batch by the tokens of its base prompts. An example without an input gets the base model's
         neutral paraphrase of its answer (the phase "paraphrase"), or is left out (counted) where its answer is too long
-        to ask for one.
+        to ask for one, or where the model says nothing.
         """
         rounds = zip_longest(*(user.examples for user in self.users))
         flat = [example for group in rounds for example in group if example is not None]
@@ -73,11 +76,16 @@ class Context:
             outputs = iter(
                 self.lm.generate(asked, self.task.max_new_tokens, one_line=True, time_left=self.clock.time_left)
             )
-        if left_out := len(prompts) - len(asked):
-            self.report.counts["examples_too_long"] = self.report.counts.get("examples_too_long", 0) + left_out
-        queries = iter(None if prompt is None else self.task.parse(next(outputs))[0] for prompt in prompts)
+        found = [None if prompt is None else self.task.parse(next(outputs))[0] for prompt in prompts]
+        self._count("examples_too_long", found.count(None))
+        self._count("empty_paraphrases", found.count(""))
+        queries = iter(query or None for query in found)
         made = [replace(example, query=next(queries)) if example.query is None else example for example in examples]
         return [example for example in made if example.query is not None]
+
+    def example_of(self, user: str, item: HistoryItem) -> Example | None:
+        """What one item of the user's history supervises, beside the history selected without it."""
+        return self.select.example_of(self.task, user, item)
 
     def shorten(
         self,
@@ -88,8 +96,7 @@ class Context:
     ) -> str | None:
         """`build(history)` less the items that do not fit; each shortened prompt counts once."""
         prompt = fit_prompt(self.lm, build, history, max_new_tokens, limit)
-        if prompt.dropped:
-            self.report.counts["prompts_shortened"] = self.report.counts.get("prompts_shortened", 0) + 1
+        self._count("prompts_shortened", int(prompt.dropped > 0))
         return prompt.text if prompt.fits else None
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -100,6 +107,10 @@ class Context:
         """Keep what `make` gives if a mark was passed since the last time."""
         if self.checkpoints is not None:
             self.checkpoints.offer(samples, make)
+
+    def _count(self, name: str, more: int) -> None:
+        if more:
+            self.report.counts[name] = self.report.counts.get(name, 0) + more
 
     def _tokens(self, example: Example) -> float:
         text = example.answer if example.query is None else example.query

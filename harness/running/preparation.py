@@ -71,16 +71,23 @@ class Selector:
         own = {user: self(user) for user in dict.fromkeys(query.user for query in queries)}
         return {query.id: own[query.user] for query in queries}
 
-    def for_example(self, user: str, index: int, query: str | None, answer: str) -> tuple[HistoryItem, ...]:
-        """H_u^k for the example made of the item at `index`, chosen as if that item did not exist.
+    def for_example(self, user: str, item: HistoryItem, query: str | None, answer: str) -> tuple[HistoryItem, ...]:
+        """H_u^k for the example made of an item, chosen as if that item did not exist.
 
         Whatever else gives the example away goes as well, as it does from the histories of those who are asked. Where
         there is no input, retrieved items are those for the answer: the input will be its paraphrase.
         """
-        asked = Query(f"example {index}", user, answer if query is None else query)
-        leaks = set() if self.spec.keep_leaks else set(find_leaks(self.whole[user], asked, answer))
-        hidden = {place for place, item in enumerate(self.whole[user]) if place == index or item.id in leaks}
+        asked = Query(f"example {item.id}", user, answer if query is None else query)
+        gone = {item.id} if self.spec.keep_leaks else {item.id, *find_leaks(self.whole[user], asked, answer)}
+        hidden = {place for place, other in enumerate(self.whole[user]) if other.id in gone}
         return self.for_query(asked, hidden) if self.asks else self(user, hidden)
+
+    def example_of(self, task: Task, user: str, item: HistoryItem) -> Example | None:
+        """What an item of the user's history supervises; None if it answers no question of the task."""
+        if not (pair := task.supervise(item)):
+            return None
+        query, answer = pair
+        return Example(user, query, self.for_example(user, item, query, answer), answer)
 
 
 @dataclass
@@ -128,10 +135,9 @@ class FitPool:
 
     def _from_history(self, user: str, order: random.Random) -> Iterator[Example]:
         items = self.select.whole[user]
-        for index in order.sample(range(len(items)), len(items)):
-            if pair := self.task.supervise(items[index]):
-                query, answer = pair
-                yield Example(user, query, self.select.for_example(user, index, query, answer), answer)
+        for item in order.sample(items, len(items)):
+            if example := self.select.example_of(self.task, user, item):
+                yield example
 
     def _from_questions(self, user: str, order: random.Random) -> Iterator[Example]:
         questions = [query for query in self.data.queries if query.user == user]
@@ -154,7 +160,7 @@ class Prepared:
     data: TaskData
     queries: list[Query]
     histories: Histories  # by query id, selected, as prompts show them; empty under `eval_history: none`
-    whole: Histories  # by user id, what methods may search for prompts to show; empty as well
+    whole: Histories  # by user id, what is searched for prompts to show while answering; empty as well
     leaks_removed: int
     pool: FitPool
 

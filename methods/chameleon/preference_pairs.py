@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Literal
 
 import torch
@@ -124,13 +123,20 @@ def _generate(
 
 
 def _agents(context: FitContext, example: Example, insights: dict[str, Insights]) -> tuple[Example, str, str] | None:
-    """The example with the two agents' prompts; None where one of them does not fit the context."""
+    """The example with the two agents' prompts, of one history; None where one of them does not fit the context."""
     own, prompts = insights.get(example.user), context.task.prompts
     if own is None:
         return None
-    personal = _prompt(context, example, partial(prompts.personal, insight=own.personal))
-    neutral = _prompt(context, example, partial(prompts.neutral, insight=own.neutral))
-    return None if personal is None or neutral is None else (example, personal, neutral)
+    by_longer: dict[str, tuple[str, str]] = {}
+
+    def longer(query: str, items: Sequence[HistoryItem]) -> str:
+        both = prompts.personal(query, items, own.personal), prompts.neutral(query, items, own.neutral)
+        text = max(both, key=context.lm.count_tokens)
+        by_longer[text] = both
+        return text
+
+    found = _prompt(context, example, longer)
+    return None if found is None else (example, *by_longer[found])
 
 
 def _prompt(

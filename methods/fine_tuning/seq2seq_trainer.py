@@ -87,8 +87,17 @@ class Seq2SeqDpo(Preference, Seq2SeqTraining):
     def __init__(self, context: FitContext, config: TrainingConfig, data: Dataset, lora: LoraSettings, beta: float):
         super().__init__(context, config, data, lora)
         self.beta = beta
+        _without_dropout(self.model)  # as in trl, so that policy and reference start equal
 
     def answers(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-        # No dropout, as in trl, so that policy and reference start equal. T5's attention has some outside of modules.
-        model.eval()
         return decoded_log_likelihoods(model, batch)
+
+
+def _without_dropout(model: nn.Module) -> None:
+    """Switch dropout off for good. Not by `eval`: only models that train compute activations again."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):
+            if "drop" in name and isinstance(value, float):  # T5's attention has some outside of modules
+                setattr(module, name, 0.0)

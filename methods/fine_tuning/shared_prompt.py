@@ -21,13 +21,18 @@ _IGNORED = -100
 def can_share(model: Any) -> bool:
     """Whether the model takes a mask of our own: torch's attention, over all that the mask allows, at given positions.
 
-    A sliding window is made by the model from a mask of its own, and ALiBi positions are counted from one.
+    A sliding window is made by the model from a mask of its own, and ALiBi positions are counted from one, even where
+    the model takes others.
     """
     config = model.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    positions = "position_ids" in inspect.signature(type(model).forward).parameters
-    return config._attn_implementation == "sdpa" and window is None and kinds == {"full_attention"} and positions
+    return (
+        config._attn_implementation == "sdpa"
+        and getattr(config, "sliding_window", None) is None
+        and not getattr(config, "alibi", False)
+        and kinds == {"full_attention"}
+        and "position_ids" in inspect.signature(type(model).forward).parameters
+    )
 
 
 @dataclass

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from transformers import Trainer
 
+from harness.conformance.method_checks import SPEC
 from harness.conformance.toys import ToyTask, toy_model, toy_users
 from harness.model.lm import HuggingFaceModel, load
 from harness.running.clock import BudgetClock
 from harness.running.context import Context
+from harness.running.preparation import Selector
 from harness.running.retrieval import HistorySearch
 
 ContextMaker = Callable[..., Context]
@@ -49,13 +51,15 @@ def make_context(toy_source: HuggingFaceModel, tmp_path: Path) -> ContextMaker:
         task = changes.setdefault("task", ToyTask())
         users = changes.setdefault("users", toy_users(6, task=task))
         embedder = changes.setdefault("embedder", lambda texts: np.ones((len(texts), 2), dtype=np.float32))
+        whole = {user.id: user.history for user in users}
         values = {
             "lm": changes.get("lm") or toy_source.pristine(),
             "regime": "seen",
             "clock": BudgetClock(600.0),
             "seed": 0,
             "scratch": tmp_path,
-            "search": HistorySearch(embedder, {user.id: user.history for user in users}),
+            "search": HistorySearch(embedder, whole),
+            "select": Selector(SPEC, embedder, whole),
         }
         return Context(**{**values, **changes})
 

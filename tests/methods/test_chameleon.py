@@ -115,6 +115,22 @@ def test_pairs_too_long_for_the_context_are_dropped_and_counted(make_context):
     assert context.report.counts["overlong_pairs"] == 1
 
 
+@pytest.mark.parametrize("insights", [Insights("films of many kinds", "be"), Insights("films", "be of many kinds")])
+def test_both_sides_of_a_pair_show_the_items_that_fit_beside_the_longer_insight(make_context, insights):
+    lm = Recorder(lambda prompt: "classic" if "prefers" in prompt else "comedy")
+    context = make_context(lm=lm)
+    example, prompts = context.users[0].examples[0], context.task.prompts
+    whole = (
+        prompts.personal(example.query, example.history, insights.personal),
+        prompts.neutral(example.query, example.history, insights.neutral),
+    )
+    lm.max_length = min(map(lm.count_tokens, whole)) + context.task.max_new_tokens
+    [pair] = generate_pairs(context, [example], {example.user: insights})
+    shown = example.history[:-1]  # less the least representative one
+    assert pair.personal_prompt == prompts.personal(example.query, shown, insights.personal)
+    assert pair.neutral_prompt == prompts.neutral(example.query, shown, insights.neutral)
+
+
 def test_one_group_serves_everybody_strangers_included(make_context):
     context = make_context()
     fitted = fit(context)

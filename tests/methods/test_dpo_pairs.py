@@ -2,7 +2,8 @@
 
 import pytest
 
-from harness.conformance.toys import toy_queries, toy_users
+from harness.conformance.toys import ToyTask, toy_queries, toy_users
+from harness.methods.answer_pairs import answer_pairs
 from harness.methods.fine_tuning.weights import Trained
 from harness.methods.instruct import BasePrompt
 from harness.running.clock import BudgetClock
@@ -32,6 +33,32 @@ def test_dpo_rejects_the_neutral_answer_and_drops_what_equals_the_chosen(make_co
     decode = context.lm.tokenizer.decode
     rows = [(decode(row["chosen_ids"]), decode(row["rejected_ids"])) for row in trainers[-1].train_dataset]
     assert rows == [(" classic</s>", " comedy</s>"), (" fantasy</s>", " comedy</s>")]
+
+
+class Lax(ToyTask):
+    """Reads an answer whatever its case and whether or not a full stop follows, as LaMP's tasks do."""
+
+    def parse(self, output):
+        return super().parse(output.casefold().strip().removesuffix("."))
+
+
+@pytest.mark.parametrize("output", ["comedy", "Comedy", "comedy.", " comedy \n"])
+def test_where_a_task_has_labels_an_output_that_names_the_answer_is_identical(make_context, output):
+    context = make_context(task=Lax(), users=toy_users(2, examples=1))  # comedy, classic
+    context.lm = Says(context.lm, lambda prompt: output)
+    examples = [user.examples[0] for user in context.users]
+    assert answer_pairs(context, examples) == [(examples[1], "classic", output.strip())]
+    assert context.report.counts["identical_outputs"] == 1
+
+
+def test_of_free_text_only_the_answer_itself_is_identical(make_context):
+    class Free(Lax):
+        labels = ()
+
+    context = make_context(task=Free(), users=toy_users(1, examples=1))
+    context.lm = Says(context.lm, lambda prompt: "comedy.")
+    [example] = context.users[0].examples
+    assert answer_pairs(context, [example]) == [(example, "comedy", "comedy.")]
 
 
 def test_dpo_without_pairs_is_the_base_prompt(make_context):

@@ -20,6 +20,7 @@ from harness.methods.controls import (
     RandomDirectionConfig,
     mean_change,
 )
+from harness.methods.style_vector import StyleVector
 
 QUICK = {"ccs": CcsConfig(restarts=1, epochs=1), "num_layers": 2, "insight_tokens": 8}
 
@@ -33,6 +34,8 @@ def chameleon(**config):
     [
         (Chameleon, ChameleonConfig(**QUICK, site="block", edit_positions="generated", bounded=True)),
         (MeanDifference, MeanDifferenceConfig(**QUICK, site="block", edit_positions="generated")),
+        (Caa, CaaConfig(site="block", edit_positions="generated")),
+        (StyleVector, CaaConfig(site="block", edit_positions="generated")),
     ],
 )
 def test_site_and_positions_are_in_the_edits_and_come_back_from_disk(make_context, tmp_path, method, config):
@@ -43,7 +46,7 @@ def test_site_and_positions_are_in_the_edits_and_come_back_from_disk(make_contex
     for personalizer in (fitted, Steering.load(tmp_path, context.task)):
         edits = personalizer.edits(queries)
         assert (edits.site, edits.positions) == ("block", "generated")
-        assert edits.bounded == config.bounded
+        assert edits.bounded == (method is Chameleon)
 
 
 @pytest.mark.parametrize("setting", [{"bounded": True}, {"edit": "neutral"}, {"identification": "svd"}])
@@ -52,9 +55,10 @@ def test_the_mean_difference_refuses_settings_that_an_offset_has_no_use_for(sett
         MeanDifferenceConfig(**setting)
 
 
-def test_by_default_edits_are_the_papers(make_context):
+@pytest.mark.parametrize("method", [chameleon(), Caa(CaaConfig())])
+def test_by_default_edits_are_the_papers(make_context, method):
     context = make_context()
-    edits = chameleon().fit(context).edits(toy_queries(context.users))
+    edits = method.fit(context).edits(toy_queries(context.users))
     assert (edits.site, edits.positions, edits.strength, edits.bounded) == ("mlp", "all", None, False)
 
 

@@ -16,9 +16,10 @@ from harness.methods.fine_tuning.weights import LoraSettings, Trained
 from harness.methods.instruct import BasePrompt
 from harness.methods.oppu import Oppu, OppuConfig
 from harness.running.clock import BudgetClock
+from harness.running.preparation import Selector
 from harness.running.retrieval import HistorySearch
 from tests.methods.trained import Ticks
-from tests.running.test_preparation import prepared, write_split
+from tests.running.test_preparation import SPEC, embed, prepared, write_split
 
 LORA = LoraSettings(r=2, alpha=6)
 STRANGER = Query("q", "stranger", "a movie")
@@ -73,26 +74,41 @@ def test_another_users_history_changes_no_bit_of_an_adapter(make_context):
 def test_a_user_learns_from_their_whole_history_and_no_prompt_shows_its_own_answer(
     make_context, trained_on, task_adapter
 ):
-    users = toy_users(3)
-    fewer = [replace(user, history=user.history[1:]) for user in users]  # what the run selected
-    context = make_context(users=fewer)
-    context.search = HistorySearch(context.embedder, {user.id: user.history for user in users})
+    context = make_context(users=toy_users(3))
     oppu(items=None, task_adapter=task_adapter).fit(context)
     prompts = context.task.prompts
-    for user in users:
+    for user in context.users:
         expected = {
-            (prompts.base(item.text, [one for one in user.history[1:] if one != item]), item.label)
-            for item in user.history
+            (prompts.base(item.text, [one for one in user.history if one != item]), item.label) for item in user.history
         }
         assert {(row.prompt, row.answers["completion"]) for row in trained_on[user.id]} == expected
         assert {row.user for row in trained_on[user.id]} == {user.id}
+
+
+@pytest.mark.parametrize("selection", ["pca", "bm25"])
+def test_an_item_is_learned_beside_what_the_run_selects_for_it_which_leaves_out_its_copies(
+    make_context, trained_on, selection
+):
+    [user] = toy_users(1)
+    copied = replace(user.history[0], id="copy", text=user.history[0].text.upper() + "!")
+    whole = {user.id: (*user.history, copied)}
+    select = Selector(SPEC.model_copy(update={"selection": selection, "history": 2}), embed, whole)
+    context = make_context(
+        users=[replace(user, history=select(user.id))], select=select, search=HistorySearch(embed, whole)
+    )
+    oppu(items=None, task_adapter=False).fit(context)
+    shown = {item: select.for_example(user.id, item, item.text, item.label) for item in whole[user.id]}
+    assert {len(items) for items in shown.values()} == {2}
+    assert not {user.history[0].id, "copy"} & {item.id for item in (*shown[user.history[0]], *shown[copied])}
+    expected = {context.task.prompts.base(item.text, items) for item, items in shown.items()}
+    assert {row.prompt for row in trained_on[user.id]} == expected
 
 
 def test_what_gives_a_gold_away_is_not_learned_from(make_context, trained_on, tmp_path):
     leak = {"id": "leak", "text": "Question 0  of ann", "score": "3"}  # as the user is asked
     write_split(tmp_path, "dev", ["ann", "bob"], extra=[leak])
     pool = prepared(tmp_path, history=10).pool
-    context = make_context(users=pool.users(0), task=pool.task)
+    context = make_context(users=pool.users(0), task=pool.task, select=pool.select)
     context.search = HistorySearch(context.embedder, pool.select.whole)
     oppu(items=None, task_adapter=False).fit(context)
     assert {user: len(rows) for user, rows in trained_on.items()} == {"ann": 6, "bob": 7}

@@ -17,6 +17,12 @@ def test_every_setting_is_known(name):
         assert all(key in config for key in sections[method.name])
 
 
+@pytest.mark.parametrize("name", ["tiny", "small", "paper-mistral", "paper-flan-t5"])
+def test_who_retrieves_shows_as_many_items_as_the_run_whatever_its_history(name):
+    spec = resolve(methods="rag,pag", preset_name=name, budget=60.0)
+    assert [build_method(method, spec).config.k for method in spec.methods] == [None, None]
+
+
 @pytest.mark.parametrize("name", ["paper-mistral", "paper-flan-t5"])
 def test_the_papers_numbers(name):
     methods = preset(name)["methods"]

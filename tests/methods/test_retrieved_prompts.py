@@ -45,6 +45,15 @@ def test_rag_shows_the_items_that_the_query_finds_in_the_whole_history(searching
     assert (context.report.users_fitted, context.report.samples_used) == (2, 5)
 
 
+@pytest.mark.parametrize("method", [Rag(RagConfig()), Pag(PagConfig())])
+@pytest.mark.parametrize(("selected", "found"), [(0, []), (1, ["2"]), (2, ["1", "2"])])
+def test_without_a_k_as_many_items_are_found_as_the_run_shows_others(searching, tmp_path, method, selected, found):
+    context = searching()
+    method.fit(context).save(tmp_path)
+    fitted, query = method.load(tmp_path, context.task), Query("q", "user 0", "dog cat")
+    assert [item.id for item in fitted.retrieve(query, WHOLE[:selected], context.search)] == found
+
+
 def test_rag_sends_the_base_prompt(searching):
     context = searching()
     query = Query("q", "user 0", "dog")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from harness.conformance.toys import toy_queries, toy_users
+from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.training_data import Row, record, training_prompt
 from harness.methods.fine_tuning.weights import LoraSettings, Trained
 from harness.methods.instruct import BasePrompt
@@ -113,7 +114,9 @@ def test_dpo_loss_is_the_papers(build, lm, t5):
     for name, weight in policy.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=0.3)
+    policy.train()
     found = trainer.piece_loss(policy, batch_of(trainer), [0, 1]).item()
+    policy.eval()
     losses = []
     for row in trainer.train_dataset:
         ratios = [
@@ -132,6 +135,24 @@ def test_dpo_starts_at_log_2_without_dropout(build):
     assert loss.item() == pytest.approx(2 * math.log(2), abs=1e-6)
     loss.backward()
     assert any(weight.grad is not None and weight.grad.any() for weight in trainer.model.parameters())
+
+
+@pytest.mark.parametrize("frugal", [False, True])
+def test_dpo_computes_a_decoder_layer_again_where_activations_are_not_kept(make_context, lm, monkeypatch, frugal):
+    passes, learn = [0], MicroBatched.learn
+
+    def counting(trainer, *arguments):
+        attention = lm.model.decoder.block[0].layer[0].SelfAttention
+        handle = attention.register_forward_hook(lambda *_: passes.append(passes.pop() + 1))
+        try:
+            return learn(trainer, *arguments)
+        finally:
+            handle.remove()
+
+    monkeypatch.setattr(MicroBatched, "learn", counting)
+    fitted = dpo(gradient_checkpointing=frugal, batch_size=4).fit(make_context(lm=lm, users=toy_users(1, examples=1)))
+    assert isinstance(fitted, Trained)
+    assert passes == [3 if frugal else 2]  # of the reference, of the policy, and again while going back
 
 
 def test_an_adapter_is_on_query_and_value_and_off_it_is_the_base_model(make_context, lm, t5, trainers):

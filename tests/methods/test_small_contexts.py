@@ -1,5 +1,7 @@
 """Examples and requests that do not fit the context: counted and left out by every method, never a crash."""
 
+from dataclasses import replace
+
 import pytest
 
 from harness.api import Example, HistoryItem, User
@@ -94,6 +96,20 @@ def test_each_hopeless_example_is_counted_once(make_context, method):
     context = make_context(users=with_a_long_one(toy_users(2)))
     method.fit(context)
     assert context.report.counts["examples_too_long"] == 1
+
+
+@pytest.mark.parametrize("nothing", ["", " \n\n"])
+def test_a_tweet_of_which_the_model_says_nothing_is_left_out_and_counted_by_itself(make_context, nothing):
+    task = ToyFreeText()
+    context = make_context(task=task, users=with_a_long_one(toy_users(2, examples=1, task=task)))
+    outputs = iter([nothing, " a movie\n"])
+    context.lm.generate = lambda prompts, *rest, **settings: [next(outputs) for _ in prompts]
+    examples = [example for user in context.users for example in user.examples]
+    assert context.complete(examples) == [replace(examples[-1], query="a movie")]
+    assert {name: context.report.counts[name] for name in ("examples_too_long", "empty_paraphrases")} == {
+        "examples_too_long": 1,
+        "empty_paraphrases": 1,
+    }
 
 
 def test_history_pairs_leave_room_for_the_outputs(make_context):

@@ -3,13 +3,14 @@
 import pytest
 import torch
 from datasets import Dataset
-from transformers import set_seed
+from transformers import FalconConfig, FalconForCausalLM, set_seed
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer
 from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from harness.methods.fine_tuning.trainer import fit_weights
 from harness.methods.fine_tuning.training_data import Row, joined, record
 from harness.methods.fine_tuning.weights import LoraSettings, trained_tensors
+from harness.model.lm import load
 from tests.methods.trained import aloe, dpo
 
 LORA = LoraSettings(r=4, alpha=8, dropout=0.0)
@@ -67,6 +68,23 @@ def test_dpo_has_trls_loss_and_gradients(make_context):
         assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
         for name, gradient in expected.items():
             torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-5)
+
+
+def test_dpo_on_a_model_with_alibi_reads_either_answer_after_a_prompt_of_its_own(make_context, toy_source, tmp_path):
+    torch.manual_seed(0)
+    shape = {"vocab_size": len(toy_source.tokenizer), "hidden_size": 32, "num_hidden_layers": 2}
+    config = FalconConfig(**shape, num_attention_heads=4, alibi=True, initializer_range=0.3, eos_token_id=1)
+    FalconForCausalLM(config).save_pretrained(tmp_path)
+    toy_source.tokenizer.save_pretrained(tmp_path)
+    context = make_context(lm=load(str(tmp_path)))
+    trainer = dpo(lora=LORA)._trainer(context, records(context.lm))
+    for name, weight in trainer.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight, std=0.3)
+    rows = list(trainer.train_dataset)
+    theirs = trainer.compute_loss(trainer.model, DataCollatorForPreference(context.lm.tokenizer.pad_token_id)(rows))
+    ours = trainer.piece_loss(trainer.model, trainer.pad(rows), [*range(5)]) / 5
+    assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
 
 
 @pytest.mark.parametrize("method", ["aloe", "dpo"])

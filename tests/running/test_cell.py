@@ -82,12 +82,18 @@ def compute(tmp_path, source):
     def embed(texts):
         return np.ones((len(texts), 2), np.float32)
 
-    prepared = prepare(Lamp7(), spec, source, embed)
+    prepared = {
+        shown: prepare(Lamp7(), spec.model_copy(update={"eval_history": shown}), source, embed)
+        for shown in ("own", "none")
+    }
 
-    def run(method, budget=600.0, save_fit=False, marks=(), now=time.monotonic):
-        cell = CellSpec(**{**CELL, "task": "lamp7", "method": "probe", "budget": budget, "marks": marks})
+    def run(method, budget=600.0, save_fit=False, marks=(), now=time.monotonic, eval_history="own"):
+        settings = {"budget": budget, "marks": marks, "eval_history": eval_history}
+        cell = CellSpec(**{**CELL, "task": "lamp7", "method": "probe", **settings})
         store = Store(tmp_path / "out")
-        record, samples = Cell(cell, method, prepared, embed, {}, now).compute(source, store, Quiet(), save_fit)
+        record, samples = Cell(cell, method, prepared[eval_history], embed, {}, now).compute(
+            source, store, Quiet(), save_fit
+        )
         store.write(record, samples)
         return record, samples, store.cell_dir(cell)
 

@@ -45,6 +45,16 @@ def test_the_whole_history_is_searched_for_every_query_and_what_the_fit_indexed_
     assert all(prompt.count("my tweet number") == 4 for prompt in samples["prompt"])
 
 
+def test_a_fit_searches_whole_histories_where_prompts_may_show_none(compute):
+    method = Searcher()
+    record, samples, _ = compute(method, eval_history="none")
+    assert record.status == "complete"
+    [(_, sizes, _)] = method.fits
+    assert sizes == [4, 4]
+    assert [(len(selected), len(found)) for _, selected, found in method.answers] == [(0, 0), (0, 0)]
+    assert not samples["prompt"].str.contains("my tweet number").any()
+
+
 def test_no_cell_profits_from_what_another_has_indexed(compute):
     methods = Searcher(), Searcher()
     for method in methods:

@@ -76,19 +76,18 @@ def test_an_example_retrieves_neither_itself_nor_what_gives_it_away(given_texts,
     spec = selecting(selection, k)
     items = history(*given_texts)
     select = Selector(spec, embed, {"ann": items})
-    for place, item in enumerate(items):
+    for item in items:
         for query, answer in ((None, item.text), (item.text, "5")):
-            shown = select.for_example("ann", place, query, answer)
+            shown = select.for_example("ann", item, query, answer)
             assert not find_leaks(shown, Query("", "ann", query or item.text), answer)
             twins = [other for other in items if other.text == item.text]
             assert len(shown) == min(k, len(items) - len(twins))
 
 
 def test_kept_leaks_keep_an_examples_twins_but_never_itself():
-    select = Selector(
-        selecting("bm25", 5).model_copy(update={"keep_leaks": True}), embed, {"ann": history("dog", "Dog", "cat")}
-    )
-    assert [item.id for item in select.for_example("ann", 0, None, "dog")] == ["1", "2"]
+    items = history("dog", "Dog", "cat")
+    select = Selector(selecting("bm25", 5).model_copy(update={"keep_leaks": True}), embed, {"ann": items})
+    assert [item.id for item in select.for_example("ann", items[0], None, "dog")] == ["1", "2"]
 
 
 def test_a_tweets_items_are_those_for_its_own_words(tmp_path):
@@ -109,5 +108,5 @@ def test_a_tweets_items_are_those_for_its_own_words(tmp_path):
 def test_the_rows_of_a_users_embeddings_are_those_of_the_items_left():
     items = history("dog dog", "cat", "cat cat cat", "rain")
     select = Selector(selecting("dense", 1), embed, {"ann": items})
-    assert texts(select.for_example("ann", 1, "cat", "5")) == ["cat cat cat"]
-    assert np.all([item.rank == 0 for item in select.for_example("ann", 0, "dog dog", "5")])
+    assert texts(select.for_example("ann", items[1], "cat", "5")) == ["cat cat cat"]
+    assert np.all([item.rank == 0 for item in select.for_example("ann", items[0], "dog dog", "5")])
