@@ -1,10 +1,12 @@
-"""The contracts: what a task, a method and the engine promise each other. Definitions only; everybody imports this.
+"""The contracts: what a task, a method and the engine promise each other. Definitions, and the little that all share;
+everybody imports this.
 
 Importing this module is cheap: torch and numpy are needed for type checking only.
 """
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -42,6 +44,14 @@ class MissingError(HarnessError, FileNotFoundError):
 
 class OutOfTime(Exception):
     """A model call passed its deadline and was given up: nothing of it is kept. Whoever sets a deadline catches it."""
+
+
+def home(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading `~` as the home directory; a shell leaves it alone in --out=~/x, and YAML everywhere.
+
+    The `~` of a user who is not known stays, where `Path.expanduser` raises RuntimeError.
+    """
+    return Path(os.path.expanduser(path))
 
 
 # --------------------------------------------------------------------------------------------------------------- data

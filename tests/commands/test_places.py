@@ -110,6 +110,11 @@ def test_a_tilde_is_home_for_the_library_and_for_every_command(harness, home):
     assert list(Path().iterdir()) == []
 
 
+def test_the_tilde_of_a_user_who_is_not_known_is_a_folder_of_that_name(harness, home):
+    status, _, told = harness(*COMPARE, "--model", "~nobody-of-that-name/m", "--out", "out")
+    assert (status, "There is no model folder ~nobody-of-that-name/m." in told) == (2, True)
+
+
 def test_experiments_take_a_folder_of_data(harness, home):
     status, printed, told = harness("reproduce", "figure5", "--data=~/lamp", "--users", "2", "--dry-run")
     assert status == 0, told
