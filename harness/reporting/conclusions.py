@@ -89,7 +89,7 @@ def _control(ranking: Ranking, rows: dict[str, Row], higher_is_better: bool) -> 
     if not is_control(ranking.best):
         return ""
     sign = -1 if higher_is_better else 1
-    methods = [row for row in rows.values() if row.metrics and row.status != "overran" and not is_control(row.label)]
+    methods = [row for row in rows.values() if row.ranks and not is_control(row.label)]
     best = min(methods, key=lambda row: sign * row.metrics[ranking.metric], default=None)
     if best is None:
         return f"{ranking.best} is a control."
@@ -103,7 +103,7 @@ def _gap(difference: float) -> str:
 
 def _tied(ranking: Ranking, rows: dict[str, Row]) -> str:
     if not ranking.tied:
-        others = [row for row in rows.values() if row.metrics and row.status != "overran" and row.label != ranking.best]
+        others = [row for row in rows.values() if row.ranks and row.label != ranking.best]
         return "All others that rank are worse beyond chance." if others else ""
     return f"Not told apart from {ranking.best}: {listed(ranking.tied)}."
 
