@@ -54,6 +54,14 @@ def home(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expanduser(path))
 
 
+def printable(text: str, keep: str = "") -> str:
+    """The text with a space for every character, but those in `keep`, that could steer a terminal.
+
+    Ids, names and answers are whatever users, files and models wrote.
+    """
+    return "".join(char if char.isprintable() or char in keep else " " for char in text)
+
+
 # --------------------------------------------------------------------------------------------------------------- data
 
 
@@ -120,9 +128,7 @@ class Fault:
     kept: bool = False
 
     def __str__(self) -> str:
-        text = f"{self.file}: record {self.record}: field {self.field}: {self.problem}"
-        # Ids and names are whatever a file holds; control characters could steer a terminal.
-        return "".join(char if char.isprintable() else " " for char in text)
+        return printable(f"{self.file}: record {self.record}: field {self.field}: {self.problem}")
 
 
 @dataclass

@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from harness.api import printable
+
 DASH = "–"
 _NOTHING = 1e-9  # what is smaller comes from rounding
 
@@ -81,7 +83,7 @@ def listed(names: Sequence[str]) -> str:
 
 def plain(text: str) -> str:
     """One line without control characters, which could otherwise steer a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    return printable(text)
 
 
 def markdown(text: str) -> str:

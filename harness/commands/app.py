@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from harness.api import HarnessError
+from harness.api import HarnessError, printable
 from harness.commands import (
     check,
     compare,
@@ -87,11 +87,6 @@ def _add_commands() -> None:
             app.add_typer(commands, name=name)
 
 
-def _without_controls(text: str) -> str:
-    """Messages quote ids, names and paths; no control character of theirs may reach the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
-
-
 def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2.
 
@@ -102,7 +97,7 @@ def main() -> None:
         _add_commands()
         app()
     except HarnessError as error:
-        typer.echo(_without_controls(f"Error: {error}"), err=True)
+        typer.echo(printable(f"Error: {error}", keep="\n"), err=True)
         sys.exit(2)
     except OSError as error:
         typer.echo(f"Error: {explain(error)}", err=True)

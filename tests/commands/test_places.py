@@ -154,6 +154,11 @@ def test_what_reads_as_markup_in_a_path_is_printed_as_it_is(harness, home):
     assert (status, odd in told) == (2, True)
 
 
+def test_a_path_in_an_error_steers_no_terminal(harness, home):
+    status, _, told = harness("report", "a\x1b[2Jb")
+    assert (status, "a [2Jb" in told, "\x1b" in told) == (2, True, False)
+
+
 def test_wandb_mode_decides_where_the_option_is_not_given(harness, home, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert harness(*COMPARE[:-2], "--out", "quiet")[0] == 0
