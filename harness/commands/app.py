@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
@@ -53,6 +54,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"harness {version('personalization-harness')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and stop.")
+    ] = False,
+) -> None:
+    """What can be asked without a command."""
+
+
 app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
