@@ -81,6 +81,11 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def plain(text: str) -> str:
     """One line without control characters, which could otherwise steer a terminal."""
     return printable(text)
