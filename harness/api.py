@@ -140,9 +140,8 @@ class TaskData:
     queries: list[Query]
     golds: dict[str, str]  # query id -> gold answer
     faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(
-        default_factory=list
-    )  # what a reader of the results must know, e.g. another split was used
+    # What a reader of the results must know, e.g. that another split was used.
+    notes: list[str] = field(default_factory=list)
     fingerprint: str = ""  # sha256 over the source
     separation: Literal["user", "time"] = "user"  # between splits; by time, the same users are in all of them
     names_users: bool = True  # whether user ids are people's, not those of questions that two splits may number alike

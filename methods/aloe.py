@@ -104,9 +104,8 @@ class Aloe(Method):
 
 def _read(path: Path) -> list[Row]:
     try:
-        with path.open(
-            encoding="utf-8"
-        ) as file:  # str.splitlines would also split at U+2028, which JSON allows in text
+        # str.splitlines would also split at U+2028, which JSON allows in text.
+        with path.open(encoding="utf-8") as file:
             lines = [json.loads(line) for line in file if line.strip()]
         return [Row(str(line["prompt"]), {"completion": str(line["completion"])}, "") for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:
