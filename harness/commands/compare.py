@@ -149,20 +149,14 @@ def _repeat(call: Call, out: Path, wandb: str, save_fits: bool) -> bool:
     comparison = finished_comparison(call, out)
     if comparison is None or (save_fits and Store(out).without_fit()):
         return False
-    from harness.commands.terminal import console, set_up, tell_tracked
-    from harness.repeats.tracked_once import tracked
-    from harness.reporting.wandb_session import require_mode
+    from harness.commands.terminal import console, repeating
 
-    set_up()
-    there = tracked(call, out, wandb)
-    mode = require_mode(wandb) if there is None else "disabled"
-    _print_size(comparison.spec, console)
-    console.print(
-        f"Going on in {out}: all of it is finished, and nothing that it was made from has changed.", soft_wrap=True
-    )
-    _conclude(comparison, out, mode, console, call)
-    if there is not None:
-        tell_tracked(there)
+    with repeating(call, out, wandb) as mode:
+        _print_size(comparison.spec, console)
+        console.print(
+            f"Going on in {out}: all of it is finished, and nothing that it was made from has changed.", soft_wrap=True
+        )
+        _conclude(comparison, out, mode, console, call)
     return True
 
 
