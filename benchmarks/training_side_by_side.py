@@ -80,7 +80,7 @@ def one(side: str, kind: str, model: str, task_name: str, data: str, steps: int)
 
     from harness.methods.fine_tuning.schedule import Plan
     from harness.methods.fine_tuning.training_data import record
-    from harness.methods.fine_tuning.training_pace import Pace
+    from harness.methods.fine_tuning.training_pace import TrainingPace
     from harness.model.lm import load
     from harness.registry import TASKS
 
@@ -99,7 +99,7 @@ def one(side: str, kind: str, model: str, task_name: str, data: str, steps: int)
     else:
         lora = {"aloe": (None,), "aloe-lora": (method.config.lora,), "dpo": ()}[kind]
         trainer = method._trainer(context, records, *lora)
-        trainer.add_callback(Plan(trainer, Pace(BudgetClock(1e6), 0.0, 0.0, lm.model.device), steps))
+        trainer.add_callback(Plan(trainer, TrainingPace(BudgetClock(1e6), 0.0, 0.0, lm.model.device), steps))
     trainer.add_callback(Marks())
     marks.append(time.monotonic())
     trainer.train()

@@ -1,10 +1,12 @@
-"""The contracts: what a task, a method and the engine promise each other. Definitions only; everybody imports this.
+"""The contracts: what a task, a method and the engine promise each other. Definitions, and the little that all share;
+everybody imports this.
 
 Importing this module is cheap: torch and numpy are needed for type checking only.
 """
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -42,6 +44,22 @@ class MissingError(HarnessError, FileNotFoundError):
 
 class OutOfTime(Exception):
     """A model call passed its deadline and was given up: nothing of it is kept. Whoever sets a deadline catches it."""
+
+
+def home(path: str | os.PathLike[str]) -> Path:
+    """The path with a leading `~` as the home directory; a shell leaves it alone in --out=~/x, and YAML everywhere.
+
+    The `~` of a user who is not known stays, where `Path.expanduser` raises RuntimeError.
+    """
+    return Path(os.path.expanduser(path))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with a space for every character, but those in `keep`, that could steer a terminal.
+
+    Ids, names and answers are whatever users, files and models wrote.
+    """
+    return "".join(char if char.isprintable() or char in keep else " " for char in text)
 
 
 # --------------------------------------------------------------------------------------------------------------- data
@@ -110,9 +128,7 @@ class Fault:
     kept: bool = False
 
     def __str__(self) -> str:
-        text = f"{self.file}: record {self.record}: field {self.field}: {self.problem}"
-        # Ids and names are whatever a file holds; control characters could steer a terminal.
-        return "".join(char if char.isprintable() else " " for char in text)
+        return printable(f"{self.file}: record {self.record}: field {self.field}: {self.problem}")
 
 
 @dataclass
@@ -124,9 +140,8 @@ class TaskData:
     queries: list[Query]
     golds: dict[str, str]  # query id -> gold answer
     faults: list[Fault] = field(default_factory=list)
-    notes: list[str] = field(
-        default_factory=list
-    )  # what a reader of the results must know, e.g. another split was used
+    # What a reader of the results must know, e.g. that another split was used.
+    notes: list[str] = field(default_factory=list)
     fingerprint: str = ""  # sha256 over the source
     separation: Literal["user", "time"] = "user"  # between splits; by time, the same users are in all of them
     names_users: bool = True  # whether user ids are people's, not those of questions that two splits may number alike

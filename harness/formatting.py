@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from decimal import Decimal
 
+from harness.api import printable
+
 DASH = "–"
 _NOTHING = 1e-9  # what is smaller comes from rounding
 
@@ -79,9 +81,14 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def counted(count: int, noun: str) -> str:
+    """`1 user`, `2 users`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def plain(text: str) -> str:
     """One line without control characters, which could otherwise steer a terminal."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    return printable(text)
 
 
 def markdown(text: str) -> str:

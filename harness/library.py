@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.comparison import Comparison
-from harness.api import HarnessError
+from harness.api import HarnessError, home
 from harness.executors.ray_pool import Executor, require_executor
 from harness.reporting.comparison_report import build, write
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode, require_mode
-from harness.results.disk import home, require_folder
+from harness.results.disk import require_folder
 from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.experiment import Experiment, Listener

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.api import HarnessError
+from harness.api import HarnessError, printable
 from harness.leaderboards.json_files import read_model
 from harness.leaderboards.record_schema import Ranking, Sample, Status
 
@@ -221,8 +221,7 @@ def _name(row: Row) -> str:
 def _cut(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    # Users and models write control characters too; no page or terminal should get them.
-    shown = "".join(char if char.isprintable() or char == "\n" else " " for char in value[:_CHARACTERS])
+    shown = printable(value[:_CHARACTERS], keep="\n")
     return shown if len(value) <= _CHARACTERS else shown[:-1] + "…"
 
 

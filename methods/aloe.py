@@ -1,7 +1,6 @@
 """ALOE (Wu et al. 2024), the paper's fine-tuning baseline: SFT on the users' examples, loss on answers."""
 
 import json
-import os
 import random
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -11,7 +10,7 @@ from typing import Literal
 from datasets import Dataset
 from pydantic import Field, field_validator, model_validator
 
-from harness.api import Example, FitContext, HarnessError, LanguageModel, Method, Personalizer, Task
+from harness.api import Example, FitContext, HarnessError, LanguageModel, Method, Personalizer, Task, home
 from harness.methods.fine_tuning.causal_trainer import Sft
 from harness.methods.fine_tuning.memory import refuse_quantized, too_little, training_bytes
 from harness.methods.fine_tuning.micro_batches import MicroBatched
@@ -39,7 +38,7 @@ class AloeConfig(TrainingConfig):
     @field_validator("general_data")
     @classmethod
     def _home(cls, path: Path | None) -> Path | None:
-        return path and Path(os.path.expanduser(path))
+        return path and home(path)
 
     @model_validator(mode="after")
     def _general_data_is_named(self) -> "AloeConfig":
@@ -105,9 +104,8 @@ class Aloe(Method):
 
 def _read(path: Path) -> list[Row]:
     try:
-        with path.open(
-            encoding="utf-8"
-        ) as file:  # str.splitlines would also split at U+2028, which JSON allows in text
+        # str.splitlines would also split at U+2028, which JSON allows in text.
+        with path.open(encoding="utf-8") as file:
             lines = [json.loads(line) for line in file if line.strip()]
         return [Row(str(line["prompt"]), {"completion": str(line["completion"])}, "") for line in lines]
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -105,9 +105,8 @@ class RandomDirection(Chameleon):
         """[G, l, d] from pairs [2, G, l, K, d]."""
         if self.config.subspace == "full":
             return torch.randn(*pairs.shape[1:3], pairs.shape[-1], generator=generator)
-        span = torch.linalg.svd(torch.cat(list(pairs), dim=-2), full_matrices=False).Vh[
-            ..., : self.config.components, :
-        ]
+        axes = torch.linalg.svd(torch.cat(list(pairs), dim=-2), full_matrices=False).Vh
+        span = axes[..., : self.config.components, :]
         weights = torch.randn(*span.shape[:-1], 1, generator=generator)
         return (weights * span).sum(dim=-2)
 

@@ -1,11 +1,9 @@
 """The LaMP tasks, over a directory of LaMP files; LaMP-2, 3 and 7 over the synthetic world as well."""
 
 import hashlib
-import os
-from pathlib import Path
 from typing import ClassVar
 
-from harness.api import HistoryItem, Metric, MissingError, Query, Task, TaskData
+from harness.api import HistoryItem, Metric, MissingError, Query, Task, TaskData, home
 from harness.tasks.lamp_directory import read, splits
 from harness.tasks.lamp_schema import RATINGS, REFERENCES, SCHEMAS
 from harness.tasks.metrics import ACCURACY, MAE, RMSE, macro_f1, rouge
@@ -29,14 +27,14 @@ class Lamp(Task):
         Raises HarnessError if nothing is usable; one that is a FileNotFoundError if the task or split is not there.
         """
         if source != SYNTHETIC:
-            return read(SCHEMAS[self.name], _directory(source), split)
+            return read(SCHEMAS[self.name], home(source), split)
         self._require_synthetic()
         return _synthetic(self.name, split)
 
     def splits(self, source: str) -> tuple[str, ...]:
         """The splits there are, those that cannot be read or scored included. Raises as `load` without the task."""
         if source != SYNTHETIC:
-            return splits(SCHEMAS[self.name], _directory(source))
+            return splits(SCHEMAS[self.name], home(source))
         self._require_synthetic()
         return SYNTHETIC_SPLITS
 
@@ -159,10 +157,6 @@ TASKS: tuple[type[Lamp], ...] = (Lamp1, Lamp2, Lamp3, Lamp4, Lamp5, Lamp6, Lamp7
 def first_line(output: str) -> str:
     """The first line with anything on it, stripped; "" if there is none."""
     return next((line for line in map(str.strip, output.splitlines()) if line), "")
-
-
-def _directory(source: str) -> Path:
-    return Path(os.path.expanduser(source))  # unlike Path.expanduser, leaves the ~ of an unknown user alone
 
 
 def _synthetic(task: str, split: str) -> TaskData:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from harness.api import HarnessError
+from harness.api import HarnessError, printable
 from harness.commands import (
     check,
     compare,
@@ -53,6 +54,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"harness {version('personalization-harness')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    asked: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version, and stop.")
+    ] = False,
+) -> None:
+    """What can be asked without a command."""
+
+
 app.command()(compare.compare)
 app.command()(sweep.sweep)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(run.run)
@@ -87,11 +105,6 @@ def _add_commands() -> None:
             app.add_typer(commands, name=name)
 
 
-def _without_controls(text: str) -> str:
-    """Messages quote ids, names and paths; no control character of theirs may reach the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
-
-
 def main() -> None:
     """Run the command line; a fault of the user's is one paragraph and exit status 2.
 
@@ -102,7 +115,7 @@ def main() -> None:
         _add_commands()
         app()
     except HarnessError as error:
-        typer.echo(_without_controls(f"Error: {error}"), err=True)
+        typer.echo(printable(f"Error: {error}", keep="\n"), err=True)
         sys.exit(2)
     except OSError as error:
         typer.echo(f"Error: {explain(error)}", err=True)

@@ -36,26 +36,35 @@ def compare(
     model: Annotated[
         str | None, typer.Option(help="Embedded model, folder or hub name, instead of the preset's.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="synthetic, or a directory of LaMP files.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="synthetic, or a directory of LaMP files (default synthetic).")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Split whose users are evaluated (default dev).")] = None,
     users: Annotated[int | None, typer.Option(help="How many users to evaluate (default: the preset's).")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many queries per task.")] = None,
     regime: Annotated[
-        str | None, typer.Option(help="seen: fit on the evaluated users' histories; unseen: on others.")
+        str | None, typer.Option(help="seen: fit on the evaluated users' histories; unseen: on others (default seen).")
     ] = None,
     eval_history: Annotated[
         str | None, typer.Option(help="own or none: what prompts show at evaluation (default own; none if unseen).")
     ] = None,
-    group_size: Annotated[int | None, typer.Option(help="Users per Chameleon direction; 1 is individual.")] = None,
-    history: Annotated[int | None, typer.Option(help="History items selected per user.")] = None,
-    selection: Annotated[
-        str | None, typer.Option(help="How history is selected: pca, random, recency; for each query: bm25, dense.")
+    group_size: Annotated[
+        int | None, typer.Option(help="Users per Chameleon direction; 1 is individual (default: one for all).")
     ] = None,
-    supervision: Annotated[int | None, typer.Option(help="Examples per user that every method may learn from.")] = None,
+    history: Annotated[
+        int | None, typer.Option(help="History items selected per user (default: the preset's).")
+    ] = None,
+    selection: Annotated[
+        str | None,
+        typer.Option(help="How history is selected: pca, random, recency; for each query: bm25, dense (default pca)."),
+    ] = None,
+    supervision: Annotated[
+        int | None, typer.Option(help="Examples per user that every method may learn from (default: the preset's).")
+    ] = None,
     keep_leaks: Annotated[
         bool, typer.Option("--keep-leaks", help="Keep history items that equal an evaluated query or its gold.")
     ] = False,
-    seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2.")] = None,
+    seeds: Annotated[str | None, typer.Option(help="Comma-separated: 0,1,2 (default: the preset's).")] = None,
     marks: Annotated[
         str | None, typer.Option(help="Evaluate checkpoints of each fit at these shares of the budget: 0.25,0.5,0.75.")
     ] = None,
@@ -63,12 +72,12 @@ def compare(
         bool, typer.Option("--no-likelihood", help="Do not measure how likely the gold answers are.")
     ] = False,
     settings: Annotated[list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, repeatable.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 (default auto).")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16 (default: the preset's).")] = None,
     quantization: Annotated[
         str | None, typer.Option(help="nf4: load the model in 4 bits (needs bitsandbytes).")
     ] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Prompts generated at once.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Prompts generated at once (default: the preset's).")] = None,
     out: Annotated[Path | None, path_option("Results folder (default: dated, under runs/).")] = None,
     wandb: Wandb = "offline",
     executor: ExecutorName = "local",
@@ -140,20 +149,14 @@ def _repeat(call: Call, out: Path, wandb: str, save_fits: bool) -> bool:
     comparison = finished_comparison(call, out)
     if comparison is None or (save_fits and Store(out).without_fit()):
         return False
-    from harness.commands.terminal import console, set_up, tell_tracked
-    from harness.repeats.tracked_once import tracked
-    from harness.reporting.wandb_session import require_mode
+    from harness.commands.terminal import console, repeating
 
-    set_up()
-    there = tracked(call, out, wandb)
-    mode = require_mode(wandb) if there is None else "disabled"
-    _print_size(comparison.spec, console)
-    console.print(
-        f"Going on in {out}: all of it is finished, and nothing that it was made from has changed.", soft_wrap=True
-    )
-    _conclude(comparison, out, mode, console, call)
-    if there is not None:
-        tell_tracked(there)
+    with repeating(call, out, wandb) as mode:
+        _print_size(comparison.spec, console)
+        console.print(
+            f"Going on in {out}: all of it is finished, and nothing that it was made from has changed.", soft_wrap=True
+        )
+        _conclude(comparison, out, mode, console, call)
     return True
 
 

@@ -33,10 +33,11 @@ def _run_check(folder: Path) -> int:
         console.print(Text(plain(text), style), soft_wrap=True)
 
     reports = check_data(usable_tasks(), str(folder))
-    table = Table("task", "split", "queries", "users", "history min/median/max", "leaking queries", "faults")
+    table = Table("task", "split", "queries", "users", "history min/median/max", "leaking queries/items", "faults")
     for report in reports:
         sizes = "/".join(f"{size:g}" for size in report.history)
-        counts = (report.queries, report.users, sizes, report.leaky_queries, len(report.faults))
+        leaks = f"{report.leaky_queries}/{report.leaky_items}"
+        counts = (report.queries, report.users, sizes, leaks, len(report.faults))
         shown = map(str, counts) if report.queries else "–" * len(counts)
         table.add_row(report.task, Text(plain(report.split)), *shown)
     console.print(table)

@@ -39,8 +39,10 @@ def export(
     quieten_libraries()
     from harness.export.exporting import choose_cell
     from harness.export.exporting import export as write
+    from harness.formatting import counted
     from harness.results.store import Store
 
     store = Store(folder)
     folders = write(store, choose_cell(store, method, task, seed), user or None, out)
-    typer.echo(f"{len(set(folders.values()))} adapters for {len(folders)} users: {out}")
+    adapters = counted(len(set(folders.values())), "adapter")
+    typer.echo(f"{adapters} for {counted(len(folders), 'user')}: {out}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from harness.results.disk import home
+from harness.api import home
 
 Wandb = Annotated[str, typer.Option(envvar="WANDB_MODE", help="disabled, offline (no account needed) or online.")]
 

@@ -64,19 +64,13 @@ def _repeat(call: Call, read: SweepSpec, out: Path, wandb: str) -> bool:
     found = finished_sweep(call, out)
     if found is None:
         return False
-    from harness.commands.terminal import console, set_up, tell_tracked
-    from harness.repeats.tracked_once import tracked
-    from harness.reporting.wandb_session import require_mode
+    from harness.commands.terminal import console, repeating
 
-    set_up()
-    there = tracked(call, out, wandb)
-    mode = require_mode(wandb) if there is None else "disabled"
     results, written = found
-    console.print(
-        f"{len(results)} points in {out}: all of it is finished, and nothing that it was made from has changed.",
-        soft_wrap=True,
-    )
-    conclude(read, results, written, out, mode, console, call)
-    if there is not None:
-        tell_tracked(there)
+    with repeating(call, out, wandb) as mode:
+        console.print(
+            f"{len(results)} points in {out}: all of it is finished, and nothing that it was made from has changed.",
+            soft_wrap=True,
+        )
+        conclude(read, results, written, out, mode, console, call)
     return True

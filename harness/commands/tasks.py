@@ -30,7 +30,7 @@ def _run_validate() -> int:
     """Check every registered task that has synthetic data on it; 1 if one has a problem."""
     from harness.commands.terminal import console
     from harness.conformance.task_checks import check_task
-    from harness.formatting import plain
+    from harness.formatting import counted, plain
 
     failed = 0
     for name in TASKS.names():
@@ -43,11 +43,8 @@ def _run_validate() -> int:
         except HarnessError as error:
             problems = [str(error)]
         failed += bool(problems)
-        console.print(f"{name}: {_count(problems)}", style="red" if problems else "green")
+        found = counted(len(problems), "problem") if problems else "valid"
+        console.print(f"{name}: {found}", style="red" if problems else "green")
         for problem in problems:
             console.print(f"  {plain(problem)}", soft_wrap=True)
     return int(failed > 0)
-
-
-def _count(problems: list[str]) -> str:
-    return f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "valid"

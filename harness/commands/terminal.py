@@ -5,9 +5,16 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
+
+if TYPE_CHECKING:
+    from harness.repeats.finished import Call
+    from harness.reporting.wandb_session import Mode
 
 WIDTH = 150  # columns where no terminal says how wide it is, so that tables in a log are not folded
 
@@ -29,9 +36,20 @@ def announce() -> None:
     console.print("Importing torch and the methods ...", style="dim")
 
 
-def tell_tracked(run: Path) -> None:
-    """Say where the offline W&B run is that holds these results already."""
-    console.print(f"W&B: {run} has it since it finished; `wandb sync {run}` sends it.", soft_wrap=True)
+@contextmanager
+def repeating(call: Call, out: Path, wandb: str) -> Iterator[Mode]:
+    """What has finished in `out` is printed inside, and logged as the mode given says.
+
+    That is `wandb`, as the user wrote it; disabled where an offline W&B run has the results, which is named at the end.
+    """
+    from harness.repeats.tracked_once import tracked
+    from harness.reporting.wandb_session import require_mode
+
+    set_up()
+    run = tracked(call, out, wandb)
+    yield require_mode(wandb) if run is None else "disabled"
+    if run is not None:
+        console.print(f"W&B: {run} has it since it finished; `wandb sync {run}` sends it.", soft_wrap=True)
 
 
 def _format_warning(

@@ -1,7 +1,5 @@
 """What a source of data holds, task by task and split by split, and what is wrong with it."""
 
-import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
@@ -26,10 +24,6 @@ class SplitReport:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     error: str = ""
-
-    def fault_counts(self) -> Counter[tuple[str, str]]:
-        """How many records were skipped, by file and by field (positions in lists aside)."""
-        return Counter((fault.file, re.sub(r"\d+", "", fault.field)) for fault in self.faults)
 
 
 def check_data(tasks: Iterable[Task], source: str) -> list[SplitReport]:

@@ -65,16 +65,6 @@ class ToyTask(Task):
         return line, line in self.labels
 
 
-class ToyFreeText(ToyTask):
-    """Free text whose history, like LaMP-7's, holds answers without inputs."""
-
-    name = "toy-free-text"
-    labels = ()
-
-    def supervise(self, item: HistoryItem) -> tuple[str | None, str]:
-        return None, item.text
-
-
 def toy_user(name: str, favourite: int = 0, examples: int = 2, items: int = 4, task: Task | None = None) -> User:
     """A user who gives one label to all items but the last; the first `examples` items supervise."""
     labels = [LABELS[favourite % 3]] * (items - 1) + [LABELS[(favourite + 1) % 3]]

@@ -21,7 +21,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from harness.api import HarnessError
+from harness.api import HarnessError, home
 
 Quantization = Literal["nf4"]
 T = TypeVar("T")
@@ -163,7 +163,7 @@ def check_tokens(
 
 
 def _source(name_or_path: str) -> str:
-    path = Path(name_or_path).expanduser()
+    path = home(name_or_path)
     if path.exists():
         _refuse_adapter(path)
         if not (path / "config.json").is_file():

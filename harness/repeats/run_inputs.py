@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.api import home
 from harness.registry import CONTROLS, METHODS, MODELS, PRESETS, TASKS, Registry, model_folder
 from harness.results.fingerprints import config_paths
 from harness.results.machine import accelerators
@@ -34,13 +35,13 @@ def run_inputs(specs: Sequence[RunSpec]) -> RunInputs | None:
             return None
         paths.add(Path(spec.data))
         for name in (spec.model, spec.embedder):
-            folder = Path(model_folder(name)).expanduser()
+            folder = home(model_folder(name))
             if folder.is_dir():
                 paths.add(folder)
             else:
                 hub.add(name)
         for method in spec.methods:
-            paths |= {path.expanduser() for _, path in config_paths(build_method(method, spec).config)}
+            paths |= {home(path) for _, path in config_paths(build_method(method, spec).config)}
     return RunInputs(frozenset(paths), frozenset(hub))
 
 

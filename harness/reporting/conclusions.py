@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from harness.analysis.comparison import ALPHA, Comparison, PairTest, Ranking, Row
 from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
-from harness.formatting import bounds, listed, memory, number, p_value, plain, rounded, seconds, share
+from harness.formatting import bounds, counted, listed, memory, number, p_value, plain, rounded, seconds, share
 from harness.registry import is_control
 from harness.reporting.losses import losses
 from harness.specs.run_spec import BASELINE
@@ -48,7 +48,7 @@ def _task(comparison: Comparison, task: str) -> str:
     higher = comparison.higher_is_better[task]
     sentences = [
         f"{task}, by {main.metric} ({'higher' if higher[main.metric] else 'lower'} is better), "
-        f"{_count(rows[main.best].users, 'user')}: {_verdict(main, rows, tests)}",
+        f"{counted(rows[main.best].users, 'user')}: {_verdict(main, rows, tests)}",
         _control(main, rows, higher[main.metric]),
         _tied(main, rows),
         _floor(comparison, main),
@@ -89,7 +89,7 @@ def _control(ranking: Ranking, rows: dict[str, Row], higher_is_better: bool) -> 
     if not is_control(ranking.best):
         return ""
     sign = -1 if higher_is_better else 1
-    methods = [row for row in rows.values() if row.metrics and row.status != "overran" and not is_control(row.label)]
+    methods = [row for row in rows.values() if row.ranks and not is_control(row.label)]
     best = min(methods, key=lambda row: sign * row.metrics[ranking.metric], default=None)
     if best is None:
         return f"{ranking.best} is a control."
@@ -103,7 +103,7 @@ def _gap(difference: float) -> str:
 
 def _tied(ranking: Ranking, rows: dict[str, Row]) -> str:
     if not ranking.tied:
-        others = [row for row in rows.values() if row.metrics and row.status != "overran" and row.label != ranking.best]
+        others = [row for row in rows.values() if row.ranks and row.label != ranking.best]
         return "All others that rank are worse beyond chance." if others else ""
     return f"Not told apart from {ranking.best}: {listed(ranking.tied)}."
 
@@ -122,7 +122,7 @@ def _floor(comparison: Comparison, ranking: Ranking) -> str:
     least, tests = min(test.smallest_p for test in bound), max(test.tests for test in bound)
     return (
         f"Too few users decide between {ranking.best} and {names}: as many as scored differently allow no p below "
-        f"{rounded(least)}, and Holm over {_count(tests, 'test')} asks for less."
+        f"{rounded(least)}, and Holm over {counted(tests, 'test')} asks for less."
     )
 
 
@@ -181,7 +181,7 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
     sizes = [test.minimum_detectable for test in nulls if test.minimum_detectable is not None]
     if floor >= ALPHA:
         sentences.append(
-            f"With {_count(users, 'user')} and {_count(nulls[0].tests, 'test')}, no difference whatever could have "
+            f"With {counted(users, 'user')} and {counted(nulls[0].tests, 'test')}, no difference whatever could have "
             f"been told from chance (the smallest p that Holm could leave is {rounded(floor)})."
         )
     else:
@@ -192,7 +192,7 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
             )
         if sizes:
             sentences.append(
-                f"With {_count(users, 'user')}, a difference from {BASELINE} below about {_span(sizes)} "
+                f"With {counted(users, 'user')}, a difference from {BASELINE} below about {_span(sizes)} "
                 "would probably have gone unnoticed."
             )
     moved = any(t.task == task and t.b == BASELINE and t.p_holm < ALPHA for t in comparison.comparisons)
@@ -276,10 +276,6 @@ def _mishaps(comparison: Comparison) -> list[str]:
         names = listed([f"{row.label} on {row.task}" for row in stopped])
         found.append(f"The budget of {seconds(stopped[0].budget_seconds)} cut short: {names}.")
     return [plain(sentence) for sentence in found]
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _span(sizes: Sequence[float]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from harness.api import HarnessError
+from harness.api import HarnessError, printable
 from harness.formatting import DASH, plain, rounded
 from harness.results.store import Store
 
@@ -103,5 +103,5 @@ def _print_task(answers: list[Answer], console: Console) -> None:
 
 
 def _visible(text: str) -> str:
-    """Keep line breaks, make every other control character a space: model output must not steer the terminal."""
-    return "".join(char if char.isprintable() or char == "\n" else " " for char in text)
+    """What a model wrote, in the lines in which it wrote it."""
+    return printable(text, keep="\n")

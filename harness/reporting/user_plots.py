@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import Comparison, Row
-from harness.formatting import share
+from harness.formatting import counted, share
 from harness.reporting.canvas import canvas, direction
 from harness.reporting.comparison_tables import history_bins, history_range
 from harness.reporting.drawing import (
@@ -64,7 +64,7 @@ def history(comparison: Comparison, task: str) -> Figure:
                 point(axes, style(row, best), own.value, own.interval, height)
                 if row.label == BASELINE:
                     axes.axvline(own.value, color=BASE, linewidth=1, linestyle="--", zorder=1)
-        axes.set_title(f"{history_range(found)}\n{found.users} user{'s' if found.users > 1 else ''}", fontsize=9)
+        axes.set_title(f"{history_range(found)}\n{counted(found.users, 'user')}", fontsize=9)
         axes.set_xlabel(direction(metric, higher))
     lines(panels, shown)
     headline(drawn, comparison, f"{task}: scores and 95% intervals by length of the users' histories")

@@ -15,7 +15,7 @@ from harness.specs.explaining import explain
 from harness.specs.resolve import expand_methods, expand_tasks
 from harness.specs.run_spec import RunSpec, format_value
 from harness.sweeps.sweep_spec import Parameter, Point, SweepSpec, expand, run_spec
-from harness.yaml_files import Readable, read_yaml
+from harness.yaml_files import read_yaml
 
 ALL = "all"
 _ABSENT = "the data have no such task"
@@ -236,11 +236,6 @@ def common() -> Common:
     """`common.yaml`, which stands beside the harness's own experiments. Raises HarnessError if it is broken."""
     path = files(EXPERIMENTS.target(OWN)) / "common.yaml"
     return _checked(Common, read_yaml(path, "file"), str(path))
-
-
-def read_experiment(path: Readable, name: str) -> ExperimentSpec:
-    """The experiment in a YAML file. Raises HarnessError naming the file and the key at fault."""
-    return _checked(ExperimentSpec, {"name": name, **read_yaml(path, "experiment")}, str(path))
 
 
 def _read(name: str) -> ExperimentSpec:

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from harness.api import HarnessError
+from harness.api import HarnessError, home
 
 FULL = (
     "the disk is full, or its quota is used up. Finished cells are kept: make room and repeat the command, which goes "
@@ -16,11 +16,6 @@ FULL = (
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 _FILE = (errno.EEXIST, errno.ENOTDIR)
-
-
-def home(path: str | os.PathLike[str]) -> Path:
-    """The path with a leading `~` as the home directory; a shell leaves it alone in --out=~/x, and YAML everywhere."""
-    return Path(os.path.expanduser(path))
 
 
 def require_folder(path: str | os.PathLike[str]) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from harness.api import TaskData
+from harness.api import TaskData, home
 
 # What a loader reads of a folder: configuration, tokenizer, chat templates, weights; modules of an embedder lie deeper.
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.vocab", "*.bpe")
@@ -51,7 +51,7 @@ def model_identity(name_or_path: str | Path) -> tuple[str, dict[str, str]]:
 
     The commit is that of the local cache or, online, the newest; "unknown" where neither can be asked.
     """
-    folder = Path(name_or_path).expanduser()
+    folder = home(name_or_path)
     if not folder.is_dir():
         return f"{name_or_path}@{_hub_commit(str(name_or_path))}", {}
     found = {path for pattern in (*_MODEL_FILES, *_DEEPER) for path in folder.glob(pattern)}
@@ -92,7 +92,7 @@ def data_fingerprint(data: TaskData) -> str:
 
 def config_files(config: BaseModel) -> dict[str, str]:
     """Hashes of the files that a method's configuration names as `Path`, by field; a folder counts with all in it."""
-    return {name: path_hash(path.expanduser()) for name, path in config_paths(config)}
+    return {name: path_hash(home(path)) for name, path in config_paths(config)}
 
 
 def config_paths(config: BaseModel) -> Iterator[tuple[str, Path]]:

@@ -61,7 +61,7 @@ class CellListener(Protocol):
 class Cell:
     """A cell ready to run; `provenance` fills the record's fields on machine, versions and code.
 
-    `now` returns the seconds that the fit's clock counts; `diagnose` asks the fit for its evidence.
+    `now` returns the seconds that the clocks of the fit and of its evidence count; `diagnose` asks the fit for it.
     """
 
     spec: CellSpec
@@ -157,7 +157,7 @@ class Cell:
         record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
         record.fit_hash = path_hash(saved)
         if self.diagnose:
-            _diagnose(record, context.report)
+            _diagnose(record, context.report, self.now)
         return saved, context.checkpoints
 
     def _known_answers(self, store: Store, record: CellRecord) -> pd.DataFrame | None:
@@ -255,11 +255,11 @@ def _account_for_likelihood(record: CellRecord, found: Likelihood) -> None:
     record.tokens_out -= cost.tokens_out
 
 
-def _diagnose(record: CellRecord, report: FitReport) -> None:
+def _diagnose(record: CellRecord, report: FitReport, now: Callable[[], float]) -> None:
     """The evidence that the fit offers; without it the cell is as good, so that its failure is a note."""
     if report.diagnose is None:
         return
-    watch = BudgetClock(float("inf"))
+    watch = BudgetClock(float("inf"), now)
     try:
         diagnosis = report.diagnose()
         odd = [name for name, x in diagnosis.values.items() if not isinstance(x, str) and not math.isfinite(x)]

@@ -82,7 +82,7 @@ class RunSpec(_Frozen):
     @field_validator("model", "embedder", "data")
     @classmethod
     def _home(cls, value: str) -> str:
-        return os.path.expanduser(value)
+        return os.path.expanduser(value)  # no Path: the data of a plug-in may be an address, with // in it
 
     @field_validator("marks")
     @classmethod

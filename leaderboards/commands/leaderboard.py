@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from harness.api import HarnessError, home
 
 app = typer.Typer(
     help="Keep the results of runs as records, and show them as a static site.",
@@ -15,13 +16,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # a shell leaves ~ alone in --out=~/x
-
-
 Records = Annotated[
-    Path, typer.Option(parser=_path, metavar="PATH", help="Folder of the records, to be kept under version control.")
+    Path, typer.Option(parser=home, metavar="PATH", help="Folder of the records, to be kept under version control.")
 ]
 RECORDS = Path("leaderboards/records")
 
@@ -37,7 +33,7 @@ class WandbMode(StrEnum):
 @app.command()
 def add(
     runs: Annotated[
-        list[Path], typer.Argument(parser=_path, metavar="RUN_DIR...", help="The --out of finished comparisons.")
+        list[Path], typer.Argument(parser=home, metavar="RUN_DIR...", help="The --out of finished comparisons.")
     ],
     records: Records = RECORDS,
     samples: Annotated[
@@ -49,7 +45,6 @@ def add(
     ] = WandbMode.disabled,
 ) -> None:
     """Write a run's record. Adding the same run again changes nothing."""
-    from harness.api import HarnessError
     from harness.leaderboards.lineage import log_record
     from harness.leaderboards.recording import add as add_run
 
@@ -70,7 +65,7 @@ def add(
 
 @app.command()
 def build(
-    out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="Folder of the site.")] = Path("site"),
+    out: Annotated[Path, typer.Option(parser=home, metavar="PATH", help="Folder of the site.")] = Path("site"),
     records: Records = RECORDS,
 ) -> None:
     """Write the site: static files that need no server and no network. Open index.html."""
@@ -83,9 +78,7 @@ def build(
 @app.command()
 def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    out: Annotated[
-        Path | None, typer.Option(parser=_path, metavar="PATH", help="Keep the site in this folder.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(parser=home, metavar="PATH", help="Keep the site in this folder.")] = None,
     records: Records = RECORDS,
 ) -> None:
     """Build the site and show it on this machine until Ctrl-C."""

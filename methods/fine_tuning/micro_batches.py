@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
-from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.training_pace import TrainingPace
 
 Record = dict[str, list[int]]
 
@@ -57,7 +57,7 @@ class MicroBatched(Trainer):
     train_dataset: Any
     data_collator: Any
     pad: Callable[[list[Record]], dict[str, Tensor]]  # the collator, for a micro-batch
-    pace: Pace
+    pace: TrainingPace
 
     def takes(self, rows: int) -> None:
         """Once constructed: `rows` are the most in a micro-batch."""

@@ -7,7 +7,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, get_scheduler
 
 from harness.methods.fine_tuning.micro_batches import MicroBatched
-from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.training_pace import TrainingPace
 
 
 class Plan(TrainerCallback):
@@ -18,7 +18,7 @@ class Plan(TrainerCallback):
     its end is the clock's. `shortened`: it was, at least once.
     """
 
-    def __init__(self, trainer: MicroBatched, pace: Pace, natural: int) -> None:
+    def __init__(self, trainer: MicroBatched, pace: TrainingPace, natural: int) -> None:
         self.trainer = trainer
         self.pace = trainer.pace = pace
         self.natural = natural

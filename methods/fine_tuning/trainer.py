@@ -23,7 +23,7 @@ from harness.methods.fine_tuning.schedule import Offers, Plan
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.training_data import Row, record
 from harness.methods.fine_tuning.training_forecast import Forecast
-from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained, trained_tensors
 from harness.methods.instruct import BasePrompt
 
@@ -142,7 +142,7 @@ def load_weights(directory: Path, task: Task) -> Personalizer:
 
 
 def _train(
-    trainer: MicroBatched, context: FitContext, pace: Pace, rows: Sequence[Row], lora: LoraSettings | None
+    trainer: MicroBatched, context: FitContext, pace: TrainingPace, rows: Sequence[Row], lora: LoraSettings | None
 ) -> bool:
     """Train and account; False if not even one micro-batch fits."""
     clock, natural = context.clock, _natural_steps(trainer)
@@ -167,10 +167,10 @@ def _reason(steps: int, natural: int, cut: int) -> str:
     return "the end of training was expected sooner, so that the learning rate fell earlier"
 
 
-def _pace(trainer: MicroBatched, clock: Clock, forecast: Forecast, lora: LoraSettings | None) -> Pace:
+def _pace(trainer: MicroBatched, clock: Clock, forecast: Forecast, lora: LoraSettings | None) -> TrainingPace:
     """What training will take: the forecast, and copying the trained weights once."""
     copied = _copying(trainer.model, lora, clock)
-    pace = Pace(clock, _COPIES * copied, _COPIES_IN_A_STEP * copied, trainer.args.device)
+    pace = TrainingPace(clock, _COPIES * copied, _COPIES_IN_A_STEP * copied, trainer.args.device)
     size = trainer.size(trainer.pieces(0)[0])
     pace.expect(size, forecast.of(size))
     return pace

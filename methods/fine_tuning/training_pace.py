@@ -13,7 +13,7 @@ SAFETY = 1.2  # a micro-batch is predicted to be as slow, by the token, as the s
 _RECENT = 5
 
 
-class Pace:
+class TrainingPace:
     """Predicts from its own measurements; they are of the training itself, none is thrown away.
 
     `reserve` are the seconds that follow training; an optimizer step takes `step` until one was made.

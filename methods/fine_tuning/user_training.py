@@ -22,7 +22,7 @@ from harness.methods.fine_tuning.seq2seq_trainer import Collator, decoded_log_li
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.trainer import TrainingConfig
 from harness.methods.fine_tuning.training_data import Row, record
-from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.fine_tuning.weights import LoraSettings, on_cpu
 
 _OWN, _TASK = "own", "task"
@@ -49,7 +49,7 @@ class UserTraining:
             set_peft_model_state_dict(self._adapted, task, adapter_name=_TASK)
             cast(Any, self._adapted.base_model).set_adapter([_TASK, _OWN])
         self._own = [weight for name, weight in self._adapted.named_parameters() if f".{_OWN}." in name]
-        self._pace = Pace(context.clock, reserve=0.0, step=0.0, device=self._model.device)
+        self._pace = TrainingPace(context.clock, reserve=0.0, step=0.0, device=self._model.device)
         self._rows = config.batch_size
         self._recomputes = False
         self.copying = 0.0  # seconds that an adapter takes after its training, at most

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.api import HarnessError
+from harness.api import HarnessError, home
 from harness.tasks.fetch.official import BASE_URL, RemoteFile, Separation, Split, official_files
 
 if TYPE_CHECKING:
@@ -19,14 +18,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-def _path(text: str) -> Path:
-    return Path(os.path.expanduser(text))  # a shell leaves ~ alone in --out=~/x
-
-
 @app.command("fetch")
 def fetch_command(
     tasks: Annotated[list[str], typer.Argument(help="lamp1 to lamp7, but for lamp6, whose files are licensed.")],
-    out: Annotated[Path, typer.Option(parser=_path, metavar="PATH", help="Data directory, for --data.")] = Path("lamp"),
+    out: Annotated[Path, typer.Option(parser=home, metavar="PATH", help="Data directory, for --data.")] = Path("lamp"),
     split: Annotated[str, typer.Option(help="dev, train, or both: dev,train. Test golds are not public.")] = "dev",
     separation: Annotated[
         Separation, typer.Option(help="user, or time: earlier and later of the same users.")

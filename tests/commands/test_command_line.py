@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pandas as pd
 import pytest
@@ -69,6 +70,12 @@ def test_help_says_what_a_command_does(command):
     result = program(*command, "--help")
     assert result.returncode == 0
     assert "Usage:" in result.stdout
+
+
+def test_the_version_is_that_of_the_installed_distribution():
+    result = harness("--version")
+    assert (result.exit_code, result.stdout) == (0, f"harness {version('personalization-harness')}\n")
+    assert "harness compare --methods all" in harness("--help").stdout
 
 
 @pytest.mark.parametrize(("listing", "name"), [("methods", "chameleon"), ("tasks", "lamp7"), ("models", "tiny-llama")])

@@ -74,12 +74,18 @@ def test_a_report_per_task_and_split(tmp_path: Path) -> None:
     assert train == SplitReport("lamp7", "train", queries=1, users=1, history=(1, 1.0, 1))
     assert (dev.task, dev.split, dev.queries, dev.users, dev.history) == ("lamp7", "dev", 3, 3, (0, 1.0, 3))
     assert (dev.leaky_queries, dev.leaky_items) == (2, 2)
-    assert dev.fault_counts() == {
-        ("LaMP_7/dev_questions.json", "profile[].text"): 2,
-        ("LaMP_7/dev_questions.json", "input"): 1,
-    }
+    assert sorted(fault.field for fault in dev.faults) == ["input", "profile[1].text", "profile[2].text"]
     lost = "1 of 4 questions could not be used (`harness data check` says why)"
     assert dev.notes == ("2 of 6 history items could not be used", "1 of 3 users have an empty history", lost)
+
+
+def test_leaking_queries_and_items_are_counted_beside_each_other(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    questions = [tweet_question("q1", "im q1", "I am q1."), tweet_question("q2", "a")]
+    write_tweets(tmp_path / "LaMP_7", "dev", questions, {"q1": "im q1", "q2": "x"})
+    assert _run_check(tmp_path) == 0
+    assert "1/2" in capsys.readouterr().out
 
 
 def test_the_only_split_is_reported_once(tmp_path: Path) -> None:

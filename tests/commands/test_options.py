@@ -1,6 +1,7 @@
 """Every option of `harness compare` and `harness reproduce` changes what it names, and nothing else."""
 
 import inspect
+import re
 from functools import cache
 from pathlib import Path
 
@@ -72,8 +73,12 @@ REPRODUCE = {
 ELSEWHERE = {"name", "preset_name", "data", "dry_run", "executor"}
 
 
+def parameters(command):
+    return typer.main.get_command(app).commands[command].params
+
+
 def options(command):
-    return {parameter.name for parameter in typer.main.get_command(app).commands[command].params}
+    return {parameter.name for parameter in parameters(command)}
 
 
 def fields(spec):
@@ -128,6 +133,15 @@ def test_an_option_of_compare_changes_what_it_names_and_nothing_else(option):
 
 def test_every_option_of_compare_has_a_case():
     assert options("compare") == set(COMPARE)
+
+
+def test_the_help_of_compare_says_what_counts_where_an_option_is_not_given():
+    silent = {
+        parameter.name
+        for parameter in parameters("compare")
+        if parameter.default is None and not re.search(r"default|preset's", parameter.help)
+    }
+    assert silent == {"limit", "marks", "settings", "quantization"}  # nothing of the kind is done
 
 
 @pytest.mark.parametrize("marks", ["soon", "", "0.25,", "0.25;0.5"])

@@ -110,6 +110,11 @@ def test_a_tilde_is_home_for_the_library_and_for_every_command(harness, home):
     assert list(Path().iterdir()) == []
 
 
+def test_the_tilde_of_a_user_who_is_not_known_is_a_folder_of_that_name(harness, home):
+    status, _, told = harness(*COMPARE, "--model", "~nobody-of-that-name/m", "--out", "out")
+    assert (status, "There is no model folder ~nobody-of-that-name/m." in told) == (2, True)
+
+
 def test_experiments_take_a_folder_of_data(harness, home):
     status, printed, told = harness("reproduce", "figure5", "--data=~/lamp", "--users", "2", "--dry-run")
     assert status == 0, told
@@ -147,6 +152,11 @@ def test_what_reads_as_markup_in_a_path_is_printed_as_it_is(harness, home):
     assert f"Going on in {odd}:" in printed
     status, _, told = harness("report", f"{odd}/cells")
     assert (status, odd in told) == (2, True)
+
+
+def test_a_path_in_an_error_steers_no_terminal(harness, home):
+    status, _, told = harness("report", "a\x1b[2Jb")
+    assert (status, "a [2Jb" in told, "\x1b" in told) == (2, True, False)
 
 
 def test_wandb_mode_decides_where_the_option_is_not_given(harness, home, monkeypatch):

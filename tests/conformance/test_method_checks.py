@@ -9,7 +9,7 @@ from harness.conformance.method_checks import AMPLE, Bench, check_clock
 from harness.conformance.toys import ToyTask, toy_model
 from harness.conformance.work_time import WorkTime
 from harness.methods.aloe import Aloe
-from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.instruct import Instruct
 from harness.methods.llm_rec import LlmRec, Notes
 from harness.running.clock import BudgetClock
@@ -79,7 +79,7 @@ def test_who_keeps_the_budget_passes_on_a_busy_machine(verdict):
 def test_training_keeps_the_budget_and_is_caught_when_it_does_not(verdict, monkeypatch):
     config = {"batch_size": 4, "accumulation": 1}
     assert not verdict(Aloe, config)
-    monkeypatch.setattr(Pace, "fits", lambda *arguments: True)
+    monkeypatch.setattr(TrainingPace, "fits", lambda *arguments: True)
     assert "was overrun" in verdict(Aloe, config)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import yaml
 
 from harness.gate import baseline
 from harness.leaderboards.recording import read_records
-from harness.reproduction.experiment_spec import read_experiment
+from harness.reproduction.experiment_spec import OWN, experiments
 from harness.results.store import RunRecord, Store
 from harness.specs.resolve import resolve
 from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
@@ -69,9 +70,12 @@ def _sweep(folder: Path, content: bytes) -> object:
 
 
 def _experiment(folder: Path, content: bytes) -> object:
-    path = folder / "experiment.yaml"
-    path.write_bytes(content)
-    return read_experiment(path, "experiment").points("tiny")
+    """In place of an experiment of the harness's own."""
+    (folder / f"{OWN}.yaml").write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.registry.files", lambda package: folder)
+        [found] = experiments(OWN)
+    return found.points("tiny")
 
 
 def _record(folder: Path, content: bytes) -> object:

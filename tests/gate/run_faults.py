@@ -13,7 +13,7 @@ import harness.running.cell
 import harness.running.context
 import harness.running.preparation
 from harness.api import Example
-from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.llm_rec import Notes
 from harness.model.decoding import Stop
 from harness.model.lm import HuggingFaceModel
@@ -38,7 +38,7 @@ def _(patch):
 
 @FAULTS.add("the budget ignored while training", "short budget", "lamp7", "aloe:num_epochs=5")
 def _(patch):
-    patch.setattr(Pace, "fits", lambda *arguments: True)
+    patch.setattr(TrainingPace, "fits", lambda *arguments: True)
 
 
 # -------------------------------------------------------------------------------------------- data, history and prompts

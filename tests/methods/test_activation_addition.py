@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from harness.api import HarnessError, Query
-from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.caa import Caa, CaaConfig
 from harness.methods.style_vector import StyleVector
 from harness.running.clock import BudgetClock
+from tests.toy_free_text import ToyFreeText
 
 
 def caa(**config):

@@ -7,13 +7,14 @@ import torch
 from pydantic import ValidationError
 
 from harness.api import Continuations, HarnessError, Query
-from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.chameleon import method
 from harness.methods.chameleon.insights import Insights, clean_insight
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.preference_pairs import generate_pairs, represent_pairs
 from harness.methods.chameleon.steering import Steering
 from harness.running.clock import BudgetClock
+from tests.toy_free_text import ToyFreeText
 
 FAST = {"ccs": {"epochs": 20, "restarts": 2}, "insight_tokens": 8}
 

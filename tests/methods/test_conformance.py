@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.conformance.toys import ToyFreeText, ToyTask
+from harness.conformance.toys import ToyTask
 from harness.methods.aloe import Aloe
 from harness.methods.caa import Caa
 from harness.methods.chameleon.method import Chameleon
@@ -24,6 +24,7 @@ from harness.methods.style_vector import StyleVector
 from harness.model.lm import HuggingFaceModel
 from harness.registry import CONTROLS, METHODS
 from harness.testing import check_method
+from tests.toy_free_text import ToyFreeText
 
 SMALL = {"ccs": {"epochs": 30, "restarts": 2}, "insight_tokens": 4}
 BRIEF = {"max_new_tokens": 4}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from harness.api import HistoryItem, Query
-from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.aloe import Aloe
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
@@ -24,6 +24,7 @@ from harness.methods.controls import (
     mean_change,
 )
 from harness.running.retrieval import HistorySearch
+from tests.toy_free_text import ToyFreeText
 
 FAST = {"ccs": {"epochs": 20, "restarts": 2}, "insight_tokens": 8}
 STRANGER = Query("q", "stranger", "a film")

@@ -8,7 +8,7 @@ from peft import get_peft_model, set_peft_model_state_dict
 from torch.nn.functional import cross_entropy
 
 from harness.api import Query
-from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.fine_tuning.training_data import Row
 from harness.methods.fine_tuning.user_adapters import UserAdapters
 from harness.methods.fine_tuning.user_training import UserTraining
@@ -20,6 +20,7 @@ from harness.running.preparation import Selector
 from harness.running.retrieval import HistorySearch
 from tests.methods.trained import Ticks
 from tests.running.test_preparation import SPEC, embed, prepared, write_split
+from tests.toy_free_text import ToyFreeText
 
 LORA = LoraSettings(r=2, alpha=6)
 STRANGER = Query("q", "stranger", "a movie")

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 
 from harness.api import Example, HistoryItem, User
-from harness.conformance.toys import ToyFreeText, ToyTask, toy_queries, toy_users
+from harness.conformance.toys import ToyTask, toy_queries, toy_users
 from harness.registry import CONTROLS, METHODS, method_class
 from harness.running.evaluation import evaluate
 from tests.methods.trained import aloe, dpo
+from tests.toy_free_text import ToyFreeText
 
 LONG = "a lonely detective follows a trail of letters " * 60
 FAST = {

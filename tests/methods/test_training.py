@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from harness.conformance.toys import ToyFreeText, toy_queries, toy_users
+from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.fine_tuning.weights import LoraSettings, Trained
 from tests.methods.trained import aloe, dpo
+from tests.toy_free_text import ToyFreeText
 
 
 def test_training_changes_what_it_should_and_accounts_for_it(make_context, trainers):

@@ -6,13 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from harness.api import Example, HarnessError
-from harness.conformance.toys import ToyFreeText, toy_model, toy_users
+from harness.conformance.toys import toy_model, toy_users
 from harness.methods.aloe import AloeConfig
 from harness.methods.fine_tuning.trainer import fit_weights
 from harness.methods.fine_tuning.training_data import Row, training_prompt
 from harness.methods.instruct import BasePrompt
 from harness.model.encoding import Encoder
 from tests.methods.trained import LORA, aloe, dpo
+from tests.toy_free_text import ToyFreeText
 
 CHAT = (
     "{% for message in messages %}<s>{{ message['role'] }}\n{{ message['content'] }}</s>{% endfor %}"

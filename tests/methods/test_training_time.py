@@ -8,7 +8,7 @@ from transformers import get_cosine_schedule_with_warmup, set_seed
 from harness.methods.fine_tuning.micro_batches import MicroBatched, micro_batches
 from harness.methods.fine_tuning.trainer import fit_weights
 from harness.methods.fine_tuning.training_data import Row
-from harness.methods.fine_tuning.training_pace import Pace
+from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.fine_tuning.weights import LoraSettings, Trained
 from harness.running.checkpoints import Checkpoints
 from harness.running.clock import BudgetClock
@@ -146,7 +146,7 @@ def test_micro_batches_are_made_by_padded_tokens(lengths, rows, tokens, small, e
 
 def test_the_pace_predicts_by_tokens_and_knows_the_optimizer_step():
     now = [0.0]
-    pace = Pace(BudgetClock(20.0, now=lambda: now[0]), reserve=1.0, step=2.0, device=torch.device("cpu"))
+    pace = TrainingPace(BudgetClock(20.0, now=lambda: now[0]), reserve=1.0, step=2.0, device=torch.device("cpu"))
     pace.expect(tokens=10, seconds=5.0)
     assert pace.fits(33)
     assert not pace.fits(35)  # 17.5 s of the 17 s beside reserve and step

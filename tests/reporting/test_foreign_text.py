@@ -5,8 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from harness.api import Fault, HarnessError
-from harness.commands.app import _without_controls
+from harness.api import Fault, HarnessError, printable
 from harness.gate.baseline import Answer, Outcome, Tolerance
 from harness.gate.difference_lines import lines, provenance
 from harness.gate.differences import compare
@@ -53,9 +52,12 @@ def test_an_inspected_query_is_shown_as_it_is_without_control_characters(store):
 def test_ids_in_errors_are_clean(store):
     with pytest.raises(HarnessError) as caught:
         inspect_query(store, HOSTILE + "?")
-    assert clean(_without_controls(f"Error: {caught.value}"))
     assert clean(str(caught.value).replace(str(store.root), ""))
-    assert _without_controls("two\nlines\x1b") == "two\nlines "
+
+
+def test_line_breaks_stay_only_where_they_are_to_be_kept():
+    assert printable("two\nlines\t\x1b", keep="\n") == "two\nlines  "
+    assert printable("two\nlines\x1b") == "two lines "
 
 
 def test_tables_and_records_of_a_run_are_clean(store):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import HarnessError
+from harness.api import HarnessError, home
 from harness.results import disk
 
 
@@ -44,9 +44,9 @@ def test_a_folder_that_is_there_or_can_be_made_passes_and_nothing_is_left_behind
 
 
 def test_a_tilde_is_home_only_where_it_leads_the_path(work):
-    assert disk.home("~/x") == work / "home" / "x"
-    assert disk.home("a~/x") == Path("a~/x")
-    assert disk.home("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
+    assert home("~/x") == work / "home" / "x"
+    assert home("a~/x") == Path("a~/x")
+    assert home("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")
 
 
 def test_a_full_disk_is_told_from_other_faults_however_it_is_said():

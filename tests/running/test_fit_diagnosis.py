@@ -1,13 +1,13 @@
 """Evidence on a fit is taken after it: off the budget, after the answers are settled, and nothing depends on it."""
 
 import math
-import time
 
 import pytest
 
 from harness.api import Diagnosis
 from harness.results.store import CellRecord
 from tests.running.test_cell import Plain, Probe, compute, source
+from tests.running.test_clock import FakeTime
 
 __all__ = ["compute", "source"]  # fixtures
 
@@ -22,20 +22,20 @@ def diagnosing(diagnose):
 
 
 def test_a_diagnosis_costs_no_budget_and_is_recorded(compute):
-    clock = []
+    clock, now = [], FakeTime()
 
     def during(context):
         def diagnose():
             clock.append(context.clock.elapsed())
-            time.sleep(0.2)
+            now.sleep(0.2)
             clock.append(context.clock.elapsed())
             return FOUND
 
         context.report.diagnose = diagnose
 
-    record, _, _ = compute(Probe(during))
+    record, _, _ = compute(Probe(during), now=now)
     assert clock == [record.fit_seconds] * 2
-    assert record.diagnosis_seconds >= 0.2
+    assert record.diagnosis_seconds == pytest.approx(0.2)
     assert sum(record.phases.values()) == pytest.approx(record.fit_seconds)
     read = CellRecord.model_validate_json(record.model_dump_json())
     assert read.diagnosis == record.diagnosis == FOUND

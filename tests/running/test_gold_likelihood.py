@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from harness.api import Edits, HistoryItem, Personalizer, Query
-from harness.conformance.toys import LABELS, ToyFreeText, ToyTask
+from harness.conformance.toys import LABELS, ToyTask
 from harness.running.evaluation import evaluate
+from tests.toy_free_text import ToyFreeText
 
 HISTORIES = {f"q{number}": (HistoryItem("a", f"coffee {number}", LABELS[0]),) for number in range(4)}
 QUERIES = [Query(f"q{number}", f"u{number}", f"a trail {number}") for number in range(4)]

