@@ -66,7 +66,6 @@ class Aloe(Method):
         forecast = self.config.forecast(context, rows, lora, share=1 - self.config.general_fraction)
         for batch in context.examples(self.config.generation_batch_size, forecast.reserve):
             rows += self._personal_rows(context, batch)
-            forecast.measure()
         if self.config.general_fraction and rows:
             with context.clock.phase("general data"):
                 rows += self._general_rows(context, len(rows))

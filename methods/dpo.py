@@ -57,7 +57,6 @@ class Dpo(Method):
             with context.clock.cut_off(), context.clock.phase("pairs"):
                 choices = self._choices(context, batch, insights)
                 rows += [row for choice in choices if (row := self._row(context, *choice)) is not None]
-            forecast.measure()
         return fit_weights(context, forecast, self.config.lora, lambda data: self._trainer(context, data))
 
     def load(self, directory: Path, task: Task) -> Personalizer:

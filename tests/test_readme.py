@@ -86,4 +86,4 @@ def test_the_library_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = block("python", "from harness import compare").replace("users=50", "users=3")
     exec(compile(code, "README.md", "exec"), {})
-    assert (tmp_path / "runs" / "first" / "comparison.md").exists()
+    assert (tmp_path / "runs" / "library" / "comparison.md").exists()

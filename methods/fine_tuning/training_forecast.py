@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from harness.api import FitContext
 from harness.methods.fine_tuning.training_data import Row, record
 
-_APART = 20  # a row is read anew after so many times what the last one took: 5% of the time at most
+_APART = 4  # a row is read again when there are so many times the rows, which does not depend on the machine
+_SPARE = 20  # and when so many times what the last one took is left
 
 
 @dataclass
 class Forecast:
     """Training makes `passes` over each token of `rows`, `epochs` times; `overhead` are a row's seconds besides.
 
-    `measure` is to be called whenever rows have been added. No margin is added: what the clock cuts of training are its
-    last examples, and its schedule still ends. What is kept for training while `rows` grow is never above `most`
-    seconds.
+    It is measured when asked for, between the steps that add rows. No margin is added: what the clock cuts of training
+    are its last examples, and its schedule still ends. What is kept for training while `rows` grow is never above
+    `most` seconds.
     """
 
     context: FitContext
@@ -28,20 +29,22 @@ class Forecast:
     _read: int = 0  # tokens, of the rows that a pass was made over
     _reading: float = 0.0  # seconds that it took
     _took: float = 0.0  # the last one
-    _ended: float = 0.0  # when, by the clock
+    _read_at: int = 0  # rows there were then
     _counted: int = 0  # rows whose tokens are in `_tokens`
     _tokens: int = 0
 
     def measure(self) -> None:
-        """Count new rows and, first and now and then, read the newest: busy machines have slow and fast minutes."""
+        """Count new rows, and read the newest now and then: a machine that others use has slow and fast minutes."""
         self._tokens += sum(map(self._length, self.rows[self._counted :]))
         self._counted = len(self.rows)
-        clock, apart = self.context.clock, _APART * self._took
-        if self.rows and clock.remaining() > apart and clock.elapsed() >= self._ended + apart:
+        due = self._counted >= max(1, _APART * self._read_at)
+        if due and self.context.clock.remaining() > _SPARE * self._took:
             self._make_a_pass(self.rows[-1])
+            self._read_at = self._counted
 
     def reserve(self, more: int) -> float:
-        """Seconds for the rows counted and so many more; 0 before the first, which may take what it needs."""
+        """Seconds for the rows there are and so many more; 0 before the first, which may take what it needs."""
+        self.measure()
         if not self._counted:
             return 0.0
         row = self.of(self._tokens / self._counted) + self.overhead
@@ -56,8 +59,7 @@ class Forecast:
         with clock.phase("forecast"):
             begun = clock.elapsed()
             self.context.lm.log_likelihood([row.prompt] * len(row.answers), list(row.answers.values()))
-            self._ended = clock.elapsed()
-        self._took = self._ended - begun
+            self._took = clock.elapsed() - begun
         self._read += self._length(row)
         self._reading += self._took
 

@@ -75,11 +75,9 @@ def test_training_is_forecast_by_the_tokens_of_its_rows_from_a_pass_over_the_fir
     forecast = method.config.forecast(context, rows, lora, **reference)
     assert forecast.reserve(3) == time[0] == 0.0
     rows.append(Row("A movie in the city. Which tag?", {"chosen": "comedy", "rejected": "a classic"}, "u"))
-    forecast.measure()
     assert forecast.reserve(0) == pytest.approx(0.1 * passes * tokens(context.lm, rows[0]))
     read = time[0]
     rows.append(Row("A letter.", {"chosen": "a", "rejected": "b"}, "v"))
-    forecast.measure()
     both = sum(tokens(context.lm, row) for row in rows)
     assert forecast.reserve(0) == pytest.approx(0.1 * passes * both)
     assert forecast.reserve(2) == pytest.approx(2 * forecast.reserve(0))
@@ -88,7 +86,7 @@ def test_training_is_forecast_by_the_tokens_of_its_rows_from_a_pass_over_the_fir
     assert forecast.reserve(10**6) == 0.5 * context.clock.budget
 
 
-def test_a_slow_moment_at_the_first_row_is_made_up_for_by_later_ones_at_a_twentieth_of_the_time(make_context):
+def test_a_slow_moment_at_the_first_row_is_made_up_for_by_later_ones(make_context):
     time, rows = [0.0], [Row("A movie in the city. Which tag?", {"completion": "comedy"}, "u")]
     context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
     context.lm = Timed(context.lm, time, pace=0.4)
@@ -96,14 +94,23 @@ def test_a_slow_moment_at_the_first_row_is_made_up_for_by_later_ones_at_a_twenti
     forecast.measure()
     assert forecast.of(1) == pytest.approx(3 * 0.4)
     context.lm.pace = 0.1
-    for _ in range(1000):
+    for _ in range(99):
         rows.append(replace(rows[0]))
-        time[0] += 1.0
         forecast.measure()
-    passes = len(context.lm.read)
-    assert passes > 5
-    assert sum(context.lm.read) <= 0.05 * time[0] + max(context.lm.read)
-    assert forecast.of(1) == pytest.approx(3 * (0.4 + (passes - 1) * 0.1) / passes)
+    assert len(context.lm.read) == 4  # with 1, 4, 16 and 64 rows
+    assert forecast.of(1) == pytest.approx(3 * (0.4 + 3 * 0.1) / 4)
+
+
+def test_no_row_is_read_again_where_little_time_is_left(make_context):
+    time, rows = [0.0], [Row("A movie in the city. Which tag?", {"completion": "comedy"}, "u")] * 4
+    context = make_context(clock=BudgetClock(60.0, now=lambda: time[0]))
+    context.lm = Timed(context.lm, time)
+    forecast = aloe().config.forecast(context, rows[:1], None)
+    forecast.measure()
+    forecast.rows = rows
+    time[0] = 60.0 - 20 * context.lm.read[0]
+    forecast.measure()
+    assert len(context.lm.read) == 1
 
 
 def test_epochs_and_data_that_is_still_to_be_mixed_in_are_forecast_too(make_context):
@@ -112,8 +119,6 @@ def test_epochs_and_data_that_is_still_to_be_mixed_in_are_forecast_too(make_cont
     context.lm = Timed(context.lm, time)
     plain = aloe().config.forecast(context, rows, None)
     mixed = aloe(num_epochs=3).config.forecast(context, rows, None, share=0.5)
-    for forecast in (plain, mixed):
-        forecast.measure()
     assert mixed.reserve(0) == pytest.approx(6 * plain.reserve(0))
 
 

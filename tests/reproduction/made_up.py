@@ -15,9 +15,11 @@ def experiment(name: str) -> ExperimentSpec:
     return found
 
 
-def point(root: Path, qualities: dict[str, float], tasks=("lamp2",), users=60, **values) -> PointResult:
-    """A point whose methods answer right with these probabilities, and serve all users."""
+def point(root: Path, qualities: dict[str, float], tasks=("lamp2",), users=60, served=None, **values) -> PointResult:
+    """A point whose methods answer right with these probabilities, and serve so many users, None for all."""
     store = fabricate.filled(root, qualities, tasks, users)
     for file in root.glob("cells/*/*/*/cell.json"):
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"users": users, "users_served": users}))
+        file.write_text(
+            json.dumps(json.loads(file.read_text()) | {"users_served": users if served is None else served})
+        )
     return PointResult(Point(values, store.read_run().spec), root, build(store))

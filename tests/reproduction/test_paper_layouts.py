@@ -19,14 +19,14 @@ EVERYONE = {"instruct": 0.3, "llm_rec": 0.4, "aloe": 0.5, "dpo": 0.5, "chameleon
 
 @pytest.fixture(scope="module")
 def table1(tmp_path_factory):
-    run = point(tmp_path_factory.mktemp("table1") / "run", EVERYONE, ("lamp2", "lamp3"))
+    run = point(tmp_path_factory.mktemp("table1") / "run", EVERYONE, ("lamp2", "lamp3"), served=12)
     return assemble(experiment("table1"), [run], "tiny")
 
 
 @pytest.fixture(scope="module")
 def figure4(tmp_path_factory):
     root = tmp_path_factory.mktemp("figure4")
-    points = [point(root / budget, EVERYONE, budget=budget) for budget in ("10s", "20s")]
+    points = [point(root / budget, EVERYONE, served=12, budget=budget) for budget in ("10s", "20s")]
     return assemble(experiment("figure4"), points, "tiny")
 
 
