@@ -114,9 +114,8 @@ class Row(BaseModel):
     marginal_tokens: float | None = None
     marginal_bytes: float | None = None
     reach_seconds: float | None = None  # of the fit, until it was a tenth better than instruct; None where it never was
-    on_front: bool | None = (
-        None  # no method that fits as fast scores as well; None of a control, and of what does not rank
-    )
+    # No method that fits as fast scores as well; None of a control, and of what does not rank.
+    on_front: bool | None = None
     peak_memory_bytes: int = 0
     leaks_removed: int = 0
     prompts_shortened: int = 0
