@@ -116,11 +116,13 @@ def identifier(value: object) -> str:
 
     Raises ValueError for other numbers, for what `plain_text` refuses, and for more than MAX_ID characters.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if not abs(value) < 10**18 or value != int(value):
+    if isinstance(value, float):
+        if not value.is_integer():
             raise ValueError("is no whole number")
+        if abs(value) > 2**53:
+            raise ValueError("is too large a number to be exact: write it as text")
         return str(int(value))
-    text = plain_text(value)
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else plain_text(value)
     if len(text) > MAX_ID:
         raise ValueError(f"is longer than {MAX_ID} characters")
     return text.partition(".")[0] if _WHOLE.fullmatch(text) else text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from importlib.metadata import version
@@ -111,6 +112,9 @@ def main() -> None:
     SIGTERM, which schedulers and `timeout` send, ends a command as Ctrl-C does, with status 143 in place of 130.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # what a terminal cannot show must not end a command
     try:
         _add_commands()
         app()

@@ -12,7 +12,7 @@ from harness.export.adapters_as_lora import save_row
 from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
 from harness.registry import make_task, method_class, model_folder
-from harness.results.fingerprints import model_identity
+from harness.results.fingerprints import model_identity, path_hash
 from harness.results.store import CellRecord, Store, write_text
 
 INDEX = "adapters.json"
@@ -60,6 +60,10 @@ def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: P
     if not fit.is_dir():
         raise HarnessError(
             f"{store.root} did not keep what was fitted. Repeat the comparison with --save-fits --fresh."
+        )
+    if record.fit_hash and path_hash(fit) != record.fit_hash:
+        raise HarnessError(
+            f"{fit} is damaged: it is not what was fitted. Repeat the comparison with --save-fits --fresh."
         )
     if out.exists() and any(out.iterdir()):
         raise HarnessError(f"{out} is not empty. Choose another --out.")

@@ -10,9 +10,11 @@ import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -137,7 +139,8 @@ class Cell:
         users = pool.users(self.spec.seed)
         set_seed(self.spec.seed)
         clock = BudgetClock(self.spec.budget, self.now, synchronize=_synchronizer(str(lm.model.device)))
-        task, spec, regime = self.prepared.task, self.spec, self.spec.regime
+        # A copy, whose settings a method may change for itself alone.
+        task, spec, regime = copy(self.prepared.task), self.spec, self.spec.regime
         # What the fit has indexed, answering need not index again where both search the same histories.
         shared = regime == "seen" and spec.eval_history == "own"
         search = self._search if shared else HistorySearch(self.embed, pool.select.whole)
@@ -179,7 +182,7 @@ class Cell:
         result = self._answer(lm, saved, listener, self.spec.likelihood)
         clock.stop()
         record.eval_seconds = clock.elapsed()
-        record.metrics = result.metrics
+        record.metrics = {name: _finite(value, f"the metric {name}") for name, value in result.metrics.items()}
         record.parse_failures = float(1 - result.samples["parsed"].mean())
         record.prompts_shortened = result.prompts_shortened
         record.prompts_emptied = result.prompts_emptied
@@ -217,7 +220,7 @@ class Cell:
     ) -> Evaluation:
         listener.evaluating(self.spec, len(self.prepared.queries))
         prepared = self.prepared
-        personalizer = self.method.load(saved, prepared.task)
+        personalizer = self.method.load(saved, copy(prepared.task))
         shown = {
             query.id: personalizer.retrieve(query, prepared.histories[query.id], self._search)
             for query in prepared.queries
@@ -239,10 +242,23 @@ def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -
     record.phases = clock.phases
     record.status = "overran" if clock.overran else "budget_exhausted" if clock.exhausted else "complete"
     record.reason = clock.reason if clock.exhausted else ""
-    record.users_fitted = context.report.users_fitted
-    record.samples_used = context.report.samples_used
-    record.counts = context.report.counts
+    record.users_fitted = _whole(context.report.users_fitted, "users_fitted")
+    record.samples_used = _whole(context.report.samples_used, "samples_used")
+    record.counts = {name: _finite(count, f"counts[{name!r}]") for name, count in context.report.counts.items()}
     record.fit_tokens_in, record.fit_tokens_out = context.lm.tokens_in, context.lm.tokens_out
+
+
+def _finite(value: object, name: str) -> float:
+    """A number that a record can hold. Raises ValueError for any other value."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        raise ValueError(f"{name} is {value!r}, not a finite number")
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
+def _whole(value: object, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise ValueError(f"{name} is {value!r}, not a whole number")
+    return int(value)
 
 
 def _account_for_likelihood(record: CellRecord, found: Likelihood) -> None:

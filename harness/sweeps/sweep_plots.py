@@ -66,7 +66,9 @@ def line_plot(lines: pd.DataFrame, task: str, key: str, order: Sequence[str], mo
             _line(panel, str(label), own, [places[value] for value in own[key]], style)
         _ticks(panel, key, places)
         tidy(panel, MEASURE_TITLES.get(metric, metric), bool(scores["higher_is_better"].iloc[0]))
-    headline(figure, f"{task} by {key}", [model], [f"bands: 95% intervals over {int(lines['users'].max())} users"])
+    headline(
+        figure, f"{task} by {key}", [model], [f"bands: 95% intervals over {int(lines['users_answered'].max())} users"]
+    )
     legend(figure, panels[0])
     return figure
 

@@ -40,7 +40,7 @@ def frame(results: Sequence[PointResult]) -> pd.DataFrame:
     """
     columns = ["point", *axes(results), "task", "method", "metric"]
     return pd.DataFrame([line for result in results for line in _lines(result, axes(results))], columns=None)[
-        [*columns, *_NUMBERS, *_COSTS]
+        [*columns, *_NUMBERS, _ANSWERED, *_COSTS]
     ]
 
 
@@ -50,13 +50,15 @@ def shown(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 _NUMBERS = ("higher_is_better", "value", "low", "high", "rank", "vs_instruct", "p_holm")
-_COSTS = ("users", "fit_seconds", "samples_used", "status", "reason")
+_COSTS = ("fit_seconds", "samples_used", "status", "reason")
+_ANSWERED = "users_answered"  # no name of a setting, which may be an axis
 
 
 def _lines(result: PointResult, keys: Sequence[str]) -> Iterator[dict[str, Any]]:
     point = {"point": result.point.slug, **{key: _text(result, key) for key in keys}}
     for row in result.comparison.pooled:
-        own = {**point, "task": row.task, "method": row.label, **{name: getattr(row, name) for name in _COSTS}}
+        costs = {_ANSWERED: row.users, **{name: getattr(row, name) for name in _COSTS}}
+        own = {**point, "task": row.task, "method": row.label, **costs}
         for metric in row.metrics or [""]:
             yield {**own, "metric": metric, **_numbers(result.comparison, row, metric)}
         for measure, higher in result.comparison.likelihood_higher_is_better.get(row.task, {}).items():

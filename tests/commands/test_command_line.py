@@ -203,3 +203,11 @@ def test_a_plugin_whose_commands_cannot_be_imported_costs_only_those(tmp_path):
     assert done.returncode == 0
     assert "tiny" in done.stdout
     assert "no_such_module:app" in done.stderr
+
+
+def test_a_terminal_that_cannot_show_a_character_ends_no_command():
+    script = "import sys; from harness.commands.app import main; sys.argv = ['harness', '--version']\ntry: main()\n"
+    script += "except SystemExit: print('MAE \\u2193')"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    assert ended.stdout.splitlines()[-1] == "MAE ?", ended.stderr

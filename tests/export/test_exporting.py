@@ -57,6 +57,18 @@ def test_a_model_whose_files_have_changed_since_is_refused(run, tmp_path, monkey
         export(run, record, None, tmp_path / "adapters")
 
 
+def test_a_damaged_fit_is_not_exported(run, tmp_path):
+    record = choose_cell(run, "aloe", "lamp7", 0)
+    [file] = (run.cell_dir(record.spec) / "fit").rglob("*.safetensors")
+    content = file.read_bytes()
+    file.write_bytes(content[:-8] + b"damaged!")
+    try:
+        with pytest.raises(HarnessError, match="is damaged: it is not what was fitted"):
+            export(run, record, None, tmp_path / "adapters")
+    finally:
+        file.write_bytes(content)
+
+
 def test_users_of_a_group_share_an_adapter(run, tmp_path):
     record = choose_cell(run, GROUPED, "lamp7", 0)
     folders = export(run, record, None, tmp_path / "adapters")

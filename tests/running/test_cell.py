@@ -190,6 +190,37 @@ def test_a_failure_at_any_stage_is_recorded_with_its_reason(compute, stage):
     assert f"no {stage} today" in (folder / "error.txt").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("counts", {"loss": float("nan")}, "counts['loss'] is nan, not a finite number"),
+        ("counts", {"loss": None}, "counts['loss'] is None, not a finite number"),
+        ("users_fitted", 2.5, "users_fitted is 2.5, not a whole number"),
+    ],
+)
+def test_what_no_record_can_hold_fails_the_cell_and_is_named(compute, name, value, said):
+    def fit(context):
+        setattr(context.report, name, value)
+        return Plain(context.task, "x")
+
+    record, _, folder = compute(Probe(fit))
+    assert (record.status, record.reason) == ("failed", f"ValueError: {said}")
+    assert json.loads((folder / "cell.json").read_text())["status"] == "failed"
+
+
+def test_a_method_that_changes_its_task_changes_it_for_itself_alone(compute):
+    found = []
+
+    def fit(context):
+        found.append(context.task.max_new_tokens)
+        context.task.max_new_tokens = 1
+        return Plain(context.task, "x")
+
+    compute(Probe(fit))
+    compute(Probe(fit))
+    assert found == [Lamp7.max_new_tokens] * 2
+
+
 def test_a_method_that_exits_is_a_failed_cell(compute):
     def leave(context):
         sys.exit(3)

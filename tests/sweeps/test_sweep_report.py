@@ -95,6 +95,14 @@ def test_two_axes_are_drawn_as_a_map_per_method_with_every_score_in_its_place(re
     assert any(f"instruct {constant:.3f} at every point" in text.get_text() for text in figure.texts)
 
 
+@pytest.mark.parametrize("beside", [{}, {"history": 0}])
+def test_the_users_that_are_asked_for_may_be_an_axis(results, tmp_path, beside):
+    found = results([(beside | {"users": 2}, POOR), (dict.fromkeys(beside, 4) | {"users": 4}, GOOD)])
+    assert len(write(SWEEP, found, tmp_path / "out").plots) == len(beside) + 1  # lines, or a map for each metric
+    assert set(frame(found)["users"]) == {"2", "4"}
+    assert set(frame(found)["users_answered"]) == {40}
+
+
 def test_a_list_of_points_leaves_gaps_in_the_map(results, tmp_path):
     found = results([({"history": 0, "position": "last"}, POOR), ({"history": 4, "position": "answer_start"}, GOOD)])
     paths, _ = write_plots(found, tmp_path / "plots")
