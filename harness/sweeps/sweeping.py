@@ -59,9 +59,14 @@ def run_sweep(
 ) -> int:
     """Compute, print and write a sweep; 1 if a method failed at some point, else 0.
 
-    By the note of `call`, if one is given, its repetition will know that there is nothing to do.
+    By the note of `call`, if one is given, its repetition will know that there is nothing to do. Raises HarnessError
+    where `out` holds a comparison.
     """
     require_folder(out)
+    if (out / "run.json").exists():
+        raise HarnessError(
+            f"{out} holds a comparison, whose files a sweep would mix with its own. Choose another --out."
+        )
     with alone(out):
         if call is not None and executor == "local":
             call.reads(run_inputs([point.spec for point in points]))

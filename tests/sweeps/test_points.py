@@ -1,7 +1,12 @@
+import pytest
+from rich.console import Console
+
+from harness.api import HarnessError
 from harness.results.store import Store
 from harness.running.progress import Quiet
 from harness.sweeps.points import run_points
 from harness.sweeps.sweep_spec import SweepSpec, expand
+from harness.sweeps.sweeping import run_sweep
 
 
 class Counting(Quiet):
@@ -29,3 +34,10 @@ def test_points_compute_what_they_share_once_and_a_second_call_computes_nothing(
     assert second.computed == []
     assert [len(Store(result.folder).records()) for result in results] == [2, 2]
     assert all((result.folder / "comparison.json").exists() for result in results)
+
+
+def test_a_sweep_keeps_out_of_the_folder_of_a_comparison(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    with pytest.raises(HarnessError, match="holds a comparison"):
+        run_sweep(SweepSpec(name="layers", parameters={}), [], tmp_path, "disabled", True, Console(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
