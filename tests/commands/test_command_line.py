@@ -209,5 +209,7 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_command():
     script = "import sys; from harness.commands.app import main; sys.argv = ['harness', '--version']\ntry: main()\n"
     script += "except SystemExit: print('MAE \\u2193')"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False, timeout=120
+    )
     assert ended.stdout.splitlines()[-1] == "MAE ?", ended.stderr
