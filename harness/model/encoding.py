@@ -49,7 +49,9 @@ class Encoder:
         if not self._is_chat:
             ids = self._plain(prompt, add_special_tokens=True)
             # Some tokenizers of decoders end every text, after which no answer would follow.
-            return ids if self.is_encoder_decoder else ids[: len(ids) - self._ends_added(ids)]
+            while not self.is_encoder_decoder and ids[-1:] == [self.tokenizer.eos_token_id]:
+                ids.pop()
+            return ids
         return self._before + self._plain(self._head + prompt + self._tail) + self._after
 
     def answer_ids(self, output: str) -> list[int]:
@@ -82,10 +84,6 @@ class Encoder:
     def _finds(self, token: str) -> bool:
         ids = self._reader(token, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         return self.tokenizer.convert_tokens_to_ids(token) in ids
-
-    def _ends_added(self, ids: list[int]) -> int:
-        """How many ends of sequence the tokenizer has put after a text."""
-        return len(list(takewhile(lambda token: token == self.tokenizer.eos_token_id, reversed(ids))))
 
     def _template(self, special: re.Pattern[str]) -> tuple[list[int], str, str, list[int], str]:
         """(ids before, text before, text after, ids after) of a user's text, and the text that an answer follows.
