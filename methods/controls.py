@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +10,15 @@ from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
 from harness.api import FitContext, HistoryItem, Method, Personalizer, Query, Task, User
 from harness.methods.aloe import Aloe
 from harness.methods.chameleon.directions import Directions, Source, group_slices
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
+from harness.methods.dpo import Dpo
+from harness.methods.oppu import Oppu
 
 _FILE = "answers.json"
 _BISECTIONS = 60
@@ -101,7 +104,7 @@ class RandomDirection(Chameleon):
         target = mean_change(pairs, mask, fitted, own)
         return replace(drawn, strength=_solve(lambda strength: mean_change(pairs, mask, drawn, strength), target))
 
-    def _draw(self, pairs: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _draw(self, pairs: Tensor, generator: torch.Generator) -> Tensor:
         """[G, l, d] from pairs [2, G, l, K, d]."""
         if self.config.subspace == "full":
             return torch.randn(*pairs.shape[1:3], pairs.shape[-1], generator=generator)
@@ -123,6 +126,24 @@ class ShuffledAloe(Aloe):
 
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
+
+
+class ShuffledDpo(Dpo):
+    """DPO-LoRA that prefers users' answers beside the next user's histories."""
+
+    def fit(self, context: FitContext) -> Personalizer:
+        return super().fit(_shuffled(context))
+
+
+class ShuffledOppu(Oppu):
+    """OPPU whose users have each the adapter of the next who has one, over the task's.
+
+    A single adapter stays with its user: there is nobody to exchange with.
+    """
+
+    def _personalizer(self, task: Task, own: Mapping[str, Mapping[str, Tensor]], common: Personalizer) -> Personalizer:
+        adapters = list(own.values())
+        return super()._personalizer(task, dict(zip(own, [*adapters[1:], *adapters[:1]], strict=True)), common)
 
 
 class MeanDifferenceConfig(ChameleonConfig):
@@ -162,7 +183,7 @@ def _with(user: User, history: tuple[HistoryItem, ...]) -> User:
     return replace(user, history=history, examples=examples)
 
 
-def mean_change(pairs: torch.Tensor, mask: torch.Tensor, banks: Banks, strength: torch.Tensor) -> torch.Tensor:
+def mean_change(pairs: Tensor, mask: Tensor, banks: Banks, strength: Tensor) -> Tensor:
     """Mean ||dx|| [G, l] of edits, offsets apart, of representations [2, G, l, K, d].
 
     `mask` is [G, K], `strength` [G, l].
@@ -176,14 +197,14 @@ def mean_change(pairs: torch.Tensor, mask: torch.Tensor, banks: Banks, strength:
     return ((x - pairs).norm(dim=-1) * kept).sum(dim=(0, 3)) / (2 * kept.sum(dim=(0, 3)))
 
 
-def _part(x: torch.Tensor, direction: torch.Tensor, bounded: bool = False) -> torch.Tensor:
+def _part(x: Tensor, direction: Tensor, bounded: bool = False) -> Tensor:
     """The projection on a direction, at its tanh if `bounded`."""
     unit = torch.nn.functional.normalize(direction, dim=-1)[..., None, :]
     size = (x * unit).sum(dim=-1, keepdim=True)
     return (size.tanh() if bounded else size) * unit
 
 
-def _solve(change: Callable[[torch.Tensor], torch.Tensor], target: torch.Tensor) -> torch.Tensor:
+def _solve(change: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
     """The strength at which `change` reaches `target`, element by element."""
     low, high = torch.zeros_like(target), torch.ones_like(target)
     for _ in range(_BISECTIONS):

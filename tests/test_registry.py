@@ -10,7 +10,7 @@ from harness.specs.resolve import build_method, expand_methods, resolve
 def test_the_methods_and_seven_tasks_are_registered():
     prompting, training = ["instruct", "llm_rec", "pag", "rag"], ["aloe", "dpo", "oppu"]
     assert METHODS.names() == sorted([*prompting, *training, "caa", "chameleon", "style_vector"])
-    shuffled = ["shuffled_aloe", "shuffled_history"]
+    shuffled = ["shuffled_aloe", "shuffled_dpo", "shuffled_history", "shuffled_oppu"]
     assert CONTROLS.names() == ["constant", "mean_difference", "random_direction", *shuffled, "user_majority"]
     assert TASKS.names() == [f"lamp{number}" for number in range(1, 8)]
     assert "tiny-llama" in MODELS

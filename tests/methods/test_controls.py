@@ -19,11 +19,16 @@ from harness.methods.controls import (
     RandomDirection,
     RandomDirectionConfig,
     ShuffledAloe,
+    ShuffledDpo,
     ShuffledHistory,
+    ShuffledOppu,
     UserMajority,
     mean_change,
 )
+from harness.methods.fine_tuning.weights import LoraSettings
+from harness.methods.oppu import Oppu, OppuConfig
 from harness.running.retrieval import HistorySearch
+from tests.methods.trained import dpo
 from tests.toy_free_text import ToyFreeText
 
 FAST = {"ccs": {"epochs": 20, "restarts": 2}, "insight_tokens": 8}
@@ -156,6 +161,30 @@ def test_shuffled_aloe_learns_users_answers_beside_others_histories(make_context
         assert len(own) == 2
         assert all(row.split("Your answer:")[1].strip().startswith(answers[user.id]) for row in own)
     assert "user 0" in fitted.prompt(toy_queries(context.users)[0], context.users[0].history)
+
+
+def test_shuffled_dpo_prefers_users_answers_beside_others_histories(make_context, trainers):
+    context = make_context()
+    fitted = ShuffledDpo(dpo().config).fit(context)
+    answers = {user.id: user.examples[0].answer for user in context.users}
+    decode = context.lm.tokenizer.decode
+    rows = [(decode(row["prompt_ids"]), decode(row["chosen_ids"])) for row in trainers[0].train_dataset]
+    assert rows
+    for prompt, chosen in rows:
+        [shown] = [number for number, user in enumerate(context.users) if f"of {user.id}:" in prompt]
+        assert chosen.strip().startswith(answers[context.users[shown - 1].id])
+    assert "user 0" in fitted.prompt(toy_queries(context.users)[0], context.users[0].history)
+
+
+def test_shuffled_oppu_gives_each_user_the_adapter_of_the_next(make_context):
+    config = OppuConfig(learning_rate=1e-2, batch_size=2, items=2, lora=LoraSettings(r=2, alpha=6))
+    own, other = (kind(config).fit(make_context(users=toy_users(3))) for kind in (Oppu, ShuffledOppu))
+    assert own.users == other.users == ("user 0", "user 1", "user 2")
+    for name, (a, b) in own.own.items():
+        assert torch.equal(other.own[name][0], a.roll(-1, 0))
+        assert torch.equal(other.own[name][1], b.roll(-1, 0))
+        assert not torch.equal(b[0], b[1])
+        assert all(map(torch.equal, own.common[name], other.common[name]))
 
 
 def test_mean_difference_is_an_offset(make_context):
