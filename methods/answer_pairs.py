@@ -25,10 +25,9 @@ def answer_pairs(context: FitContext, batch: Sequence[Example], shows_history: b
     )
     pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
     kept = [pair for pair in pairs if not _same(context.task, *pair[1:])]
-    counts = context.report.counts
     if len(asked) < len(batch):
-        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(batch) - len(asked)
-    counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(pairs) - len(kept)
+        context.report.count("examples_too_long", len(batch) - len(asked))
+    context.report.count("identical_outputs", len(pairs) - len(kept))
     return kept
 
 

@@ -121,7 +121,7 @@ class Caa(Method):
             context.lm.max_length - needed,
         )
         if prompt is None:
-            context.report.counts["overlong_pairs"] = context.report.counts.get("overlong_pairs", 0) + 1
+            context.report.count("overlong_pairs")
         return prompt
 
     def _steering(self, context: FitContext, layers: tuple[int, ...], parts: Sequence[Differences]) -> Steering:

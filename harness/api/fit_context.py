@@ -93,6 +93,10 @@ class FitReport:
     counts: dict[str, float] = field(default_factory=dict)
     diagnose: Callable[[], Diagnosis] | None = None
 
+    def count(self, name: str, more: float = 1) -> None:
+        """Add to a counter, which begins at 0."""
+        self.counts[name] = self.counts.get(name, 0) + more
+
 
 class HistorySearch(Protocol):
     """The users' whole histories, less what gives an evaluated query away, to be searched for what is asked.

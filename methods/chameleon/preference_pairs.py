@@ -62,11 +62,10 @@ def generate_pairs(
     ]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
     kept = [pair for pair in different if _fits(context, pair)]
-    counts = context.report.counts
-    counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(made) - len(different)
+    context.report.count("identical_outputs", len(made) - len(different))
     if len(asked) < len(examples):
-        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(examples) - len(asked)
-    counts["overlong_pairs"] = counts.get("overlong_pairs", 0) + len(different) - len(kept)
+        context.report.count("examples_too_long", len(examples) - len(asked))
+    context.report.count("overlong_pairs", len(different) - len(kept))
     return kept
 
 
@@ -77,8 +76,7 @@ def dissimilar(context: FitContext, pairs: Sequence[OutputPair], most: float) ->
     found = torch.from_numpy(context.embed([text for pair in pairs for text in (pair.personal, pair.neutral)]))
     cosines = cosine_similarity(found[::2], found[1::2], dim=-1).tolist()
     kept = [pair for pair, cosine in zip(pairs, cosines, strict=True) if cosine <= most]
-    counts = context.report.counts
-    counts["similar_outputs"] = counts.get("similar_outputs", 0) + len(pairs) - len(kept)
+    context.report.count("similar_outputs", len(pairs) - len(kept))
     return kept
 
 
@@ -101,8 +99,7 @@ def represent_pairs(
         )
     ]
     missing = [(prompt, output) for prompt, output, state in sides if state is None]
-    counts = context.report.counts
-    counts["texts_represented"] = counts.get("texts_represented", 0) + len(missing)
+    context.report.count("texts_represented", len(missing))
     prompts, outputs = [prompt for prompt, _ in missing], [output for _, output in missing]
     found = iter(context.lm.represent(prompts, outputs, position, site) if missing else ())
     states = torch.empty(len(sides), context.lm.num_layers, context.lm.hidden_size)
@@ -154,7 +151,7 @@ def _with_base_prompt(context: FitContext, pair: OutputPair) -> OutputPair | Non
     answers = 0 if context.lm.is_encoder_decoder else max(map(_tokens(context), (pair.personal, pair.neutral)))
     prompt = _prompt(context, pair.example, context.task.prompts.base, context.lm.max_length - answers)
     if prompt is None:
-        context.report.counts["overlong_pairs"] = context.report.counts.get("overlong_pairs", 0) + 1
+        context.report.count("overlong_pairs")
         return None
     # What was recorded, if anything was, belongs to other prompts.
     return replace(pair, personal_prompt=prompt, neutral_prompt=prompt, personal_state=None, neutral_state=None)

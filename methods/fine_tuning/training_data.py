@@ -44,5 +44,5 @@ def training_prompt(context: FitContext, max_length: int, example: Example, answ
     query, limit = example.query or "", room(context.lm, max_length, answers)
     prompt = context.shorten(lambda items: context.task.prompts.base(query, items), example.history, 0, limit)
     if prompt is None:
-        context.report.counts["examples_too_long"] = context.report.counts.get("examples_too_long", 0) + 1
+        context.report.count("examples_too_long")
     return prompt
