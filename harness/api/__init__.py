@@ -15,6 +15,7 @@ from harness.api.fit_context import (
     Regime,
     Reserve,
     Retrieval,
+    Status,
     T,
 )
 from harness.api.foreign_text import home, printable
@@ -61,6 +62,7 @@ __all__ = [
     "Retrieval",
     "Scored",
     "Site",
+    "Status",
     "SummaryStrategy",
     "T",
     "Task",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.api.method_contract import Personalizer
 
 Regime = Literal["seen", "unseen"]
+Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]  # how fit and answers ended
 Retrieval = Literal["bm25", "dense", "recency"]
 Reserve = float | Callable[[int], float]  # seconds kept for later stages: always, or after so many items more
 T = TypeVar("T")
