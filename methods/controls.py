@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import FitContext, HistoryItem, Method, Personalizer, Query, Task, User
 from harness.methods.aloe import Aloe
+from harness.methods.base_prompt import BasePrompt
 from harness.methods.chameleon.directions import Directions, Source, group_slices
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
@@ -28,15 +29,12 @@ class NothingToSet(BaseModel):
 
 
 @dataclass
-class FixedAnswers(Personalizer):
+class FixedAnswers(BasePrompt):
     """Answers without a model: the user's own answer, else `default`, else an echo of the query."""
 
     task: Task
     own: dict[str, str]
     default: str | None
-
-    def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
-        return self.task.prompts.base(query.text, history)
 
     def answers(self, queries: Sequence[Query]) -> list[str]:
         return [self.own.get(query.user, query.text if self.default is None else self.default) for query in queries]
