@@ -84,6 +84,7 @@ class RandomDirection(Chameleon):
     """
 
     Config = RandomDirectionConfig
+    control_of = "chameleon"
 
     def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
         fitted = super()._banks(context, source, found).dense()
@@ -112,12 +113,16 @@ class RandomDirection(Chameleon):
 class ShuffledHistory(Chameleon):
     """Chameleon fitted with each user's histories exchanged for the next user's; the prompt shows the user's own."""
 
+    control_of = "chameleon"
+
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
 
 
 class ShuffledAloe(Aloe):
     """ALOE-SFT on answers beside the next user's histories: what training gains that is nobody's in particular."""
+
+    control_of = "aloe"
 
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
@@ -135,6 +140,7 @@ class MeanDifference(Chameleon):
     """Adds mean(P) - mean(N) at the layers that Chameleon would edit, as contrastive activation addition does."""
 
     Config = MeanDifferenceConfig
+    control_of = "chameleon"
 
     def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
         slices = group_slices(source, len(found.layers))

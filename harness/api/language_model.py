@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -13,6 +14,22 @@ if TYPE_CHECKING:
 Position = Literal["last", "answer_start"]
 Site = Literal["mlp", "block"]  # the MLP's output, or the decoder block's: after the residual connection
 EditPositions = Literal["all", "generated"]
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """The folder of a registered model that shows whether methods work as built: no evidence about real models.
+
+    Whoever shows its numbers says so.
+    """
+
+    folder: Path
+
+    def __fspath__(self) -> str:
+        return str(self.folder)
+
+    def __str__(self) -> str:
+        return str(self.folder)
 
 
 @dataclass(frozen=True)

@@ -72,6 +72,7 @@ class Method(ABC):
     """One personalization method, in the habit of scikit-learn: the constructor only stores its configuration."""
 
     Config: ClassVar[type[BaseModel]]
+    control_of: ClassVar[str] = ""  # of a control, the method whose place it takes, if it is one's in particular
 
     def __init__(self, config: Any) -> None:
         self.config = config

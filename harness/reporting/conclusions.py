@@ -8,11 +8,10 @@ from harness.analysis.comparison import ALPHA, Comparison, PairTest, Ranking, Ro
 from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
 from harness.formatting import bounds, counted, listed, memory, number, p_value, plain, rounded, seconds, share
-from harness.registry import is_control
+from harness.registry import is_control, is_instrument
 from harness.reporting.losses import losses
 from harness.specs.run_spec import BASELINE
 
-INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _FEW = 3  # tied methods that are still spelled out
 _UNREADABLE = 0.1  # share of answers without a valid prediction that is worth a sentence
 
@@ -30,7 +29,7 @@ def answer_in_words(comparison: Comparison) -> list[str]:
 
 def _instrument(comparison: Comparison) -> list[str]:
     model = comparison.spec.model
-    if model not in INSTRUMENTS:
+    if not is_instrument(model):
         return []
     return [
         f"The model, {model}, is a small test instrument trained on a synthetic world: what follows shows whether the "
@@ -196,7 +195,7 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
                 "would probably have gone unnoticed."
             )
     moved = any(t.task == task and t.b == BASELINE and t.p_holm < ALPHA for t in comparison.comparisons)
-    if comparison.spec.model in INSTRUMENTS and not moved:
+    if is_instrument(comparison.spec.model) and not moved:
         sentences.append(
             f"No method of this run moved {comparison.spec.model} on {task}, so the null may be the instrument's."
         )

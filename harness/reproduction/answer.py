@@ -9,9 +9,9 @@ from typing import get_args
 from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.preference_likelihood import COPIED, GOLD
 from harness.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
-from harness.registry import is_control
+from harness.registry import is_control, is_instrument
 from harness.reporting.comparison_tables import history_range
-from harness.reporting.conclusions import INSTRUMENTS
+from harness.reporting.instruments import instruments
 from harness.reporting.losses import quoted
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction, Verdict
 from harness.reproduction.verdicts import qualified, subject
@@ -26,7 +26,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
 
     Of the first table all that `glance` does not show, of the others who scored best.
     """
-    tables = [result for result in results if result.tests and not set(result.models) & set(INSTRUMENTS)]
+    tables = [result for result in results if result.tests and not instruments(result.models)]
     if not tables:
         return []
     first, who = tables[0], _who(tables[0], names)
@@ -39,7 +39,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
 
 def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
     """How the paper's claims came out, and how many users would decide the open ones; not of test instruments."""
-    claims = [(result, c) for result in results for c in result.claims if c.model not in INSTRUMENTS]
+    claims = [(result, c) for result in results for c in result.claims if not is_instrument(c.model)]
     if not claims:
         return []
     counts = {verdict: sum(claim.verdict == verdict for _, claim in claims) for verdict in get_args(Verdict)}

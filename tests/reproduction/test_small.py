@@ -181,6 +181,7 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert title == "# The paper's experiments on smollm2-135m"
     assert opening.startswith("Which method of personalization helps smollm2-135m")
     assert meaning.startswith("instruct is the model as it is, with its values")
+    assert "Controls of chameleon: random_direction. For other methods that train, none" in meaning
     assert answered.startswith("- smollm2-135m with the first")
     assert "Verdicts on the paper's claims: " in page
     assert "lamp7 is left out: the data have no such task." in page
