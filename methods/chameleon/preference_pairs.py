@@ -1,6 +1,6 @@
 """Synthetic preference pairs (Section 3.1): two outputs to one query, and their representations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from harness.api import Example, FitContext, HistoryItem, Position, Site
+from harness.methods.answer_pairs import pair_prompt
 from harness.methods.chameleon.insights import Insights
 
 PairText = Literal["full", "history"]
@@ -121,37 +122,25 @@ def _generate(
 
 def _agents(context: FitContext, example: Example, insights: dict[str, Insights]) -> tuple[Example, str, str] | None:
     """The example with the two agents' prompts, of one history; None where one of them does not fit the context."""
-    own, prompts = insights.get(example.user), context.task.prompts
+    own, prompts, query = insights.get(example.user), context.task.prompts, example.query or ""
     if own is None:
         return None
     by_longer: dict[str, tuple[str, str]] = {}
 
-    def longer(query: str, items: Sequence[HistoryItem]) -> str:
+    def longer(items: Sequence[HistoryItem]) -> str:
         both = prompts.personal(query, items, own.personal), prompts.neutral(query, items, own.neutral)
         text = max(both, key=context.lm.count_tokens)
         by_longer[text] = both
         return text
 
-    found = _prompt(context, example, longer)
+    found = context.shorten(longer, example.history, context.task.max_new_tokens)
     return None if found is None else (example, *by_longer[found])
-
-
-def _prompt(
-    context: FitContext,
-    example: Example,
-    build: Callable[[str, Sequence[HistoryItem]], str],
-    limit: int | None = None,
-) -> str | None:
-    query = example.query or ""
-    return context.shorten(lambda items: build(query, items), example.history, context.task.max_new_tokens, limit)
 
 
 def _with_base_prompt(context: FitContext, pair: OutputPair) -> OutputPair | None:
     """The outputs after the base prompt, which is shortened to leave room for them; None if it has none (counted)."""
-    answers = 0 if context.lm.is_encoder_decoder else max(map(_tokens(context), (pair.personal, pair.neutral)))
-    prompt = _prompt(context, pair.example, context.task.prompts.base, context.lm.max_length - answers)
+    prompt = pair_prompt(context, pair.example, pair.example.history, (pair.personal, pair.neutral))
     if prompt is None:
-        context.report.count("overlong_pairs")
         return None
     # What was recorded, if anything was, belongs to other prompts.
     return replace(pair, personal_prompt=prompt, neutral_prompt=prompt, personal_state=None, neutral_state=None)
@@ -161,10 +150,5 @@ def _fits(context: FitContext, pair: OutputPair) -> bool:
     # An output can take more tokens than it was generated with, e.g. where broken characters were replaced.
     if context.lm.is_encoder_decoder:
         return True
-    tokens, sides = _tokens(context), ((pair.personal_prompt, pair.personal), (pair.neutral_prompt, pair.neutral))
-    return all(context.lm.count_tokens(prompt) + tokens(output) <= context.lm.max_length for prompt, output in sides)
-
-
-def _tokens(context: FitContext) -> Callable[[str], int]:
-    """Counts the tokens of an output."""
-    return lambda output: len(context.lm.answer_ids(output))
+    lm, sides = context.lm, ((pair.personal_prompt, pair.personal), (pair.neutral_prompt, pair.neutral))
+    return all(lm.count_tokens(prompt) + len(lm.answer_ids(output)) <= lm.max_length for prompt, output in sides)
