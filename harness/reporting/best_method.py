@@ -17,7 +17,7 @@ def heading(task: str, metric: str, higher_is_better: bool, users: int, queries:
     return f"{task}, {counted(users, 'user')}, {questions}, by {metric} ({direction} is better):"
 
 
-def verdict(
+def against_instruct(
     label: str, value: float | None, interval: tuple[float, float] | None, test: PairTest | None, alone: bool
 ) -> str:
     """Whether the method that scores best beats instruct, and how many users would tell where these cannot.

@@ -9,7 +9,7 @@ from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
 from harness.formatting import counted, listed, memory, number, plain, rounded, seconds, share
 from harness.registry import is_control, is_instrument
-from harness.reporting.best_method import better_and_worse, beyond_chance, copying, heading, verdict
+from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.losses import losses
 from harness.specs.run_spec import BASELINE
 
@@ -50,7 +50,7 @@ def _task(comparison: Comparison, task: str) -> str:
     interval = best.interval.get(main.metric)
     sentences = [
         heading(task, main.metric, higher, best.users, best.queries),
-        verdict(main.best, best.metrics[main.metric], interval, tests.get(main.best), alone=not better),
+        against_instruct(main.best, best.metrics[main.metric], interval, tests.get(main.best), alone=not better),
         _control(main, rows, higher),
         _tied(main, rows),
         _floor(comparison, main),

@@ -10,7 +10,7 @@ from harness.analysis.panel import users_needed
 from harness.analysis.preference_likelihood import COPIED, GOLD
 from harness.formatting import listed, number, plain, rounded, seconds, share, signed
 from harness.registry import is_control, is_instrument
-from harness.reporting.best_method import better_and_worse, beyond_chance, copying, heading, verdict
+from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.instruments import instruments
 from harness.reporting.losses import quoted
@@ -87,7 +87,7 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         task, metric = (names.get(name, name) for name in (best.task, best.metric))
         sentences = [
             f"{model}{heading(task, metric, best.higher_is_better, best.users, best.queries)}",
-            verdict(best.label, best.value, best.interval, tests.get(best.label), alone=not better),
+            against_instruct(best.label, best.value, best.interval, tests.get(best.label), alone=not better),
             _copied(best, rows),
             *_alike(main),
             f"Not told apart from it: {listed(tied)}." if tied else "",
