@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from harness.api import Edits
+from harness.methods.base_prompt import Unedited
 from harness.methods.chameleon.directions import top_direction
-from harness.methods.instruct import BasePrompt
 from harness.model.lm import load
 from harness.model.packaged.catalog import SMOLLM2_135M
 from harness.registry import TASKS
@@ -52,7 +52,7 @@ def report(name, theirs, ours):
     print(f"\n{name}: theirs {theirs:.1f} s, ours {ours:.1f} s, ratio {ours / theirs:.2f}")
 
 
-class Everybody(BasePrompt):
+class Everybody(Unedited):
     """The base prompt, and one direction that is removed from the MLP's output for everybody."""
 
     def __init__(self, task, direction):
@@ -87,7 +87,7 @@ def test_evaluation_beside_lm_eval(lm, data, tmp_path, steered):
     queries = data.queries[:PROMPTS]
     histories = {query.id: lm_eval_utils._latest(data.histories[query.user]) for query in queries}
     golds = {query.id: data.golds[query.id] for query in queries}
-    personalizer = Everybody(task, direction) if steered else BasePrompt(task)
+    personalizer = Everybody(task, direction) if steered else Unedited(task)
     ours, own = seconds(lambda: evaluate(lm, task, personalizer, queries, histories, golds))
     report("lm-eval " + ("steered" if steered else "hf"), theirs, ours)
     outputs = [sample["resps"][0][0].strip() for sample in found["samples"]["lamp7"]]

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from harness.api import HarnessError, Task
+from harness.api import HarnessError, Instrument, Task
 from harness.plugin_faults import cause, command_fault, method_fault, model_fault, recipe_fault, task_fault
 from harness.yaml_files import read_yaml
 
@@ -146,12 +146,22 @@ def is_control(label: str) -> bool:
     return label.partition(":")[0] in CONTROLS
 
 
+def control_of(label: str) -> str:
+    """The method whose place a control takes; "" for other controls and for methods."""
+    return str(method_class(label.partition(":")[0]).control_of) if is_control(label) else ""
+
+
 def model_folder(name: str) -> str:
     """Where a registered model lies, else the name itself. Raises HarnessError for a model yet to be fetched."""
     if name not in MODELS:
         return name
     model = MODELS.get(name)
     return str(model if isinstance(model, str | PathLike) else model.path())
+
+
+def is_instrument(name: str) -> bool:
+    """Whether a registered model is a test instrument, which is no evidence about real models."""
+    return name in MODELS and isinstance(MODELS.get(name), Instrument)
 
 
 def make_task(name: str) -> Task:

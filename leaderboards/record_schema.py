@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from harness.api import Regime, Status
+
 Kind = Literal["baseline", "method", "control"]
-Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]
 
 
 class _Strict(BaseModel):
@@ -109,7 +110,7 @@ class Setting(_Strict):
     model: str
     data: str
     split: str
-    regime: Literal["seen", "unseen"]
+    regime: Regime
     budget_seconds: float = Field(gt=0)
     preset: str
     seeds: list[int]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.api import HarnessError, printable
+from harness.api import HarnessError, Regime, Status, printable
 from harness.leaderboards.json_files import read_model
-from harness.leaderboards.record_schema import Ranking, Sample, Status
+from harness.leaderboards.record_schema import Ranking, Sample
 
 _MEND = "Give the --out of a finished `harness compare`; `harness report DIR` rebuilds comparison.json."
 _CHARACTERS = 280  # of an answer; longer ones are cut
@@ -92,7 +92,7 @@ class RunSpec(_Loose):
     model: str
     data: str
     split: str
-    regime: Literal["seen", "unseen"]
+    regime: Regime
     budget: float
     preset: str
     seeds: list[int]

@@ -1,8 +1,8 @@
-"""Pairs of answers to one question: what the user wrote, and what the model writes for nobody in particular."""
+"""Pairs of answers to one question, the user's and the model's for nobody in particular; what prompt both follow."""
 
 from collections.abc import Sequence
 
-from harness.api import Example, FitContext, Task
+from harness.api import Example, FitContext, HistoryItem, Task
 
 Choice = tuple[Example, str, str]  # example, chosen, rejected
 
@@ -25,11 +25,26 @@ def answer_pairs(context: FitContext, batch: Sequence[Example], shows_history: b
     )
     pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
     kept = [pair for pair in pairs if not _same(context.task, *pair[1:])]
-    counts = context.report.counts
     if len(asked) < len(batch):
-        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(batch) - len(asked)
-    counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(pairs) - len(kept)
+        context.report.count("examples_too_long", len(batch) - len(asked))
+    context.report.count("identical_outputs", len(pairs) - len(kept))
     return kept
+
+
+def pair_prompt(
+    context: FitContext, example: Example, history: Sequence[HistoryItem], answers: Sequence[str]
+) -> str | None:
+    """The base prompt, shortened to leave room for the longer of the answers; None (counted) if it has none."""
+    longest = 0 if context.lm.is_encoder_decoder else max(len(context.lm.answer_ids(text)) for text in answers)
+    prompt = context.shorten(
+        lambda items: context.task.prompts.base(example.query or "", items),
+        history,
+        context.task.max_new_tokens,
+        context.lm.max_length - longest,
+    )
+    if prompt is None:
+        context.report.count("overlong_pairs")
+    return prompt
 
 
 def _same(task: Task, answer: str, output: str) -> bool:

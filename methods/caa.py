@@ -11,17 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import (
     EditPositions,
-    Example,
     FitContext,
     HarnessError,
-    HistoryItem,
     Method,
     OutOfTime,
     Personalizer,
     Site,
     Task,
 )
-from harness.methods.answer_pairs import Choice, answer_pairs
+from harness.methods.answer_pairs import Choice, answer_pairs, pair_prompt
 from harness.methods.chameleon.steering import Banks, Steering
 from harness.methods.chosen_layers import ChosenLayers
 
@@ -101,7 +99,11 @@ class Caa(Method):
 
     def _differences(self, context: FitContext, pairs: Sequence[Choice], layers: tuple[int, ...]) -> list[Differences]:
         """Of the pairs that fit the context with their prompt; the others are counted."""
-        prompted = [(pair, prompt) for pair in pairs if (prompt := self._prompt(context, pair)) is not None]
+        prompted = [
+            (pair, prompt)
+            for pair in pairs
+            if (prompt := pair_prompt(context, pair[0], () if self.personal else pair[0].history, pair[1:])) is not None
+        ]
         if not prompted:
             return []
         prompts = [prompt for _, prompt in prompted] * 2
@@ -109,20 +111,6 @@ class Caa(Method):
         states = context.lm.represent(prompts, outputs, "last", self.config.site)
         own, neutral = states[:, list(layers)].tensor_split(2)
         return [Differences(tuple(example.user for (example, _, _), _ in prompted), own - neutral)]
-
-    def _prompt(self, context: FitContext, pair: Choice) -> str | None:
-        """The base prompt, with room for the longer of the two answers; None (counted) if there is none."""
-        example, *answers = pair
-        needed = 0 if context.lm.is_encoder_decoder else max(len(context.lm.answer_ids(text)) for text in answers)
-        prompt = context.shorten(
-            partial(_base, context.task, example),
-            () if self.personal else example.history,
-            context.task.max_new_tokens,
-            context.lm.max_length - needed,
-        )
-        if prompt is None:
-            context.report.counts["overlong_pairs"] = context.report.counts.get("overlong_pairs", 0) + 1
-        return prompt
 
     def _steering(self, context: FitContext, layers: tuple[int, ...], parts: Sequence[Differences]) -> Steering:
         if not parts:
@@ -138,7 +126,3 @@ class Caa(Method):
         banks = Banks(layers, offset=offset, site=self.config.site, positions=self.config.edit_positions)
         rows = {user: number if self.personal else 0 for number, user in enumerate(own)}
         return Steering(context.task, banks, rows, default_row=-1 if self.personal else 0)
-
-
-def _base(task: Task, example: Example, history: Sequence[HistoryItem]) -> str:
-    return task.prompts.base(example.query or "", history)

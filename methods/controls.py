@@ -14,6 +14,7 @@ from torch import Tensor
 
 from harness.api import FitContext, HistoryItem, Method, Personalizer, Query, Task, User
 from harness.methods.aloe import Aloe
+from harness.methods.base_prompt import BasePrompt
 from harness.methods.chameleon.directions import Directions, Source, group_slices
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
@@ -31,15 +32,12 @@ class NothingToSet(BaseModel):
 
 
 @dataclass
-class FixedAnswers(Personalizer):
+class FixedAnswers(BasePrompt):
     """Answers without a model: the user's own answer, else `default`, else an echo of the query."""
 
     task: Task
     own: dict[str, str]
     default: str | None
-
-    def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
-        return self.task.prompts.base(query.text, history)
 
     def answers(self, queries: Sequence[Query]) -> list[str]:
         return [self.own.get(query.user, query.text if self.default is None else self.default) for query in queries]
@@ -89,6 +87,7 @@ class RandomDirection(Chameleon):
     """
 
     Config = RandomDirectionConfig
+    control_of = "chameleon"
 
     def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
         fitted = super()._banks(context, source, found).dense()
@@ -117,12 +116,16 @@ class RandomDirection(Chameleon):
 class ShuffledHistory(Chameleon):
     """Chameleon fitted with each user's histories exchanged for the next user's; the prompt shows the user's own."""
 
+    control_of = "chameleon"
+
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
 
 
 class ShuffledAloe(Aloe):
     """ALOE-SFT on answers beside the next user's histories: what training gains that is nobody's in particular."""
+
+    control_of = "aloe"
 
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
@@ -158,6 +161,7 @@ class MeanDifference(Chameleon):
     """Adds mean(P) - mean(N) at the layers that Chameleon would edit, as contrastive activation addition does."""
 
     Config = MeanDifferenceConfig
+    control_of = "chameleon"
 
     def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
         slices = group_slices(source, len(found.layers))

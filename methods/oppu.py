@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness.api import Example, FitContext, LanguageModel, Method, Personalizer, Query, Task, User
 from harness.methods.aloe import Aloe, AloeConfig
+from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.clock_share import ClockShare
 from harness.methods.fine_tuning.memory import too_little, training_bytes
 from harness.methods.fine_tuning.trainer import TrainingConfig, load_weights
@@ -19,7 +20,6 @@ from harness.methods.fine_tuning.training_data import Row, training_prompt
 from harness.methods.fine_tuning.user_adapters import UserAdapters
 from harness.methods.fine_tuning.user_training import UserTraining
 from harness.methods.fine_tuning.weights import LoraSettings, Trained, without_lora
-from harness.methods.instruct import BasePrompt
 
 
 class OppuConfig(TrainingConfig):
@@ -69,7 +69,7 @@ class Oppu(Method):
     def _common(self, context: FitContext) -> Personalizer:
         """The task's adapter, which is not left in the model; without time for one, the base prompt."""
         if not self.config.task_adapter:
-            return BasePrompt(context.task)
+            return Unedited(context.task)
         part = copy(context)
         if context.regime == "seen":
             part.clock = ClockShare(context.clock, self.config.task_share)

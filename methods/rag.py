@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import FitContext, HistoryItem, HistorySearch, Method, Personalizer, Query, Retrieval, Task
+from harness.methods.base_prompt import BasePrompt
 
 _FILE = "rag.json"
 
@@ -23,7 +24,7 @@ class RagConfig(BaseModel):
     k: int | None = Field(default=None, ge=1)
 
 
-class RetrievedPrompt(Personalizer):
+class RetrievedPrompt(BasePrompt):
     """The base prompt with the k items of the whole history that the query finds; for `users`, who are indexed.
 
     For others it shows what the run has selected, as the baseline does; with k None, as many items as that.
@@ -34,9 +35,6 @@ class RetrievedPrompt(Personalizer):
         self.by: Retrieval = by
         self.k = k
         self.users = frozenset(users)
-
-    def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
-        return self.task.prompts.base(query.text, history)
 
     def retrieve(
         self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch

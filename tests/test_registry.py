@@ -3,7 +3,18 @@
 import pytest
 
 from harness.api import HarnessError
-from harness.registry import CONTROLS, METHODS, MODELS, PRESETS, TASKS, Registry, method_class, preset
+from harness.registry import (
+    CONTROLS,
+    METHODS,
+    MODELS,
+    PRESETS,
+    TASKS,
+    Registry,
+    control_of,
+    is_instrument,
+    method_class,
+    preset,
+)
 from harness.specs.resolve import build_method, expand_methods, resolve
 
 
@@ -14,6 +25,20 @@ def test_the_methods_and_seven_tasks_are_registered():
     assert CONTROLS.names() == ["constant", "mean_difference", "random_direction", *shuffled, "user_majority"]
     assert TASKS.names() == [f"lamp{number}" for number in range(1, 8)]
     assert "tiny-llama" in MODELS
+
+
+def test_a_control_says_of_which_method_it_is_one():
+    found = {name: control_of(name) for name in CONTROLS.names()}
+    assert {name for name, method in found.items() if not method} == {"constant", "user_majority"}
+    assert {name for name, method in found.items() if method == "aloe"} == {"shuffled_aloe"}
+    assert set(found.values()) <= {*METHODS.names(), ""}
+    assert control_of("random_direction:subspace=principal") == "chameleon"
+    assert not any(control_of(name) for name in METHODS.names())
+
+
+def test_embedded_models_are_instruments_and_others_are_not():
+    assert [name for name in MODELS.names() if is_instrument(name)] == ["tiny-llama", "tiny-t5"]
+    assert not is_instrument("google/flan-t5-xxl")
 
 
 @pytest.mark.parametrize("registry", [METHODS, CONTROLS, TASKS, MODELS])

@@ -14,8 +14,8 @@ from harness.analysis.for_whom import distribution, user_scores, with_gains
 from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests, versus_instruct
 from harness.analysis.preference_likelihood import GOLD, GROUPS, measured, read_measures, with_measures
 from harness.analysis.scores import Scores, pool, score
-from harness.api import HarnessError, Metric
-from harness.results.store import CellRecord, Status, Store
+from harness.api import HarnessError, Metric, Status
+from harness.results.store import CellRecord, Store
 from harness.running import checkpoints
 from harness.specs.run_spec import BASELINE, RunSpec
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from harness.api import Diagnosis
-from harness.results.store import Status
+from harness.api import Diagnosis, Status
 from harness.specs.run_spec import BASELINE, SCHEMA_VERSION, RunSpec, join_label
 
 if TYPE_CHECKING:

@@ -175,6 +175,17 @@ def minimum_detectable(standard_error: float, alpha: float) -> float:
     return float(ndtri(1 - alpha / 2) + ndtri(_POWER)) * standard_error
 
 
+def users_needed(users: int, detectable: float | None, difference: float | None) -> int | None:
+    """How many users would find a true difference of this size with 80% power; None where nothing can be said.
+
+    Standard errors fall with the root of the users, so the detectable difference does. If these users should have found
+    it and did not, they are too few for a standard error, or the difference is not of this size.
+    """
+    if not detectable or not difference or detectable <= abs(difference):
+        return None
+    return math.ceil(users * (detectable / difference) ** 2)
+
+
 def _looks(permutations: int) -> set[int]:
     return {FIRST_LOOK * 2**number for number in range(max(1, permutations // FIRST_LOOK).bit_length())}
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import torch
 
-from harness.api import HarnessError
+from harness.api import HarnessError, Status
 from harness.executors.cell_worker import CellWorker, Computed, RemoteCell, RemotePlan
 from harness.executors.ray_pool import Lost, RayPool
-from harness.results.store import CellRecord, Status, Store
+from harness.results.store import CellRecord, Store
 from harness.running.experiment import Listener
 from harness.specs.run_spec import RunSpec
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.formatting import listed, plain
-from harness.reporting.conclusions import INSTRUMENTS
+from harness.formatting import plain
+from harness.reporting.instruments import with_instruments
 from harness.results.store import replacing
 from harness.specs.run_spec import BASELINE
 
@@ -51,9 +51,8 @@ def styles(labels: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 def headline(figure: Figure, title: str, models: Sequence[str], notes: Sequence[str] = ()) -> None:
     """Title and, in small print, what a reader must know; says so if a model is a test instrument."""
-    tested = [model for model in models if model in INSTRUMENTS]
-    kind = "a test instrument" if len(tested) == 1 else "test instruments"
-    small = "; ".join([*notes, *([f"made with {listed(tested)}, {kind}"] if tested else [])])
+    tested = with_instruments(models)
+    small = "; ".join([*notes, *([f"made {tested}"] if tested else [])])
     figure.suptitle(f"{plain(title)}\n" if small else plain(title), fontsize=11)
     below = 1 - 0.046 / figure.get_figheight()  # as far from the title in a tall figure as in a low one
     figure.text(0.5, below, f"\n\n{plain(small)}", ha="center", va="top", fontsize=8, color=REFERENCE)

@@ -11,12 +11,12 @@ from harness.reporting.canvas import canvas, direction, save, tidy
 from harness.reporting.comparison_tables import history_bins
 from harness.reporting.drawing import (
     BASE,
+    answered,
     headline,
     leaders,
     lines,
     margin,
     point,
-    rows,
     shown_name,
     style,
 )
@@ -44,20 +44,20 @@ def write_plots(comparison: Comparison, folder: Path) -> list[Path]:
 
 def figures(comparison: Comparison, task: str) -> Figures:
     """The figures of a task; none for a task without answers."""
-    answered = [row for row in rows(comparison, task) if row.metrics]
-    if not answered:
+    shown = answered(comparison, task)
+    if not shown:
         return {}
     found: Figures = {task: ("Scores with intervals", scores), f"{task}-cost": ("Score against fit time", costs)}
     if any(user.task == task for user in comparison.users):
         found[f"{task}-users"] = ("How users fare by themselves", users)
-    if len(history_bins(answered)) > 1:
+    if len(history_bins(shown)) > 1:
         found[f"{task}-history"] = ("Scores by length of history", history)
     return found
 
 
 def scores(comparison: Comparison, task: str) -> Figure:
     """One panel per metric, one line per method: the score, its interval, and instruct's score as a reference."""
-    shown = [row for row in rows(comparison, task) if row.metrics]
+    shown = answered(comparison, task)
     metrics = comparison.higher_is_better[task]
     drawn = canvas(margin(shown) + 3.4 * len(metrics), 1.5 + 0.34 * len(shown))
     panels = drawn.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
@@ -75,7 +75,7 @@ def scores(comparison: Comparison, task: str) -> Figure:
 
 def costs(comparison: Comparison, task: str) -> Figure:
     """The main metric against fit seconds; the line joins the Pareto front."""
-    shown = [row for row in rows(comparison, task) if row.metrics]
+    shown = answered(comparison, task)
     metric, higher = next(iter(comparison.higher_is_better[task].items()))
     drawn = canvas(margin(shown) + 5.0, max(4.6, 1.2 + 0.18 * len(shown)))
     axes = drawn.subplots()

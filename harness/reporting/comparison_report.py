@@ -15,7 +15,8 @@ from harness.registry import make_task
 from harness.reporting.anytime_plots import sections, write_anytime
 from harness.reporting.comparison_plots import figures, write_plots
 from harness.reporting.comparison_tables import Table, tables
-from harness.reporting.conclusions import INSTRUMENTS, answer_in_words
+from harness.reporting.conclusions import answer_in_words
+from harness.reporting.instruments import with_instruments
 from harness.results.store import Store, replacing, write_text
 from harness.specs.run_spec import BASELINE
 
@@ -76,8 +77,8 @@ def legend(comparison: Comparison) -> str:
     measured = {name for names in comparison.likelihood_higher_is_better.values() for name in names}
     beside = [text for name, text in ((GOLD, _LIKELIHOOD), (OWN, _WORDS)) if name in measured]
     text = " ".join(dict.fromkeys([_LEGEND.format(baseline=BASELINE), *beside, *filter(None, explained)]))
-    model = comparison.spec.model
-    return f"{text} Made with {model}, a test instrument." if model in INSTRUMENTS else text
+    tested = with_instruments([comparison.spec.model])
+    return f"{text} Made {tested}." if tested else text
 
 
 def to_markdown(comparison: Comparison, more: Mapping[str, Sequence[str]] | None = None) -> str:

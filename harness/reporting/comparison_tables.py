@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from harness.analysis.comparison import ALPHA, Comparison, HistoryBin, PairTest, Quartiles, Ranking, Row, standing
 from harness.analysis.preference_likelihood import GOLD, WORDS
 from harness.api import Diagnosis
-from harness.formatting import bounds, memory, number, p_value, plain, rounded, seconds, share, signed
+from harness.formatting import bounds, counted, memory, number, p_value, plain, rounded, seconds, share, signed
 from harness.reporting.losses import state
 from harness.specs.run_spec import BASELINE
 
@@ -49,8 +49,7 @@ def _quality(comparison: Comparison, task: str) -> Table:
                 table.bold.add((index, len(cells)))
             cells += [_score(row, metric, rankings.get(metric)), _versus(tests.get((metric, row.label)))]
         regret = "–" if row.label == BASELINE else _regret(row)
-        worst = "–" if row.worst_decile is None else number(row.worst_decile)
-        table.rows.append([*cells, regret, worst, share(row.parse_failures), state(row)])
+        table.rows.append([*cells, regret, number(row.worst_decile), share(row.parse_failures), state(row)])
     return table
 
 
@@ -143,7 +142,7 @@ def _users(comparison: Comparison, task: str) -> list[Table]:
 
 
 def _spread(row: Row) -> list[str]:
-    mean = "–" if row.per_user_mean is None else number(row.per_user_mean)
+    mean = number(row.per_user_mean)
     if row.label == BASELINE or row.gain_quartiles is None:
         return [mean, _quartiles(row.per_user_quartiles, number), *["–"] * 4]
     better, worse = row.better_rate or 0.0, row.regret_rate or 0.0
@@ -157,7 +156,7 @@ def _quartiles(values: Quartiles | None, show: Callable[[float], str]) -> str:
 
 def _by_history(comparison: Comparison, task: str, rows: Sequence[Row], bins: Sequence[HistoryBin]) -> Table:
     metric, higher = next(iter(comparison.higher_is_better[task].items()))
-    heads = [f"{history_range(found)}, {found.users} user{'s' * (found.users > 1)}" for found in bins]
+    heads = [f"{history_range(found)}, {counted(found.users, 'user')}" for found in bins]
     title = f"{task}: {metric} {'↑' if higher else '↓'} by history items"
     table = Table(title, ["method", *heads], [], set())
     for row in rows:

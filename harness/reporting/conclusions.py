@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from harness.analysis.comparison import ALPHA, Comparison, PairTest, Ranking, Row
 from harness.analysis.panel import permutations_for, smallest_p
 from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
-from harness.formatting import bounds, counted, listed, memory, number, p_value, plain, rounded, seconds, share
-from harness.registry import is_control
+from harness.formatting import counted, listed, memory, number, plain, rounded, seconds, share
+from harness.registry import is_control, is_instrument
+from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.losses import losses
 from harness.specs.run_spec import BASELINE
 
-INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
 _FEW = 3  # tied methods that are still spelled out
 _UNREADABLE = 0.1  # share of answers without a valid prediction that is worth a sentence
 
@@ -30,7 +30,7 @@ def answer_in_words(comparison: Comparison) -> list[str]:
 
 def _instrument(comparison: Comparison) -> list[str]:
     model = comparison.spec.model
-    if model not in INSTRUMENTS:
+    if not is_instrument(model):
         return []
     return [
         f"The model, {model}, is a small test instrument trained on a synthetic world: what follows shows whether the "
@@ -45,43 +45,24 @@ def _task(comparison: Comparison, task: str) -> str:
     main = rankings[0]
     rows = {row.label: row for row in comparison.pooled if row.task == task}
     tests = {t.a: t for t in comparison.comparisons if (t.task, t.metric, t.b) == (task, main.metric, BASELINE)}
-    higher = comparison.higher_is_better[task]
+    best, higher = rows[main.best], comparison.higher_is_better[task][main.metric]
+    better, worse = beyond_chance((test for test in tests.values() if test.a != main.best), higher)
+    interval = best.interval.get(main.metric)
     sentences = [
-        f"{task}, by {main.metric} ({'higher' if higher[main.metric] else 'lower'} is better), "
-        f"{counted(rows[main.best].users, 'user')}: {_verdict(main, rows, tests)}",
-        _control(main, rows, higher[main.metric]),
+        heading(task, main.metric, higher, best.users, best.queries),
+        against_instruct(main.best, best.metrics[main.metric], interval, tests.get(main.best), alone=not better),
+        _control(main, rows, higher),
         _tied(main, rows),
         _floor(comparison, main),
         _cost(main, rows),
-        _newcomer(rows[main.best]),
-        _harmful(tests, higher[main.metric]),
+        _newcomer(best),
+        *better_and_worse(better, worse),
         *(_other_metric(main, other) for other in rankings[1:]),
         *_blindness(comparison, task, tests),
         _likelihood(comparison, task),
-        _own_words(comparison, task, rows[main.best]),
+        _own_words(comparison, task, best),
     ]
     return plain(" ".join(sentence for sentence in sentences if sentence))
-
-
-def _verdict(ranking: Ranking, rows: dict[str, Row], tests: dict[str, PairTest]) -> str:
-    best = rows[ranking.best]
-    value = number(best.metrics[ranking.metric])
-    if ranking.metric in best.interval:
-        value += f" {bounds(best.interval[ranking.metric])}"
-    if BASELINE not in rows or not rows[BASELINE].metrics:
-        return f"{ranking.best} has the best score, {value}; there is no {BASELINE} to compare with."
-    if ranking.best == BASELINE:
-        return f"nothing beats {BASELINE}, the model without personalization, at {value}."
-    test = tests.get(ranking.best)
-    if test is None:
-        return f"{ranking.best} has the best score, {value}, but was not tested against {BASELINE}."
-    gap = f"{_gap(test.difference)} better than {BASELINE} ({p_value(test.p_holm)} after Holm)"
-    if test.p_holm < ALPHA:
-        return f"{ranking.best} is best at {value}, {gap}."
-    better = [label for label in ranking.tied if label in tests and tests[label].p_holm < ALPHA]
-    if better:
-        return f"{ranking.best} has the best score, {value}, but only {listed(better)} is better than chance allows."
-    return f"no method is better than {BASELINE} beyond chance; {ranking.best} scored best: {value}, {gap}."
 
 
 def _control(ranking: Ranking, rows: dict[str, Row], higher_is_better: bool) -> str:
@@ -95,10 +76,6 @@ def _control(ranking: Ranking, rows: dict[str, Row], higher_is_better: bool) -> 
         return f"{ranking.best} is a control."
     value = number(best.metrics[ranking.metric])
     return f"{ranking.best} is a control, and no method is ahead of it: the best is {best.label}, {value}."
-
-
-def _gap(difference: float) -> str:
-    return "less than 0.001" if abs(difference) < 0.0005 else number(abs(difference))
 
 
 def _tied(ranking: Ranking, rows: dict[str, Row]) -> str:
@@ -151,12 +128,6 @@ def _newcomer(row: Row) -> str:
     return f"A new user costs {row.label} about {seconds(row.marginal_seconds)} and {memory(row.marginal_bytes)}."
 
 
-def _harmful(tests: dict[str, PairTest], higher_is_better: bool) -> str:
-    sign = 1 if higher_is_better else -1
-    worse = [label for label, test in tests.items() if test.p_holm < ALPHA and sign * test.difference < 0]
-    return f"Worse than {BASELINE} beyond chance: {listed(worse)}." if worse else ""
-
-
 def _other_metric(main: Ranking, other: Ranking) -> str:
     if main.best in (other.best, *other.tied):
         return ""
@@ -196,7 +167,7 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
                 "would probably have gone unnoticed."
             )
     moved = any(t.task == task and t.b == BASELINE and t.p_holm < ALPHA for t in comparison.comparisons)
-    if comparison.spec.model in INSTRUMENTS and not moved:
+    if is_instrument(comparison.spec.model) and not moved:
         sentences.append(
             f"No method of this run moved {comparison.spec.model} on {task}, so the null may be the instrument's."
         )
@@ -213,13 +184,13 @@ def _own_words(comparison: Comparison, task: str, best: Row) -> str:
     """Under whom the words that the user chose are found, and how much the best answers take from the question."""
     said = _moved(comparison, task, OWN, ("more frequent", "less frequent"))
     rows = [row for row in comparison.pooled if row.task == task and COPIED in row.likelihood]
-    copied = {row.label: share(row.likelihood[COPIED].value) for row in rows}
+    copied = {row.label: row.likelihood[COPIED].value for row in rows}
     if not said or best.label not in copied:
         return ""
-    other = f", {BASELINE} {copied[BASELINE]}" if best.label != BASELINE else ""
+    baseline = copied[BASELINE] if best.label != BASELINE else None
     return (
-        f"In the answers, the users' own words, which the question does not have, are {said}. {best.label} takes "
-        f"{copied[best.label]} of its words from the question{other}."
+        f"In the answers, the users' own words, which the question does not have, are {said}. Of {best.label}, "
+        f"{copying('the', copied[best.label], baseline)}"
     )
 
 

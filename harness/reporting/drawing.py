@@ -18,9 +18,9 @@ LEADER, OTHER, BASE = canvas.BLUE, canvas.GREY, canvas.VERMILION
 _WIDTH = 60  # characters of a method's name before its middle is cut
 
 
-def rows(comparison: Comparison, task: str) -> list[Row]:
-    """A task's methods, their seeds pooled."""
-    return [row for row in comparison.pooled if row.task == task]
+def answered(comparison: Comparison, task: str) -> list[Row]:
+    """A task's methods that have answers, their seeds pooled."""
+    return [row for row in comparison.pooled if row.task == task and row.metrics]
 
 
 def leaders(comparison: Comparison, task: str, metric: str) -> set[str]:

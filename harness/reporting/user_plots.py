@@ -13,12 +13,12 @@ from harness.reporting.drawing import (
     BASE,
     LEADER,
     OTHER,
+    answered,
     headline,
     leaders,
     lines,
     margin,
     point,
-    rows,
     style,
 )
 from harness.specs.run_spec import BASELINE
@@ -33,7 +33,7 @@ _TALLEST = 0.8  # of a method's line
 
 def users(comparison: Comparison, task: str) -> Figure:
     """A histogram of the users per method: of their own scores and, where instruct answered, of their gains over it."""
-    shown = [row for row in rows(comparison, task) if row.metrics]
+    shown = answered(comparison, task)
     metric, higher = next(iter(comparison.higher_is_better[task].items()))
     compared = any(row.gain_quartiles for row in shown if row.label != BASELINE)
     drawn = canvas(margin(shown) + 4.4 * (1 + compared), 1.9 + 0.42 * len(shown))
@@ -53,7 +53,7 @@ def users(comparison: Comparison, task: str) -> Figure:
 
 def history(comparison: Comparison, task: str) -> Figure:
     """One panel per range of history lengths, one line per method: score, interval, and instruct's as a reference."""
-    shown = [row for row in rows(comparison, task) if row.metrics]
+    shown = answered(comparison, task)
     metric, higher = next(iter(comparison.higher_is_better[task].items()))
     bins, best = history_bins(shown), leaders(comparison, task, metric)
     drawn = canvas(margin(shown) + 2.6 * len(bins), 1.8 + 0.34 * len(shown))

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from harness.analysis.comparison import ALPHA, PairTest
+from harness.analysis.panel import users_needed
 from harness.analysis.preference_likelihood import COPIED, GOLD
-from harness.formatting import bounds, listed, number, p_value, plain, rounded, seconds, share, signed
-from harness.registry import is_control
+from harness.formatting import listed, number, plain, rounded, seconds, share, signed
+from harness.registry import is_control, is_instrument
+from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.comparison_tables import history_range
-from harness.reporting.conclusions import INSTRUMENTS
+from harness.reporting.instruments import instruments
 from harness.reporting.losses import quoted
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction, Verdict
 from harness.reproduction.verdicts import qualified, subject
@@ -26,7 +27,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
 
     Of the first table all that `glance` does not show, of the others who scored best.
     """
-    tables = [result for result in results if result.tests and not set(result.models) & set(INSTRUMENTS)]
+    tables = [result for result in results if result.tests and not instruments(result.models)]
     if not tables:
         return []
     first, who = tables[0], _who(tables[0], names)
@@ -39,7 +40,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
 
 def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
     """How the paper's claims came out, and how many users would decide the open ones; not of test instruments."""
-    claims = [(result, c) for result in results for c in result.claims if c.model not in INSTRUMENTS]
+    claims = [(result, c) for result in results for c in result.claims if not is_instrument(c.model)]
     if not claims:
         return []
     counts = {verdict: sum(claim.verdict == verdict for _, claim in claims) for verdict in get_args(Verdict)}
@@ -55,17 +56,6 @@ def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
     undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
     needs = sorted((need for need in (_need(*pair) for pair in undecided) if need), key=lambda need: need[0])
     return [plain(line) for line in (*lines, *(f"Undecided: {text}." for _, text in needs[:_OPEN]))]
-
-
-def users_needed(users: int, detectable: float | None, difference: float | None) -> int | None:
-    """How many users would find a true difference of this size with 80% power; None where nothing can be said.
-
-    Standard errors fall with the root of the users, so the detectable difference does. If these users should have found
-    it and did not, they are too few for a standard error, or the difference is not of this size.
-    """
-    if not detectable or not difference or detectable <= abs(difference):
-        return None
-    return math.ceil(users * (detectable / difference) ** 2)
 
 
 def _who(result: Reproduction, names: Mapping[str, str]) -> str:
@@ -90,9 +80,21 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         main = [row for row in rows if row.metric == best.metric and row.value is not None]
         above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
         tests = {test.a: test for test in _against(result, best.task, best.metric)}
+        others = [test for test in tests.values() if test.a != best.label and not is_control(test.a)]
+        better, worse = beyond_chance(others, best.higher_is_better)
+        tied = [row.label for row in main if row.tied and best.best and not is_control(row.label)]
         model = f"{best.model} on " if len(result.models) > 1 else ""
-        said = f"{model}{_head(best, names)} {_verdict(best, tests)}{_copied(best, rows)}{_alike(main)}"
-        found.append(f"{said}{_rest(best, main, tests)}{_above(above)}")
+        task, metric = (names.get(name, name) for name in (best.task, best.metric))
+        sentences = [
+            f"{model}{heading(task, metric, best.higher_is_better, best.users, best.queries)}",
+            against_instruct(best.label, best.value, best.interval, tests.get(best.label), alone=not better),
+            _copied(best, rows),
+            *_alike(main),
+            f"Not told apart from it: {listed(tied)}." if tied else "",
+            *better_and_worse(better, worse),
+            _above(above),
+        ]
+        found.append(" ".join(sentence for sentence in sentences if sentence))
     return found
 
 
@@ -121,10 +123,10 @@ def _best(result: Reproduction) -> list[tuple[Measured, list[Measured]]]:
     return found
 
 
-def _alike(rows: Sequence[Measured]) -> str:
+def _alike(rows: Sequence[Measured]) -> list[str]:
     """Whose answers do not depend on the question, let alone on the user."""
     told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
-    return "".join(f" {row.label} answers every question with {quoted(row.sole_answer)}." for row in told)
+    return [f"{row.label} answers every question with {quoted(row.sole_answer)}." for row in told]
 
 
 def _order(row: Measured) -> float:
@@ -138,37 +140,7 @@ def _above(controls: Sequence[Measured]) -> str:
     told = [f"{row.label} ({number(row.value)})" for row in sorted(controls, key=_order)]
     if not told:
         return ""
-    return f" Above every method {'stand the controls' if len(told) > 1 else 'stands the control'} {listed(told)}."
-
-
-def _head(best: Measured, names: Mapping[str, str]) -> str:
-    direction = "higher" if best.higher_is_better else "lower"
-    task, metric = names.get(best.task, best.task), names.get(best.metric, best.metric)
-    each = "a question each" if best.queries == best.users else f"{best.queries} questions"
-    return f"{task}, {best.users} users, {each}, by {metric} ({direction} is better):"
-
-
-def _verdict(best: Measured, tests: Mapping[str, PairTest]) -> str:
-    value = number(best.value) + (f" {bounds(best.interval)}" if best.interval else "")
-    if best.label == BASELINE:
-        return f"no method scores better than {BASELINE}, the model as it is, at {value}."
-    test = tests.get(best.label)
-    if test is None:
-        return f"{best.label} scores best, {value}."
-    told = f"{number(abs(test.difference))} better than {BASELINE}, {p_value(test.p_holm)} after Holm"
-    if test.p_holm < ALPHA:
-        return f"{best.label} is best, {value} ({told})."
-    needed = users_needed(test.users, test.minimum_detectable, test.difference)
-    decide = f"; if that is the true gain, about {needed:,} users would show it" if needed else ""
-    nobody = "" if _surely(best, tests)[0] else f"no method is better than {BASELINE} beyond chance. "
-    return f"{nobody}{best.label} scores best, {value} ({told}{decide})."
-
-
-def _surely(best: Measured, tests: Mapping[str, PairTest]) -> tuple[list[str], list[str]]:
-    """The other methods that are better, and worse, than instruct beyond chance."""
-    sign = 1 if best.higher_is_better else -1
-    told = [t for t in tests.values() if t.p_holm < ALPHA and t.a != best.label and not is_control(t.a)]
-    return [t.a for t in told if sign * t.difference > 0], [t.a for t in told if sign * t.difference < 0]
+    return f"Above every method {'stand the controls' if len(told) > 1 else 'stands the control'} {listed(told)}."
 
 
 def _histories(best: Measured) -> str:
@@ -183,25 +155,11 @@ def _histories(best: Measured) -> str:
 
 
 def _copied(best: Measured, rows: Sequence[Measured]) -> str:
-    """How much of its answers the best takes from the question, beside instruct: what ROUGE rewards, too."""
+    """How much of its answers the best takes from the question; empty for instruct, and where that is not known."""
     shares = {row.label: row.value for row in rows if row.metric == COPIED and row.value is not None}
     if best.label == BASELINE or not {best.label, BASELINE} <= set(shares):
         return ""
-    return (
-        f" {share(shares[best.label])} of its words stand in the question, {share(shares[BASELINE])} of those of "
-        f"{BASELINE}."
-    )
-
-
-def _rest(best: Measured, main: Sequence[Measured], tests: Mapping[str, PairTest]) -> str:
-    better, worse = _surely(best, tests)
-    tied = [row.label for row in main if row.tied and best.best and not is_control(row.label)]
-    groups = (
-        ("Not told apart from it", tied),
-        (f"Better than {BASELINE} beyond chance", better),
-        (f"Worse than {BASELINE} beyond chance", worse),
-    )
-    return "".join(f" {said}: {listed(labels)}." for said, labels in groups if labels)
+    return copying("its", shares[best.label], shares[BASELINE])
 
 
 def _on(result: Reproduction, method: str, task: str) -> str:

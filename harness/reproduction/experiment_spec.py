@@ -210,12 +210,13 @@ class MeasuredPace(_Strict):
 class Common(_Strict):
     """What all experiments share: the paper's names, counterparts of models, paces, deviations.
 
-    `remarks` are by model, `data` says by the name of a folder what it holds.
+    `remarks` are by model, `larger` says what the paper's own take, `data` by the name of a folder what it holds.
     """
 
     names: dict[str, str]
     counterparts: dict[str, str]
     remarks: dict[str, str]
+    larger: str
     data: dict[str, str]
     paces: dict[str, MeasuredPace]
     deviations: tuple[str, ...]

@@ -6,21 +6,30 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.preference_likelihood import BESIDE
-from harness.formatting import number, plain, seconds, share, signed
-from harness.registry import is_control
+from harness.formatting import listed, number, plain, seconds, share, signed
+from harness.registry import control_of, is_control
 from harness.reporting.comparison_tables import Table
 from harness.reporting.losses import quoted
 from harness.reproduction.result import Measured, Reproduction
 from harness.specs.run_spec import BASELINE
 
-MEANING = (
+_MEANING = (
     f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "
     "beyond chance, gains and losses alike. Arrows say what is better; of what is copied, only that less is taken from "
     "the question. Better and worse off are users by the first metric; learned from are those whose examples the fit "
-    "used before its time was up; all are scored. What does not beat the controls has not shown that it personalizes: "
-    "random_direction, shuffled_history and mean_difference are controls of chameleon, shuffled_aloe of aloe; of the "
-    "others that train, none takes out what they learn about everybody alike."
+    "used before its time was up; all are scored. What does not beat the controls has not shown that it personalizes."
 )
+
+
+def how_to_read(results: Sequence[Reproduction]) -> str:
+    """What the tables mean, and which of their methods the controls are of."""
+    controls: dict[str, list[str]] = {}
+    for label in dict.fromkeys(row.label for result in results for row in result.rows):
+        if method := control_of(label):
+            controls.setdefault(method, []).append(label)
+    own = [f"Controls of {method}: {listed(labels)}." for method, labels in controls.items()]
+    others = ["For other methods that train, none takes out what they learn about everybody alike."] if own else []
+    return " ".join([_MEANING, *own, *others])
 
 
 def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:

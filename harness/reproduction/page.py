@@ -11,16 +11,16 @@ from harness.api import HarnessError
 from harness.formatting import listed, markdown, seconds
 from harness.registry import preset
 from harness.reporting.comparison_report import markdown_table
-from harness.reporting.conclusions import INSTRUMENTS
+from harness.reporting.instruments import instruments
 from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import ALL, Common, experiments
-from harness.reproduction.glance import MEANING, glance
+from harness.reproduction.glance import glance, how_to_read
 from harness.reproduction.paper_layouts import claims_table, costs_table, legend, main_table
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Reproduction
 from harness.reproduction.verdicts import meaning, qualified, sentence
 from harness.specs.resolve import build_method
-from harness.specs.run_spec import RunSpec, format_value
+from harness.specs.run_spec import BASELINE, RunSpec, format_value
 
 RULE = (
     "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "
@@ -30,21 +30,15 @@ RULE = (
     "refuted in about 5% of runs, however many comparisons it has, and in up to 14% where few users score otherwise."
 )
 _OPENING = (
-    "Which method of personalization helps {model}, at what cost, and what does it break? instruct is the model as it "
-    "is, with which all others are compared; gold log p is the log-probability of what users wrote, in nats per token."
+    "Which method of personalization helps {model}, at what cost, and what does it break? {baseline} is the model as "
+    "it is, with which all others are compared; gold log p is the log-probability of what users wrote, in nats per "
+    "token."
 )
 _CAUTION = (
     "All of it is about this model, these people and these settings. Scores with their intervals, and costs, stand "
     "with each table below; compare only within one, as machines, threads and examples per user differ between them."
 )
 _COLUMNS = "The columns from gold log p to copied: [preference-likelihood.md](preference-likelihood.md)."
-_LARGER = (
-    "On a model of 7B parameters the paper's own methods, tasks and budgets are `harness reproduce all --preset "
-    "paper-mistral --data DIR --executor ray`: 222 cells, 15 GB of weights in bfloat16, about 116 GB for ALOE as the "
-    "paper trains it (far less with `--set aloe.training=lora`), and by counted tokens and assumed speeds 5 hours on 8 "
-    "A100 or 36 on one ([scaling.md](scaling.md)). The other methods and the controls beside them are `harness compare "
-    "--preset paper-mistral --data DIR --methods all,controls --budget 20m`."
-)
 
 
 def page(result: Reproduction, common: Common, printed: Reported, picture: str, level: int = 1) -> str:
@@ -67,15 +61,15 @@ def page(result: Reproduction, common: Common, printed: Reported, picture: str, 
 def joined(results: Sequence[Reproduction], common: Common, printed: Reported, pictures: str) -> str:
     """All experiments, the answer first. `pictures`: the pattern of their plots' places, over `{name}` and `{slug}`."""
     models = list(dict.fromkeys(model for result in results for model in result.models))
-    real = [] if set(models) & set(INSTRUMENTS) else models
+    real = [] if instruments(models) else models
     parts = [f"# The paper's experiments{f' on {markdown(listed(real))}' if real else ', reproduced'}"]
     if real:
         remarks = " ".join(common.remarks[model] for model in real if model in common.remarks)
         data = dict.fromkeys(str(result.settings["data"]) for result in results)
         known = " ".join(common.data[folder] for folder in data if folder in common.data)
-        parts += [markdown(f"{_OPENING.format(model=listed(real))} {known}".rstrip())]
+        parts += [markdown(f"{_OPENING.format(model=listed(real), baseline=BASELINE)} {known}".rstrip())]
         parts += [*_answers(results, common.names), "## The paper's claims", _bullets(short_verdicts(results))]
-        parts += [markdown(f"{_CAUTION} {remarks}".rstrip()), _LARGER]
+        parts += [markdown(f"{_CAUTION} {remarks}".rstrip()), common.larger]
     parts.append(markdown(f"The paper: {printed.source}"))
     parts += map(markdown, dict.fromkeys(line for result in results for line in instrument(result)))
     if lacking := _lacking(results):
@@ -97,7 +91,7 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
     parts: list[str] = []
     for own in by_tasks.values():
         if lines := answer(own, names):
-            parts = parts or [f"{markdown(MEANING)} {_COLUMNS}"]
+            parts = parts or [f"{markdown(how_to_read(results))} {_COLUMNS}"]
             first = next(result for result in own if result.tests)
             parts += [f"## {markdown(first.scope or 'All tasks')}"] if len(by_tasks) > 1 else []
             model = next(iter(first.models))
@@ -112,7 +106,7 @@ def _bullets(lines: Sequence[str]) -> str:
 
 def instrument(result: Reproduction) -> list[str]:
     """What a reader must know of a test instrument before any number."""
-    tested = [model for model in result.models if model in INSTRUMENTS]
+    tested = instruments(result.models)
     if not tested:
         return []
     return [

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from harness.analysis.comparison import HistoryBin, PairTest
+from harness.api import Status
 from harness.reproduction.experiment_spec import Layout
-from harness.results.store import Status
 
 Verdict = Literal["supported", "not supported", "undecided"]
 Bounds = tuple[float, float]

@@ -8,12 +8,12 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.api import Diagnosis, HarnessError
+from harness.api import Diagnosis, HarnessError, Status
 from harness.results.discarding import remove
 from harness.results.fingerprints import file_hash
 from harness.results.locking import is_trace
@@ -27,7 +27,6 @@ SAMPLES = "samples.parquet"
 # What a run leaves, first what says that it is finished. A plot that the next one does not draw would pass for its own.
 _RESULTS = ("finished.json", *(f"comparison.{kind}" for kind in ("json", "csv", "md")), "users.csv", "plots", "cells")
 M = TypeVar("M", bound=BaseModel)
-Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]
 
 
 class CellRecord(BaseModel):

@@ -110,7 +110,7 @@ class Context:
 
     def _count(self, name: str, more: int) -> None:
         if more:
-            self.report.counts[name] = self.report.counts.get(name, 0) + more
+            self.report.count(name, more)
 
     def _tokens(self, example: Example) -> float:
         text = example.answer if example.query is None else example.query

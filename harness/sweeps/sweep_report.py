@@ -12,7 +12,7 @@ from rich.text import Text
 
 from harness.formatting import markdown, plain
 from harness.reporting.comparison_report import markdown_table, print_table
-from harness.reporting.conclusions import INSTRUMENTS
+from harness.reporting.instruments import with_instruments
 from harness.results.store import replacing, write_text
 from harness.specs.run_spec import SCHEMA_VERSION
 from harness.sweeps.point_result import PointResult
@@ -75,6 +75,5 @@ def print_results(results: Sequence[PointResult], written: Written, console: Con
 
 def legend(results: Sequence[PointResult]) -> str:
     """How to read the tables; says so if a model is a test instrument."""
-    models = dict.fromkeys(result.point.spec.model for result in results)
-    used = [model for model in models if model in INSTRUMENTS]
-    return f"{_LEGEND} Made with {' and '.join(used)}, a test instrument." if used else _LEGEND
+    tested = with_instruments(result.point.spec.model for result in results)
+    return f"{_LEGEND} Made {tested}." if tested else _LEGEND

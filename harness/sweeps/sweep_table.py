@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.analysis.comparison import Comparison, Row, VsInstruct
+from harness.analysis.comparison import Comparison, Row, VsInstruct, standing
 from harness.analysis.preference_likelihood import GOLD
-from harness.formatting import number, plain, seconds
+from harness.formatting import bounds, number, plain, seconds
 from harness.reporting.comparison_tables import MEASURE_TITLES, Table
 from harness.specs.run_spec import format_value
 from harness.sweeps.point_result import PointResult
@@ -38,10 +38,9 @@ def frame(results: Sequence[PointResult]) -> pd.DataFrame:
     `rank` is "best", "tied" or "" within the point, and "" for likelihoods, which come after the metrics. A method
     without answers has one line per task, without a metric.
     """
-    columns = ["point", *axes(results), "task", "method", "metric"]
-    return pd.DataFrame([line for result in results for line in _lines(result, axes(results))], columns=None)[
-        [*columns, *_NUMBERS, _ANSWERED, *_COSTS]
-    ]
+    keys = axes(results)
+    columns = ["point", *keys, "task", "method", "metric", *_NUMBERS, _ANSWERED, *_COSTS]
+    return pd.DataFrame([line for result in results for line in _lines(result, keys)], columns=columns)
 
 
 def shown(lines: pd.DataFrame) -> pd.DataFrame:
@@ -90,10 +89,9 @@ def _scored(
 
 
 def _rank(comparison: Comparison, row: Row, metric: str) -> str:
-    for ranking in comparison.rankings:
-        if (ranking.task, ranking.metric) == (row.task, metric):
-            return "best" if ranking.best == row.label else "tied" if row.label in ranking.tied else ""
-    return ""
+    ranking = next((r for r in comparison.rankings if (r.task, r.metric) == (row.task, metric)), None)
+    place = standing(row, ranking)
+    return place if place in ("best", "tied") else ""
 
 
 def tables(results: Sequence[PointResult]) -> list[Table]:
@@ -121,8 +119,8 @@ def _table(task: str, lines: pd.DataFrame, keys: Sequence[str]) -> Table:
 
 def _score(line: Any) -> str:
     tied = " ≈" if line.rank == "tied" else ""
-    bounds = "" if pd.isna(line.low) else f"\n[{number(line.low)}, {number(line.high)}]"
-    return f"{number(line.value)}{tied}{bounds}"
+    interval = "" if pd.isna(line.low) else f"\n{bounds((line.low, line.high))}"
+    return f"{number(line.value)}{tied}{interval}"
 
 
 def _text(result: PointResult, key: str) -> str:

@@ -1,6 +1,6 @@
 """Synthetic preference pairs (Section 3.1): two outputs to one query, and their representations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,6 +8,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from harness.api import Example, FitContext, HistoryItem, Position, Site
+from harness.methods.answer_pairs import pair_prompt
 from harness.methods.chameleon.insights import Insights
 
 PairText = Literal["full", "history"]
@@ -62,11 +63,10 @@ def generate_pairs(
     ]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
     kept = [pair for pair in different if _fits(context, pair)]
-    counts = context.report.counts
-    counts["identical_outputs"] = counts.get("identical_outputs", 0) + len(made) - len(different)
+    context.report.count("identical_outputs", len(made) - len(different))
     if len(asked) < len(examples):
-        counts["examples_too_long"] = counts.get("examples_too_long", 0) + len(examples) - len(asked)
-    counts["overlong_pairs"] = counts.get("overlong_pairs", 0) + len(different) - len(kept)
+        context.report.count("examples_too_long", len(examples) - len(asked))
+    context.report.count("overlong_pairs", len(different) - len(kept))
     return kept
 
 
@@ -77,8 +77,7 @@ def dissimilar(context: FitContext, pairs: Sequence[OutputPair], most: float) ->
     found = torch.from_numpy(context.embed([text for pair in pairs for text in (pair.personal, pair.neutral)]))
     cosines = cosine_similarity(found[::2], found[1::2], dim=-1).tolist()
     kept = [pair for pair, cosine in zip(pairs, cosines, strict=True) if cosine <= most]
-    counts = context.report.counts
-    counts["similar_outputs"] = counts.get("similar_outputs", 0) + len(pairs) - len(kept)
+    context.report.count("similar_outputs", len(pairs) - len(kept))
     return kept
 
 
@@ -101,8 +100,7 @@ def represent_pairs(
         )
     ]
     missing = [(prompt, output) for prompt, output, state in sides if state is None]
-    counts = context.report.counts
-    counts["texts_represented"] = counts.get("texts_represented", 0) + len(missing)
+    context.report.count("texts_represented", len(missing))
     prompts, outputs = [prompt for prompt, _ in missing], [output for _, output in missing]
     found = iter(context.lm.represent(prompts, outputs, position, site) if missing else ())
     states = torch.empty(len(sides), context.lm.num_layers, context.lm.hidden_size)
@@ -124,37 +122,25 @@ def _generate(
 
 def _agents(context: FitContext, example: Example, insights: dict[str, Insights]) -> tuple[Example, str, str] | None:
     """The example with the two agents' prompts, of one history; None where one of them does not fit the context."""
-    own, prompts = insights.get(example.user), context.task.prompts
+    own, prompts, query = insights.get(example.user), context.task.prompts, example.query or ""
     if own is None:
         return None
     by_longer: dict[str, tuple[str, str]] = {}
 
-    def longer(query: str, items: Sequence[HistoryItem]) -> str:
+    def longer(items: Sequence[HistoryItem]) -> str:
         both = prompts.personal(query, items, own.personal), prompts.neutral(query, items, own.neutral)
         text = max(both, key=context.lm.count_tokens)
         by_longer[text] = both
         return text
 
-    found = _prompt(context, example, longer)
+    found = context.shorten(longer, example.history, context.task.max_new_tokens)
     return None if found is None else (example, *by_longer[found])
-
-
-def _prompt(
-    context: FitContext,
-    example: Example,
-    build: Callable[[str, Sequence[HistoryItem]], str],
-    limit: int | None = None,
-) -> str | None:
-    query = example.query or ""
-    return context.shorten(lambda items: build(query, items), example.history, context.task.max_new_tokens, limit)
 
 
 def _with_base_prompt(context: FitContext, pair: OutputPair) -> OutputPair | None:
     """The outputs after the base prompt, which is shortened to leave room for them; None if it has none (counted)."""
-    answers = 0 if context.lm.is_encoder_decoder else max(map(_tokens(context), (pair.personal, pair.neutral)))
-    prompt = _prompt(context, pair.example, context.task.prompts.base, context.lm.max_length - answers)
+    prompt = pair_prompt(context, pair.example, pair.example.history, (pair.personal, pair.neutral))
     if prompt is None:
-        context.report.counts["overlong_pairs"] = context.report.counts.get("overlong_pairs", 0) + 1
         return None
     # What was recorded, if anything was, belongs to other prompts.
     return replace(pair, personal_prompt=prompt, neutral_prompt=prompt, personal_state=None, neutral_state=None)
@@ -164,10 +150,5 @@ def _fits(context: FitContext, pair: OutputPair) -> bool:
     # An output can take more tokens than it was generated with, e.g. where broken characters were replaced.
     if context.lm.is_encoder_decoder:
         return True
-    tokens, sides = _tokens(context), ((pair.personal_prompt, pair.personal), (pair.neutral_prompt, pair.neutral))
-    return all(context.lm.count_tokens(prompt) + tokens(output) <= context.lm.max_length for prompt, output in sides)
-
-
-def _tokens(context: FitContext) -> Callable[[str], int]:
-    """Counts the tokens of an output."""
-    return lambda output: len(context.lm.answer_ids(output))
+    lm, sides = context.lm, ((pair.personal_prompt, pair.personal), (pair.neutral_prompt, pair.neutral))
+    return all(lm.count_tokens(prompt) + len(lm.answer_ids(output)) <= lm.max_length for prompt, output in sides)

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, logsigmoid
 
 from harness.methods.fine_tuning.micro_batches import MicroBatched
+from harness.methods.fine_tuning.training_data import Record
 
 IGNORED = -100  # the label of what is no answer
 
@@ -37,10 +38,10 @@ class Preference(MicroBatched):
         """Log-likelihoods of all chosen answers, then of all rejected ones, [2 * B]."""
         raise NotImplementedError
 
-    def weight(self, row: dict[str, list[int]]) -> int:
+    def weight(self, row: Record) -> int:
         return 1
 
-    def length(self, row: dict[str, list[int]]) -> int:
+    def length(self, row: Record) -> int:
         return 2 * (len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])))
 
     def piece_loss(self, model: nn.Module, batch: dict[str, Tensor], places: list[int]) -> Tensor:

@@ -13,7 +13,7 @@ from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.placement import in_single_precision, on_one_device
 from harness.methods.fine_tuning.shared_prompt import SharedPrompts, can_share, shared_log_likelihoods
 from harness.methods.fine_tuning.trainer import TrainingConfig
-from harness.methods.fine_tuning.training_data import joined
+from harness.methods.fine_tuning.training_data import Record, joined
 from harness.methods.fine_tuning.weights import LoraSettings
 
 _SHARED = ("prompt_ids", "chosen_ids", "rejected_ids")
@@ -38,10 +38,10 @@ class Sft(MicroBatched, SFTTrainer):
         in_single_precision(self.model)
         self.takes(config.batch_size)
 
-    def length(self, row: dict[str, list[int]]) -> int:
+    def length(self, row: Record) -> int:
         return len(row["input_ids"])
 
-    def weight(self, row: dict[str, list[int]]) -> int:
+    def weight(self, row: Record) -> int:
         return sum(label != IGNORED for label in row["labels"][1:])
 
     def piece_loss(self, model: nn.Module, batch: dict[str, Tensor], places: list[int]) -> Tensor:
@@ -78,7 +78,7 @@ class CausalDpo(Preference, DPOTrainer):
             return self.compute_loss(model, batch) * len(places)
         return super().piece_loss(model, batch, places)
 
-    def length(self, row: dict[str, list[int]]) -> int:
+    def length(self, row: Record) -> int:
         return sum(len(ids) for name, ids in row.items() if name in _SHARED) if self.shared else super().length(row)
 
     def answers(self, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:

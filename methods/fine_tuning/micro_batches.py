@@ -10,20 +10,19 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
+from harness.methods.fine_tuning.training_data import Record
 from harness.methods.fine_tuning.training_pace import TrainingPace
-
-Record = dict[str, list[int]]
 
 # A GPU that runs out of memory says so, and pieces shrink. A process that does so on a CPU is killed, so that there
 # they are small from the start: half a thousand tokens keep the processor as busy as many do, and end soon.
-_TOKENS = {"cpu": 512}
+_TOKENS_ON_A_CPU = 512
 _TOKENS_ELSEWHERE = 4_096  # with a model of 7B some 20 GB of activations
 _KEPT_ON_A_CPU = 1_024  # of a longer micro-batch, activations are computed again
 
 
 def most_tokens(device: torch.device) -> int:
     """Tokens of a micro-batch of several examples, padding included."""
-    return _TOKENS.get(device.type, _TOKENS_ELSEWHERE)
+    return _TOKENS_ON_A_CPU if device.type == "cpu" else _TOKENS_ELSEWHERE
 
 
 def must_recompute(device: torch.device, tokens: int) -> bool:

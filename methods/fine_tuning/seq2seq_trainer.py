@@ -13,6 +13,7 @@ from harness.methods.fine_tuning.answer_likelihood import IGNORED, Preference
 from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.placement import on_one_device
 from harness.methods.fine_tuning.trainer import TrainingConfig
+from harness.methods.fine_tuning.training_data import Record
 from harness.methods.fine_tuning.weights import LoraSettings
 
 
@@ -29,7 +30,7 @@ class Collator:
         self.columns = [f"{name}_ids" for name in answers]
         self.pad = DataCollatorForSeq2Seq(tokenizer, context.lm.model, label_pad_token_id=IGNORED)
 
-    def __call__(self, rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+    def __call__(self, rows: list[Record]) -> dict[str, Tensor]:
         return self.pad(
             [{"input_ids": row["prompt_ids"], "labels": row[column]} for column in self.columns for row in rows]
         )
@@ -68,10 +69,10 @@ class Seq2SeqSft(Seq2SeqTraining):
 
     answer_names = ("completion",)
 
-    def length(self, row: dict[str, list[int]]) -> int:
+    def length(self, row: Record) -> int:
         return len(row["prompt_ids"]) + len(row["completion_ids"])
 
-    def weight(self, row: dict[str, list[int]]) -> int:
+    def weight(self, row: Record) -> int:
         return len(row["completion_ids"])
 
     def piece_loss(self, model: nn.Module, batch: dict[str, Tensor], places: list[int]) -> Tensor:

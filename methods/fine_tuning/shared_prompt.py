@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pad_sequence
 
-from harness.methods.fine_tuning.micro_batches import Record
-
-_IGNORED = -100
+from harness.methods.fine_tuning.answer_likelihood import IGNORED
+from harness.methods.fine_tuning.training_data import Record
 
 
 def can_share(model: Any) -> bool:
@@ -53,7 +52,7 @@ class SharedPrompts:
                 ("input_ids", self.pad),
                 ("position_ids", 0),
                 ("predictors", 0),
-                ("targets", _IGNORED),
+                ("targets", IGNORED),
                 ("of_chosen", False),
             )
         }
@@ -75,7 +74,7 @@ class SharedPrompts:
 
 def shared_log_likelihoods(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Log-likelihoods of all chosen answers, then of all rejected ones, in nats, [2 * B] float32."""
-    targets, answer = batch["targets"], batch["targets"] != _IGNORED
+    targets, answer = batch["targets"], batch["targets"] != IGNORED
     kept = batch["predictors"][answer].unique()
     logits = model(
         input_ids=batch["input_ids"],
@@ -86,7 +85,7 @@ def shared_log_likelihoods(model: nn.Module, batch: dict[str, Tensor]) -> Tensor
     ).logits.float()
     where = torch.searchsorted(kept, batch["predictors"]).clamp(max=len(kept) - 1)
     picked = logits.gather(1, where[..., None].expand(-1, -1, logits.shape[-1]))
-    losses = cross_entropy(picked.flatten(0, 1), targets.flatten(), ignore_index=_IGNORED, reduction="none")
+    losses = cross_entropy(picked.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="none")
     found, chosen = -losses.view_as(targets), batch["of_chosen"]
     return torch.cat([(found * chosen).sum(1), (found * ~chosen).sum(1)])
 

@@ -16,6 +16,7 @@ from transformers import set_seed
 from transformers.trainer_callback import PrinterCallback
 
 from harness.api import Clock, FitContext, HarnessError, Personalizer, Task
+from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
 from harness.methods.fine_tuning.placement import computes_halves
@@ -25,7 +26,6 @@ from harness.methods.fine_tuning.training_data import Row, record
 from harness.methods.fine_tuning.training_forecast import Forecast
 from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained, trained_tensors
-from harness.methods.instruct import BasePrompt
 
 _COPIES = 3  # how often the trained weights are copied after training, disk included
 _COPIES_IN_A_STEP = 6  # clipping and AdamW read and write weights, gradients and two moments
@@ -116,7 +116,7 @@ def fit_weights(
     """
     rows = forecast.rows
     if not rows:
-        return BasePrompt(context.task)
+        return Unedited(context.task)
     with context.clock.phase("construction"), _quiet():
         trainer = build(datasets.Dataset.from_list([record(context.lm, row) for row in rows]))
     if (kept := len(trainer.lengths)) != len(rows):
@@ -128,7 +128,7 @@ def fit_weights(
     with counted(context.lm, trainer.model):
         done = _train(trainer, context, pace, rows, lora)
     if not done:
-        return BasePrompt(context.task)
+        return Unedited(context.task)
     assert trainer.optimizer is not None
     trainer.optimizer.state.clear()  # moments, twice the weights, of which a copy is made now
     trainer.model.zero_grad(set_to_none=True)
@@ -138,7 +138,7 @@ def fit_weights(
 
 def load_weights(directory: Path, task: Task) -> Personalizer:
     """What `fit_weights` returned, from the folder it was saved in."""
-    return Trained.load(directory, task) if Trained.saved_in(directory) else BasePrompt(task)
+    return Trained.load(directory, task) if Trained.saved_in(directory) else Unedited(task)
 
 
 def _train(

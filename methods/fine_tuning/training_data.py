@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from harness.api import Example, FitContext, LanguageModel
 
+Record = dict[str, list[int]]  # token ids by column
+
 
 @dataclass(frozen=True)
 class Row:
@@ -15,7 +17,7 @@ class Row:
     user: str
 
 
-def record(lm: LanguageModel, row: Row) -> dict[str, list[int]]:
+def record(lm: LanguageModel, row: Row) -> Record:
     """The token ids of the prompt and of each answer with its end, as `LanguageModel` sends and reads them.
 
     Trainers get no texts: they would read a special token in one as control, and render templates in their own way.
@@ -24,7 +26,7 @@ def record(lm: LanguageModel, row: Row) -> dict[str, list[int]]:
     return {"prompt_ids": lm.prompt_ids(row.prompt), **answers}
 
 
-def joined(record: dict[str, list[int]]) -> dict[str, list[int]]:
+def joined(record: Record) -> Record:
     """Prompt and completion as one sequence, with a mask of what belongs to the completion, as trl's SFT takes them."""
     prompt, completion = record["prompt_ids"], record["completion_ids"]
     return {"input_ids": prompt + completion, "completion_mask": [0] * len(prompt) + [1] * len(completion)}
@@ -44,5 +46,5 @@ def training_prompt(context: FitContext, max_length: int, example: Example, answ
     query, limit = example.query or "", room(context.lm, max_length, answers)
     prompt = context.shorten(lambda items: context.task.prompts.base(query, items), example.history, 0, limit)
     if prompt is None:
-        context.report.counts["examples_too_long"] = context.report.counts.get("examples_too_long", 0) + 1
+        context.report.count("examples_too_long")
     return prompt

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness.api import Adapters, HistoryItem, Personalizer, Query, Task
+from harness.api import Adapters, Query, Task
+from harness.methods.base_prompt import BasePrompt
 from harness.methods.fine_tuning.weights import LoraSettings
 
 _JSON, _TENSORS = "users.json", "adapters.safetensors"
@@ -26,7 +27,7 @@ def low_rank(tensors: Mapping[str, Tensor], lora: LoraSettings) -> Layers:
 
 
 @dataclass
-class UserAdapters(Personalizer):
+class UserAdapters(BasePrompt):
     """The base prompt, answered with a user's own adapter over the task's; the others get the task's alone, or none."""
 
     task: Task
@@ -42,9 +43,6 @@ class UserAdapters(Personalizer):
         each = [low_rank(tensors, lora) for tensors in own.values()]
         banks = {name: _stacked([layers[name] for layers in each]) for name in each[0]}
         return UserAdapters(task, tuple(own), banks, None if common is None else low_rank(common, lora))
-
-    def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
-        return self.task.prompts.base(query.text, history)
 
     def edits(self, queries: Sequence[Query]) -> Adapters | None:
         places = {user: place for place, user in enumerate(self.users)}

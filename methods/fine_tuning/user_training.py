@@ -15,13 +15,13 @@ from transformers import DataCollatorForSeq2Seq, get_scheduler, set_seed
 
 from harness.api import FitContext, OutOfTime
 from harness.methods.fine_tuning.answer_likelihood import IGNORED, log_likelihoods
-from harness.methods.fine_tuning.micro_batches import Record, micro_batches, most_tokens, must_recompute
+from harness.methods.fine_tuning.micro_batches import micro_batches, most_tokens, must_recompute
 from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
 from harness.methods.fine_tuning.placement import computes_halves
 from harness.methods.fine_tuning.seq2seq_trainer import Collator, decoded_log_likelihoods
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.trainer import TrainingConfig
-from harness.methods.fine_tuning.training_data import Row, record
+from harness.methods.fine_tuning.training_data import Record, Row, record
 from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.fine_tuning.weights import LoraSettings, on_cpu
 

@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from harness.api import HarnessError, HistoryItem, LanguageModel, Personalizer, Query, Task
+from harness.api import HarnessError, LanguageModel, Task
+from harness.methods.base_prompt import BasePrompt
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -71,15 +72,12 @@ def without_lora(model: "PreTrainedModel") -> None:
 
 
 @dataclass
-class Trained(Personalizer):
+class Trained(BasePrompt):
     """The base prompt, answered by a model with other weights: an adapter's (`lora`) or, without one, all of them."""
 
     task: Task
     tensors: dict[str, torch.Tensor]
     lora: LoraSettings | None
-
-    def prompt(self, query: Query, history: Sequence[HistoryItem]) -> str:
-        return self.task.prompts.base(query.text, history)
 
     def patched_model(self, lm: LanguageModel) -> AbstractContextManager[object]:
         if self.lora is None:

@@ -1,6 +1,8 @@
-"""The embedded test instrument: a synthetic world and small models trained on it. Not evidence about real LLMs."""
+"""The embedded test instruments: a synthetic world and small models trained on it. Not evidence about real LLMs."""
 
 from pathlib import Path
 
-TINY_LLAMA = Path(__file__).parent / "tiny-llama"
-TINY_T5 = Path(__file__).parent / "tiny-t5"
+from harness.api import Instrument
+
+TINY_LLAMA = Instrument(Path(__file__).parent / "tiny-llama")
+TINY_T5 = Instrument(Path(__file__).parent / "tiny-t5")

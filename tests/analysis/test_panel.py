@@ -15,7 +15,7 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.analysis import panel
-from harness.analysis.panel import Panel, minimum_detectable, permutations_for, smallest_p
+from harness.analysis.panel import Panel, minimum_detectable, permutations_for, smallest_p, users_needed
 from harness.analysis.stats import Value, holm
 from tests.analysis.test_stats import USERS, clustered, column, mean, root
 from tests.fabricate import F1, LABELS
@@ -256,3 +256,13 @@ def test_of_few_users_that_differ_the_number_of_swaps_is_the_floor() -> None:
     b[:6] += 1
     (found,) = Panel([a, b], np.arange(200), mean).p_values([(0, 1)], 50_000)
     assert (found.p, found.smallest) == (2 / 64, 2 / 64)
+
+
+def test_the_users_that_would_decide_a_difference_are_those_of_a_power_calculation() -> None:
+    sd, difference, users = 0.3, 0.05, 100
+    detectable = 2.8016 * sd / users**0.5  # two-sided 0.05, 80% power
+    exact = TTestPower().solve_power(effect_size=difference / sd, alpha=0.05, power=0.8)
+    assert users_needed(users, detectable, difference) == pytest.approx(exact, rel=0.02)
+    assert users_needed(users, None, difference) is None
+    assert users_needed(2, 0.01, 0.02) is None  # these two should have told
+    assert users_needed(users, detectable, 0.0) is None

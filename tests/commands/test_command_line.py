@@ -94,7 +94,7 @@ def test_an_embedded_model_is_fetched_where_it_is():
     result = harness("models", "fetch", "tiny-llama", "tiny-t5")
     assert result.exit_code == 0, result.exception
     assert result.stdout.splitlines() == [f"{name}: {MODELS.get(name)}" for name in ("tiny-llama", "tiny-t5")]
-    assert all((MODELS.get(name) / "config.json").exists() for name in ("tiny-llama", "tiny-t5"))
+    assert all((MODELS.get(name).folder / "config.json").exists() for name in ("tiny-llama", "tiny-t5"))
 
 
 def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path, monkeypatch):

@@ -4,8 +4,8 @@ import pytest
 
 from harness.conformance.toys import ToyTask, toy_queries, toy_users
 from harness.methods.answer_pairs import answer_pairs
+from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.weights import Trained
-from harness.methods.instruct import BasePrompt
 from harness.running.clock import BudgetClock
 from tests.methods.trained import dpo
 
@@ -65,7 +65,7 @@ def test_dpo_without_pairs_is_the_base_prompt(make_context):
     context = make_context(users=toy_users(1, examples=1))
     context.lm = Says(context.lm, lambda prompt: "comedy")
     fitted = dpo().fit(context)
-    assert isinstance(fitted, BasePrompt)
+    assert isinstance(fitted, Unedited)
     assert not fitted.serves(toy_queries(context.users)[0])
     assert context.report.counts["identical_outputs"] == 1
 

@@ -9,11 +9,11 @@ from torch.nn.functional import cross_entropy
 
 from harness.api import Query
 from harness.conformance.toys import toy_queries, toy_users
+from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.training_data import Row
 from harness.methods.fine_tuning.user_adapters import UserAdapters
 from harness.methods.fine_tuning.user_training import UserTraining
 from harness.methods.fine_tuning.weights import LoraSettings, Trained
-from harness.methods.instruct import BasePrompt
 from harness.methods.oppu import Oppu, OppuConfig
 from harness.running.clock import BudgetClock
 from harness.running.preparation import Selector
@@ -258,7 +258,7 @@ def test_users_that_the_clock_does_not_reach_fall_back_and_are_counted(make_cont
 def test_an_adapter_that_is_late_is_given_up(make_context, monkeypatch):
     context = make_context(users=toy_users(2), clock=BudgetClock(2.5, now=Ticking(monkeypatch)))
     fitted = oppu(num_epochs=5, task_adapter=False).fit(context)
-    assert isinstance(fitted, BasePrompt)
+    assert isinstance(fitted, Unedited)
     assert context.report.counts["users_without_adapter"] == 2
     assert context.clock.exhausted
 
@@ -272,7 +272,7 @@ def test_no_micro_batch_begins_that_will_not_end_in_time(make_context, monkeypat
 
     monkeypatch.setattr(UserTraining, "_likelihoods", slow)
     context = make_context(users=toy_users(1), clock=BudgetClock(4.5, now=lambda: time[0]))
-    assert isinstance(oppu(batch_size=1, num_epochs=9, task_adapter=False).fit(context), BasePrompt)
+    assert isinstance(oppu(batch_size=1, num_epochs=9, task_adapter=False).fit(context), Unedited)
     assert time[0] <= 4.0
     assert context.clock.exhausted
 

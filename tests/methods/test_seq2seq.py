@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from harness.conformance.toys import toy_queries, toy_users
+from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.training_data import Row, record, training_prompt
 from harness.methods.fine_tuning.weights import LoraSettings, Trained
-from harness.methods.instruct import BasePrompt
 from harness.running.clock import BudgetClock
 from tests.methods.trained import LORA, Ticks, aloe, dpo
 
@@ -221,7 +221,7 @@ def test_the_clock_is_kept_as_with_decoders(
     clock = BudgetClock(budget, now=(ticks := Ticks(monkeypatch)))
     context = make_context(lm=lm, clock=clock)
     fitted = method(accumulation=accumulation, warmup_ratio=0.0).fit(context)
-    assert isinstance(fitted, Trained if steps else BasePrompt)
+    assert isinstance(fitted, Trained if steps else Unedited)
     assert context.report.counts.get("optimizer_steps", 0) == steps
     assert context.report.samples_used == samples
     assert clock.exhausted is exhausted

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from harness.api import Example, HarnessError
 from harness.conformance.toys import toy_model, toy_users
 from harness.methods.aloe import AloeConfig
+from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.trainer import fit_weights
 from harness.methods.fine_tuning.training_data import Row, training_prompt
-from harness.methods.instruct import BasePrompt
 from harness.model.encoding import Encoder
 from tests.methods.trained import LORA, aloe, dpo
 from tests.toy_free_text import ToyFreeText
@@ -50,7 +50,7 @@ def test_long_histories_are_shortened_and_hopeless_examples_counted(make_context
     assert context.report.counts["prompts_shortened"] == 1
     assert training_prompt(context, 10, example, [example.answer]) is None
     assert context.report.counts["examples_too_long"] == 1
-    assert isinstance(aloe(max_length=10).fit(context), BasePrompt)
+    assert isinstance(aloe(max_length=10).fit(context), Unedited)
 
 
 def test_records_dropped_by_trl_are_an_error(make_context):

@@ -182,7 +182,7 @@ def package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "place", ["harness/api.py", "methods/dpo.py", "methods/presets/tiny.yaml", "harness/__init__.py"]
+    "place", ["harness/registry.py", "methods/dpo.py", "methods/presets/tiny.yaml", "harness/__init__.py"]
 )
 def test_source_and_presets_count_by_their_content(package, place):
     before = surroundings.surroundings([], {})

@@ -35,8 +35,8 @@ def screen(comparison: Comparison, width: int = 120) -> str:
 
 def test_a_winner_is_named_with_cost_and_regret(tmp_path: Path) -> None:
     text = answer(compare(filled(tmp_path, CLEAR)))
-    assert "dpo is best at 0." in text
-    assert "better than instruct (p < 0.001 after Holm)" in text or "better than instruct (p = 0.00" in text
+    assert "dpo is best, 0." in text
+    assert "better than instruct, p < 0.001 after Holm)" in text or "better than instruct, p = 0.00" in text
     assert "All others that rank are worse beyond chance." in text
     assert "dpo took 7 s" in text
     assert "A new user costs dpo about 0.70 s and 614 B." in text
@@ -45,7 +45,7 @@ def test_a_winner_is_named_with_cost_and_regret(tmp_path: Path) -> None:
 
 def test_a_control_that_is_ahead_is_called_one_and_the_best_method_is_named(tmp_path: Path) -> None:
     text = answer(compare(filled(tmp_path, {"instruct": 0.2, "dpo": 0.5, "constant": 0.95})))
-    assert "constant is best at 0." in text
+    assert "constant is best, 0." in text
     assert "constant is a control, and no method is ahead of it: the best is dpo, 0." in text
     assert "control" not in answer(compare(filled(tmp_path / "methods", CLEAR)))
 
@@ -91,7 +91,7 @@ def test_where_few_users_score_otherwise_no_difference_is_called_detectable(tmp_
 
 def test_harm_is_said_plainly(tmp_path: Path) -> None:
     text = answer(compare(filled(tmp_path, {"instruct": 0.95, "dpo": 0.1})))
-    assert "nothing beats instruct" in text
+    assert "no method scores better than instruct, the model as it is, at 0." in text
     assert "Worse than instruct beyond chance: dpo." in text
 
 

@@ -28,7 +28,7 @@ def test_questions_that_never_reached_the_model_come_first(tmp_path):
     said = answer_in_words(found)
     assert said[1].startswith("lamp2: 30 of 80 questions never reached the model: they are too long for its context")
     assert "no room for the whole history in 70 of 80 prompts; 40 questions were asked without any of it." in said[1]
-    assert said[2].startswith("lamp2, by accuracy")
+    assert said[2].startswith("lamp2, 40 users, ")
     assert to_markdown(found).index("never reached the model") < to_markdown(found).index("by accuracy")
 
 
@@ -99,7 +99,7 @@ def test_a_method_that_answers_every_question_alike_is_found_out(tmp_path, answe
 
 
 def test_a_run_that_lost_nothing_says_nothing(tmp_path):
-    assert answer_in_words(run(tmp_path))[1].startswith("lamp2, by accuracy")
+    assert answer_in_words(run(tmp_path))[1].startswith("lamp2, 40 users, ")
 
 
 def test_equal_answers_are_equal_whoever_was_faster_and_instruct_comes_first(tmp_path):
@@ -109,7 +109,7 @@ def test_equal_answers_are_equal_whoever_was_faster_and_instruct_comes_first(tmp
         filled.write(record("lamp2", label, frame, fit_seconds=seconds), frame)
     found = compare(filled)
     assert {(ranking.best, *ranking.tied) for ranking in found.rankings} == {("instruct", "dpo", "aloe")}
-    assert "nothing beats instruct" in answer_in_words(found)[-1]
+    assert "no method scores better than instruct" in answer_in_words(found)[-1]
     assert "0.000 better" not in answer_in_words(found)[-1]
 
 

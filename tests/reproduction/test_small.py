@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from harness.api import HarnessError
-from harness.reproduction.answer import answer, users_needed
+from harness.reproduction.answer import answer
 from harness.reproduction.experiment_spec import common, experiments
 from harness.reproduction.experiments import assemble
 from harness.reproduction.forecast import Forecast, plans
@@ -181,6 +181,7 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert title == "# The paper's experiments on smollm2-135m"
     assert opening.startswith("Which method of personalization helps smollm2-135m")
     assert meaning.startswith("instruct is the model as it is, with its values")
+    assert "Controls of chameleon: random_direction. For other methods that train, none" in meaning
     assert answered.startswith("- smollm2-135m with the first")
     assert "Verdicts on the paper's claims: " in page
     assert "lamp7 is left out: the data have no such task." in page
@@ -300,17 +301,6 @@ def test_the_plot_of_a_table_shows_improvements_of_what_is_measured_beside_score
 def test_test_instruments_have_no_answer_to_give(tmp_path):
     found = point(tmp_path, METHODS)
     assert answer([assemble(experiment("table1"), [found], "tiny")], common().names) == []
-
-
-def test_the_users_that_would_decide_a_difference_are_those_of_a_power_calculation():
-    power = pytest.importorskip("statsmodels.stats.power")
-    sd, difference, users = 0.3, 0.05, 100
-    detectable = 2.8016 * sd / users**0.5  # two-sided 0.05, 80% power
-    exact = power.TTestPower().solve_power(effect_size=difference / sd, alpha=0.05, power=0.8)
-    assert users_needed(users, detectable, difference) == pytest.approx(exact, rel=0.02)
-    assert users_needed(users, None, difference) is None
-    assert users_needed(2, 0.01, 0.02) is None  # these two should have told
-    assert users_needed(users, detectable, 0.0) is None
 
 
 def test_a_cheap_part_is_run_documented_with_likelihoods_and_rebuilt(tmp_path):

@@ -100,7 +100,7 @@ def test_every_method_has_its_own_code_and_not_its_neighbours():
     own = {
         name: set(plugin_closure(f"harness.methods.{name}").modules) for name in ("instruct", "llm_rec", "aloe", "dpo")
     }
-    assert own["instruct"] == {"harness.methods", "harness.methods.instruct"}
+    assert own["instruct"] == {"harness.methods", "harness.methods.instruct", "harness.methods.base_prompt"}
     assert own["llm_rec"] == {"harness.methods", "harness.methods.llm_rec"}
     assert "harness.methods.dpo" not in own["aloe"]
     assert "harness.methods.fine_tuning.trainer" in own["aloe"] & own["dpo"]

@@ -13,7 +13,7 @@ from tests.tasks.made import question, write
 
 @pytest.fixture
 def model(tmp_path):
-    return shutil.copytree(TINY_LLAMA, tmp_path / "model")
+    return shutil.copytree(TINY_LLAMA.folder, tmp_path / "model")
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_a_readme_beside_the_model_is_not(digests, model):
 
 
 def test_a_changed_embedder_is_another_cell_under_the_same_name(digests, tmp_path):
-    embedder = shutil.copytree(TINY_LLAMA, tmp_path / "embedder")
+    embedder = shutil.copytree(TINY_LLAMA.folder, tmp_path / "embedder")
     before = digests(embedder=str(embedder))
     (embedder / "model.safetensors").write_bytes(b"other weights")
     assert digests(embedder=str(embedder)) != before

@@ -12,7 +12,7 @@ from harness.tasks.synthetic.probe import Probe
 
 @pytest.fixture(scope="module")
 def probe() -> Probe:
-    return Probe.load(TINY_LLAMA)
+    return Probe.load(TINY_LLAMA.folder)
 
 
 def test_removing_a_direction_leaves_nothing_of_it_and_adding_doubles_it(probe: Probe) -> None:

@@ -31,7 +31,7 @@ FLOORS = {
 
 @pytest.fixture(scope="module")
 def tokenizer() -> PreTrainedTokenizerBase:
-    return AutoTokenizer.from_pretrained(TINY_LLAMA)
+    return AutoTokenizer.from_pretrained(TINY_LLAMA.folder)
 
 
 @given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=80))
@@ -54,7 +54,7 @@ def test_prompts_are_short(tokenizer: PreTrainedTokenizerBase, task: str) -> Non
 
 
 def test_a_tree_gives_the_logits_of_separate_prompts(tokenizer: PreTrainedTokenizerBase) -> None:
-    model = AutoModelForCausalLM.from_pretrained(TINY_LLAMA, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(TINY_LLAMA.folder, dtype=torch.float32).eval()
     rng = random.Random(2)
     lesson = sample_lesson(rng, 5, 4)
     tree = build_tree(tokenizer, lesson, rng)
@@ -80,7 +80,7 @@ def test_a_short_training_run_lowers_the_loss(tmp_path: Path, monkeypatch: pytes
 
 
 def test_committed_weights_reach_the_floors() -> None:
-    found = figures(TINY_LLAMA, users=40)
+    found = figures(TINY_LLAMA.folder, users=40)
     missed = {key: found[key[0]][key[1]][0] for key, floor in FLOORS.items() if found[key[0]][key[1]][0] < floor}
     assert not missed
     assert all(found[task]["neutral -> personal"][0] < found[task]["personal -> personal"][0] - 0.3 for task in TASKS)

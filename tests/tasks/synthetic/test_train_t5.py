@@ -28,7 +28,7 @@ FLOORS = {  # nothing for personal tags: this model hardly gives them, as its ca
 
 @pytest.fixture(scope="module")
 def probe() -> Seq2SeqProbe:
-    return Seq2SeqProbe.load(TINY_T5)
+    return Seq2SeqProbe.load(TINY_T5.folder)
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_a_short_training_run_lowers_the_loss(tmp_path: Path, monkeypatch: pytes
 
 
 def test_committed_weights_reach_the_floors() -> None:
-    found = figures(TINY_T5, users=40)
+    found = figures(TINY_T5.folder, users=40)
     missed = {key: found[key[0]][key[1]][0] for key, floor in FLOORS.items() if found[key[0]][key[1]][0] < floor}
     assert not missed
     modes = [found[task] for task in ("lamp3", "lamp7")]
