@@ -27,6 +27,7 @@ from harness.model.lm import HuggingFaceModel
 from harness.results.disk import FULL, is_full
 from harness.results.environment import PeakMemory
 from harness.results.fingerprints import path_hash
+from harness.results.locking import ERROR
 from harness.results.store import CellRecord, Store, cell_name, write_text
 from harness.running.checkpoints import Anytime, Checkpoints, Point, write
 from harness.running.clock import BudgetClock
@@ -101,7 +102,7 @@ class Cell:
                 if is_full(error):
                     raise HarnessError(FULL) from error
                 record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-                write_text(store.cell_dir(self.spec) / "error.txt", traceback.format_exc())
+                write_text(store.cell_dir(self.spec) / ERROR, traceback.format_exc())
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
             _free()
