@@ -35,6 +35,7 @@ from harness.running.context import Context
 from harness.running.evaluation import Evaluation, evaluate
 from harness.running.gold_likelihood import Likelihood
 from harness.running.preparation import Prepared
+from harness.running.process_state import restored
 from harness.running.retrieval import Embed, HistorySearch
 from harness.specs.run_spec import CellSpec
 
@@ -130,6 +131,7 @@ class Cell:
             **self.provenance,
         )
 
+    @restored()
     def _fit(
         self, lm: HuggingFaceModel, folder: Path, record: CellRecord, listener: CellListener
     ) -> tuple[Path, Checkpoints]:
@@ -216,6 +218,7 @@ class Cell:
         )
         return Anytime(points=[*points, whole], missing=checkpoints.missing())
 
+    @restored()
     def _answer(
         self, lm: HuggingFaceModel, saved: Path, listener: CellListener, likelihood: bool = False
     ) -> Evaluation:
