@@ -45,7 +45,7 @@ _ANSWERED = (
     *("serves_newcomers", "likelihood", "likelihood_queries", "eval_seconds", "likelihood_seconds"),
     *("likelihood_tokens", "peak_memory_bytes"),
 )
-_LEFT_OUT = "additions_left_out"
+_COUNTED = ("additions_left_out", "not_finite")  # of the answers, among the record's counts where they are not 0
 
 
 class CellListener(Protocol):
@@ -173,8 +173,7 @@ class Cell:
         known, samples = found
         for name in _ANSWERED:
             setattr(record, name, getattr(known, name))
-        if left_out := known.counts.get(_LEFT_OUT):
-            record.counts[_LEFT_OUT] = left_out
+        record.counts |= {name: known.counts[name] for name in _COUNTED if name in known.counts}
         record.tokens_in = record.fit_tokens_in + known.tokens_in - known.fit_tokens_in
         record.tokens_out = record.fit_tokens_out + known.tokens_out - known.fit_tokens_out
         record.answers_of = known.answers_of or cell_name(known.spec)
@@ -190,8 +189,7 @@ class Cell:
         record.prompts_shortened = result.prompts_shortened
         record.prompts_emptied = result.prompts_emptied
         record.unanswerable = result.unanswerable
-        if result.additions_left_out:
-            record.counts[_LEFT_OUT] = result.additions_left_out
+        record.counts |= {name: count for name in _COUNTED if (count := getattr(result, name))}
         record.users_served = result.users_served
         record.serves_newcomers = result.serves_newcomers
         record.tokens_in = record.fit_tokens_in + lm.tokens_in
