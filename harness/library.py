@@ -16,10 +16,11 @@ from harness.reporting.comparison_report import build, write
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode, require_mode
 from harness.results.disk import require_folder
-from harness.results.locking import alone
-from harness.results.store import Store
+from harness.results.locking import ERROR, alone
+from harness.results.store import Store, write_text
 from harness.running.experiment import Experiment, Listener
 from harness.running.progress import Quiet
+from harness.running.task_data import TaskError
 from harness.specs.resolve import resolve
 from harness.specs.run_spec import RunSpec, parse_budget
 
@@ -70,19 +71,28 @@ def run(
 
     `pool` is a folder of cells that several runs share: what is finished there is taken from it; with the executor
     "ray", `harness.executors.distributed` shares them and `pool` has no meaning. Warns of cells whose fit was to be
-    kept and that were finished before without. Raises HarnessError if another run is using `out`.
+    kept and that were finished before without. Raises HarnessError if another run is using `out`, and, before anything
+    is computed, if a task cannot read its data.
     """
     out = require_folder(out)
     store = Store(out, pool)
     store.require_ours()
     listener = listener or Quiet()
     with alone(out):
-        if executor == "ray":
-            from harness.executors.distributed import compute_run
+        (out / ERROR).unlink(missing_ok=True)
+        try:
+            if executor == "ray":
+                from harness.executors.distributed import compute_run
 
-            compute_run(spec, store, listener, save_fits, fresh)
-        else:
-            Experiment(spec, store, listener, save_fits).run(fresh)
+                compute_run(spec, store, listener, save_fits, fresh)
+            else:
+                Experiment(spec, store, listener, save_fits).run(fresh)
+        except TaskError as error:
+            write_text(out / ERROR, error.trace)
+            raise HarnessError(
+                f"{error} No cell was computed. Mend the task, or leave it out of --tasks; the traceback is in "
+                f"{out / ERROR}."
+            ) from error
         if save_fits and (missing := store.without_fit()):
             warnings.warn(
                 f"These cells were finished before, and their fits were not kept: {'; '.join(missing)}. To have their "

@@ -68,6 +68,7 @@ class Result(_Strict):
     scores: dict[str, Score]
     likelihood: dict[str, Score] = Field(default_factory=dict)  # of gold answers; no official metrics
     parse_failures: float | None
+    not_finite: int = 0  # questions for which the model's numbers are NaN or infinite
     answers_alike: bool = False  # every question has the same answer, whoever asked
     regret_rate: float | None
     mean_loss: float | None = None  # of the users who regret it

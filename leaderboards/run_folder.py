@@ -68,6 +68,7 @@ class Row(_Loose):
     bytes_per_user: float | None = None
     reach_seconds: float | None = None
     sole_answer: str | None = None
+    not_finite: int = 0
 
 
 class PairTest(_Loose):

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from harness import registry
+from harness import compare, registry
 from harness.api import HarnessError
 from harness.registry import COMMANDS, CONTROLS, METHODS, MODELS, PRESETS, TASKS, make_task, method_class, preset
 from harness.reproduction.experiment_spec import common, experiments
@@ -151,6 +151,29 @@ def test_a_broken_task_is_named_when_asked_for_and_left_out_of_all(install, name
         resolve(tasks=f"lamp3,{name}", budget=1.0)
     with pytest.warns(UserWarning, match=fault):
         assert resolve(tasks="all", budget=1.0).tasks == tuple(known for known in TASKS.names() if known != name)
+
+
+MINE = """import json
+from harness.tasks.lamp import Lamp3
+
+class Mine(Lamp3):
+    name = "mine"
+    def load(self, source, split):
+        return json.loads("{")
+"""
+
+
+def test_a_task_that_cannot_read_its_data_ends_a_comparison_before_any_cell_and_leaves_the_traceback(install, tmp_path):
+    install({"harness.tasks": {"mine": "plug:Mine"}}, {"plug.py": MINE})
+    out = tmp_path / "out"
+    said = r"The task 'mine', plug:Mine, failed at reading synthetic, split dev: JSONDecodeError: .* \(.*plug\.py:7\)\."
+    with pytest.raises(HarnessError, match=said) as told:
+        compare("instruct", budget=60.0, tasks="lamp3,mine", users=2, out=out)
+    assert str(out / "error.txt") in str(told.value)
+    assert "Traceback" in (out / "error.txt").read_text()
+    assert not (out / "cells").exists()
+    compare("instruct", budget=60.0, tasks="lamp3", users=2, out=out)
+    assert not (out / "error.txt").exists()
 
 
 GOOD = "description: d\nmodel: tiny-llama\ntasks: lamp3\n"

@@ -145,6 +145,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     fields: dict[str, Any] = {name: _mean(records, name) for name in _MEANS}
     fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS} | storage(records) | marginal(records)
     fields["examples_too_long"] = round(sum(r.counts.get("examples_too_long", 0) for r in records) / len(records))
+    fields["not_finite"] = round(max(r.counts.get("not_finite", 0) for r in records))
     if scores:
         fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}
         fields["sole_answer"] = scores.sole_answer
@@ -243,14 +244,15 @@ def _unmeasured(cells: Sequence[Cell], entries: Sequence[Entry]) -> list[str]:
     notes = []
     for row in [entry.row for entry in entries if (entry.row.task, entry.row.label) in asked and entry.row.metrics]:
         found = row.likelihood[GOLD].queries if GOLD in row.likelihood else 0
-        if not found:
+        lost = row.queries - found - row.not_finite  # of what is not finite, `losses` tells
+        if lost == row.queries:
             notes.append(
                 f"{row.label} on {row.task} has no likelihood of gold answers: it answers without the model, or none "
                 "of them fits the context after its prompt."
             )
-        elif found < row.queries:
+        elif lost > 0:
             notes.append(
-                f"{row.queries - found} of {row.queries} gold answers to {row.label} on {row.task} have no likelihood: "
+                f"{lost} of {row.queries} gold answers to {row.label} on {row.task} have no likelihood: "
                 "they do not fit the context after its prompt."
             )
     return notes

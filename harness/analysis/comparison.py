@@ -120,6 +120,7 @@ class Row(BaseModel):
     prompts_shortened: int = 0
     prompts_emptied: int = 0  # of those that were asked, prompts whose whole history had to go
     unanswerable: int = 0
+    not_finite: int = 0  # queries to which the model's numbers are NaN or infinite, of the seed with the most
     examples_too_long: int = 0  # left out of the fit
     records_skipped: int = 0
     items_found: int = 0  # history items in the data, usable or not

@@ -42,10 +42,11 @@ def _run_check(folder: Path) -> int:
         table.add_row(report.task, Text(plain(report.split)), *shown)
     console.print(table)
     for report in reports:
+        place = f"{report.task} {report.split}".rstrip()
         for note in report.notes:
-            say(f"{report.task} {report.split}: {note}")
+            say(f"{place}: {note}")
         if report.error:
-            say(f"{report.task} {report.split}: {report.error}", "red")
+            say(f"{place}: {report.error}", "red")
         for fault in report.faults:
             say(str(fault), "yellow")
     return int(any(report.error or report.faults for report in reports))

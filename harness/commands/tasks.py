@@ -31,12 +31,13 @@ def _run_validate() -> int:
     from harness.commands.terminal import console
     from harness.conformance.task_checks import check_task
     from harness.formatting import counted, plain
+    from harness.running.task_data import read_split
 
     failed = 0
     for name in TASKS.names():
         try:
             task = make_task(name)
-            problems = check_task(task, task.load("synthetic", "dev"))
+            problems = check_task(task, read_split(task, "synthetic", "dev"))
         except MissingError as error:
             console.print(f"not checked: {error}", style="yellow", soft_wrap=True)
             continue

@@ -6,13 +6,17 @@ from statistics import median
 
 from harness.api import Fault, HarnessError, MissingError, Task, TaskData
 from harness.running.leaks import find_leaks
+from harness.running.task_data import TaskError, read_split, splits_of
 
 SPLITS = ("train", "dev", "test")
 
 
 @dataclass(frozen=True)
 class SplitReport:
-    """One split of one task. Of a split that cannot be read there is only the `error`, of one without golds a note."""
+    """One split of one task. Of a split that cannot be read there is only the `error`, of one without golds a note.
+
+    Of a task that cannot say which splits there are, there is one report, of no split.
+    """
 
     task: str
     split: str
@@ -35,13 +39,15 @@ def check_data(tasks: Iterable[Task], source: str) -> list[SplitReport]:
             reports += _check_task(task, source)
         except MissingError as error:
             reasons.append(str(error))
+        except TaskError as error:
+            reports.append(SplitReport(task.name, "", error=str(error)))
     if not reports:
         raise HarnessError(f"{source}: holds no data of {', '.join(names)}. {' '.join(reasons[:1])}".rstrip())
     return reports
 
 
 def _check_task(task: Task, source: str) -> list[SplitReport]:
-    there = task.splits(source)
+    there = splits_of(task, source)
     reports = (_check_split(task, source, split, there is not None) for split in (SPLITS if there is None else there))
     return [report for report in reports if report]
 
@@ -49,7 +55,7 @@ def _check_task(task: Task, source: str) -> list[SplitReport]:
 def _check_split(task: Task, source: str, split: str, there: bool) -> SplitReport | None:
     """`there`: the task says that the split exists, so that what is missing can only be its golds."""
     try:
-        data = task.load(source, split)
+        data = read_split(task, source, split)
     except MissingError as error:
         return SplitReport(task.name, split, notes=(f"not checked: {error}",)) if there else None
     except HarnessError as error:
@@ -59,13 +65,13 @@ def _check_split(task: Task, source: str, split: str, there: bool) -> SplitRepor
 
 
 def _report(task: str, data: TaskData) -> SplitReport:
-    sizes = [len(history) for history in data.histories.values()]
+    sizes = [len(history) for history in data.histories.values()] or [0]
     leaks = [(query, find_leaks(data.histories[query.user], query, data.golds[query.id])) for query in data.queries]
     return SplitReport(
         task=task,
         split=data.split,
         queries=len(data.queries),
-        users=len(sizes),
+        users=len(data.histories),
         history=(min(sizes), float(median(sizes)), max(sizes)),
         leaky_queries=sum(bool(items) for _, items in leaks),
         leaky_items=len({(query.user, item) for query, items in leaks for item in items}),

@@ -19,16 +19,16 @@ def losses(comparison: Comparison) -> list[str]:
     found = []
     for task in comparison.spec.tasks:
         rows = [row for row in comparison.pooled if row.task == task and row.metrics]
-        sentences = [*_data(rows), *_prompts(rows), *_fits(rows)]
+        sentences = [*_data(rows), *_prompts(rows), *_numbers(rows), *_fits(rows)]
         if sentences:
             found.append(plain(f"{task}: {' '.join(sentences)}"))
     return found
 
 
 def state(row: Row) -> str:
-    """The status as tables show it: a fit that came to nothing is not plainly complete."""
-    status = row.status.replace("_", " ")
-    return f"{status}, served no user" if row.serves_nobody else status
+    """The status as tables show it: a fit that came to nothing, or to no numbers, is not plainly complete."""
+    found = [(row.serves_nobody, "served no user"), (row.not_finite > 0, "numbers not finite")]
+    return ", ".join([row.status.replace("_", " "), *(words for told, words in found if told)])
 
 
 def _data(rows: Sequence[Row]) -> Iterator[str]:
@@ -53,6 +53,15 @@ def _prompts(rows: Sequence[Row]) -> Iterator[str]:
         if cut:
             whole = f"; {emptied} questions were asked without any of it" if emptied else ""
             yield f"The context had no room for the whole history in {cut} of {queries} prompts{whom}{whole}."
+
+
+def _numbers(rows: Sequence[Row]) -> Iterator[str]:
+    for (count, queries), whom in _alike(rows, lambda row: (row.not_finite, row.queries)):
+        if count:
+            yield (
+                f"The model's numbers are not finite (NaN or infinite) for {count} of {queries} questions{whom}, as "
+                "after training that diverged: what it answers there is no answer, whatever it scores."
+            )
 
 
 def _fits(rows: Sequence[Row]) -> Iterator[str]:

@@ -237,7 +237,7 @@ def _metric(case: Case, metrics: Metrics) -> Metric:
 
 
 def _reservations(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], list[str]]:
-    """By model, point, task and label: how many answers could not be read, and users were not served, if most."""
+    """By model, point, task and label: how many answers are none or unread, and users were not served, if most."""
     return {
         (side.model, side.point, row.task, row.label): list(
             _doubts(row, f"{placed(row.label, side.tick)} on {row.task}")
@@ -250,6 +250,8 @@ def _reservations(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], list
 def _doubts(row: Row, name: str) -> Iterator[str]:
     if row.unread > _MOST:
         yield f"{share(row.unread)} of the answers of {name} could not be read"
+    if row.not_finite > _MOST * row.queries:
+        yield f"the model's numbers are not finite for {row.not_finite} of {row.queries} questions under {name}"
     if row.serves_nobody or (row.serves_some and row.users_served < (1 - _MOST) * row.users):
         yield f"{name} served {row.users_served or 'none'} of its {row.users} users"
 

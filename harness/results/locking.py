@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from harness.api import HarnessError
 
 LOCK = "run.lock"
+ERROR = "error.txt"  # the traceback of what ended a run, or failed a cell, in its folder
 _HOLDER = "run.lock.txt"  # beside the lock itself, which Windows lets nobody else read
 
 
@@ -49,8 +50,8 @@ def _leave_no_trace(folder: Path) -> None:
 
 
 def is_trace(path: Path) -> bool:
-    """Whether a file tells of runs only: a lock, or a temporary file of a killed one."""
-    return path.name in (LOCK, _HOLDER) or path.name.startswith(".run.json-")
+    """Whether a file tells of runs only: a lock, a temporary file of a killed one, or what ended one."""
+    return path.name in (LOCK, _HOLDER, ERROR) or path.name.startswith(".run.json-")
 
 
 def _introduce(holder: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.api import Diagnosis, HarnessError, Status
 from harness.results.discarding import remove
 from harness.results.fingerprints import file_hash
-from harness.results.locking import is_trace
+from harness.results.locking import ERROR, is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self.attempts(spec) + 1
         write_text(folder / "attempts", str(attempt))
-        (folder / "error.txt").unlink(missing_ok=True)
+        (folder / ERROR).unlink(missing_ok=True)
         return attempt
 
     def attempts(self, spec: CellSpec) -> int:
@@ -312,7 +312,7 @@ def _readable(paths: Iterable[Path]) -> Iterator[CellRecord]:
 
 def _is_result(path: Path) -> bool:
     """Whether a cell's file is part of what its record describes."""
-    return path.is_file() and path.name not in ("cell.json", "attempts", "error.txt") and path.name[0] != "."
+    return path.is_file() and path.name not in ("cell.json", "attempts", ERROR) and path.name[0] != "."
 
 
 def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:

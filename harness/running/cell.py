@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from numbers import Integral, Real
@@ -27,6 +27,7 @@ from harness.model.lm import HuggingFaceModel
 from harness.results.disk import FULL, is_full
 from harness.results.environment import PeakMemory
 from harness.results.fingerprints import path_hash
+from harness.results.locking import ERROR
 from harness.results.store import CellRecord, Store, cell_name, write_text
 from harness.running.checkpoints import Anytime, Checkpoints, Point, write
 from harness.running.clock import BudgetClock
@@ -34,6 +35,7 @@ from harness.running.context import Context
 from harness.running.evaluation import Evaluation, evaluate
 from harness.running.gold_likelihood import Likelihood
 from harness.running.preparation import Prepared
+from harness.running.process_state import restored
 from harness.running.retrieval import Embed, HistorySearch
 from harness.specs.run_spec import CellSpec
 
@@ -43,7 +45,7 @@ _ANSWERED = (
     *("serves_newcomers", "likelihood", "likelihood_queries", "eval_seconds", "likelihood_seconds"),
     *("likelihood_tokens", "peak_memory_bytes"),
 )
-_LEFT_OUT = "additions_left_out"
+_COUNTED = ("additions_left_out", "not_finite")  # of the answers, among the record's counts where they are not 0
 
 
 class CellListener(Protocol):
@@ -64,6 +66,7 @@ class Cell:
     """A cell ready to run; `provenance` fills the record's fields on machine, versions and code.
 
     `now` returns the seconds that the clocks of the fit and of its evidence count; `diagnose` asks the fit for it.
+    `device_lost`: computing it ended with an error of the accelerator, after which this process can use it no more.
     """
 
     spec: CellSpec
@@ -73,6 +76,7 @@ class Cell:
     provenance: dict[str, Any]
     now: Callable[[], float] = time.monotonic
     diagnose: bool = True
+    device_lost: bool = field(default=False, init=False)
 
     def compute(
         self, source: HuggingFaceModel, store: Store, listener: CellListener, save_fit: bool
@@ -101,7 +105,8 @@ class Cell:
                 if is_full(error):
                     raise HarnessError(FULL) from error
                 record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-                write_text(store.cell_dir(self.spec) / "error.txt", traceback.format_exc())
+                self.device_lost = is_device_lost(error)
+                write_text(store.cell_dir(self.spec) / ERROR, traceback.format_exc())
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
             _free()
@@ -129,6 +134,7 @@ class Cell:
             **self.provenance,
         )
 
+    @restored()
     def _fit(
         self, lm: HuggingFaceModel, folder: Path, record: CellRecord, listener: CellListener
     ) -> tuple[Path, Checkpoints]:
@@ -170,8 +176,7 @@ class Cell:
         known, samples = found
         for name in _ANSWERED:
             setattr(record, name, getattr(known, name))
-        if left_out := known.counts.get(_LEFT_OUT):
-            record.counts[_LEFT_OUT] = left_out
+        record.counts |= {name: known.counts[name] for name in _COUNTED if name in known.counts}
         record.tokens_in = record.fit_tokens_in + known.tokens_in - known.fit_tokens_in
         record.tokens_out = record.fit_tokens_out + known.tokens_out - known.fit_tokens_out
         record.answers_of = known.answers_of or cell_name(known.spec)
@@ -187,8 +192,7 @@ class Cell:
         record.prompts_shortened = result.prompts_shortened
         record.prompts_emptied = result.prompts_emptied
         record.unanswerable = result.unanswerable
-        if result.additions_left_out:
-            record.counts[_LEFT_OUT] = result.additions_left_out
+        record.counts |= {name: count for name in _COUNTED if (count := getattr(result, name))}
         record.users_served = result.users_served
         record.serves_newcomers = result.serves_newcomers
         record.tokens_in = record.fit_tokens_in + lm.tokens_in
@@ -215,6 +219,7 @@ class Cell:
         )
         return Anytime(points=[*points, whole], missing=checkpoints.missing())
 
+    @restored()
     def _answer(
         self, lm: HuggingFaceModel, saved: Path, listener: CellListener, likelihood: bool = False
     ) -> Evaluation:
@@ -235,6 +240,18 @@ class Cell:
             listener.answered,
             likelihood,
         )
+
+
+def is_device_lost(error: BaseException | None) -> bool:
+    """Whether an error of the accelerator is behind what was raised, such as an assertion that failed on it.
+
+    CUDA answers every later call of the process with the same one. Memory that runs out is another error.
+    """
+    while error is not None:
+        if isinstance(error, torch.AcceleratorError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -> None:

@@ -40,6 +40,7 @@ class Evaluation:
     unanswerable: int
     users_served: int
     serves_newcomers: bool  # whether users that the fit has never seen get more than the base prompt
+    not_finite: int = 0  # queries to which the model's numbers are NaN or infinite, as far as they were measured
     likelihood: Likelihood | None = None  # of the gold answers; its columns are among those of `samples`
 
 
@@ -96,6 +97,7 @@ def evaluate(
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
         serves_newcomers=personalizer.serves(_NEWCOMER),
+        not_finite=adapter.not_finite,
         likelihood=measured,
     )
 
@@ -132,7 +134,8 @@ class _PersonalizedLM(LM):
         self._candidates = candidates
         self._on_answers = on_answers
         self.generated = False  # by the model; a control may have its answers from elsewhere
-        self.scored: dict[str, Tensor] = {}  # log p of a query's candidates
+        self.scored: dict[str, Tensor] = {}  # log p of a query's candidates, where all are finite
+        self.not_finite = 0  # queries where they are not
         self.cost = Cost()  # of these, beside answering
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
@@ -152,7 +155,10 @@ class _PersonalizedLM(LM):
             one_line=True,
         )
         ids = [query.id for query in fitting]
-        self.scored = {name: nats for name, nats in zip(ids, found.log_likelihoods, strict=True) if len(nats)}
+        measured = {name: nats for name, nats in zip(ids, found.log_likelihoods, strict=True) if len(nats)}
+        # Of numbers that are none, argmax would take the first label for the likeliest.
+        self.scored = {name: nats for name, nats in measured.items() if nats.isfinite().all()}
+        self.not_finite = len(measured) - len(self.scored)
         self.cost = Cost(found.seconds, found.tokens)
         by_id = dict(zip(ids, found.texts, strict=True))
         return [by_id.get(query.id, "") for query in asked]

@@ -13,6 +13,7 @@ from harness.api import Example, HarnessError, HistoryItem, LanguageModel, Query
 from harness.running.history import embedded_text, note_on_dates, select
 from harness.running.leaks import find_leaks
 from harness.running.retrieval import Embed, HistorySearch
+from harness.running.task_data import read_split
 from harness.running.unseen_users import without_evaluated
 from harness.specs.run_spec import RunSpec
 
@@ -167,8 +168,8 @@ class Prepared:
 
 def load_data(task: Task, spec: RunSpec) -> list[TaskData]:
     """What a run reads: the split whose users are evaluated and, under `unseen`, the one to fit on."""
-    evaluated = task.load(spec.data, spec.split)
-    return [evaluated] if spec.regime == "seen" else [evaluated, task.load(spec.data, "train")]
+    evaluated = read_split(task, spec.data, spec.split)
+    return [evaluated] if spec.regime == "seen" else [evaluated, read_split(task, spec.data, "train")]
 
 
 def prepare(

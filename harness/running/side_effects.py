@@ -26,7 +26,8 @@ class Neutral:
 
 
 def ask(lm: LanguageModel, personalizer: Personalizer, queries: Sequence[Query]) -> list[Neutral | None]:
-    """Each query's neutral text under its edits and `lm`'s weights; None for one that does not fit the context.
+    """Each query's neutral text under its edits and `lm`'s weights; None where it does not fit the context, or log p is
+    no finite number.
 
     The texts take turns, so that many edits cost no more passes than there are queries, and one no more than there are
     texts. No history and no word of the method is in the prompt.
@@ -48,6 +49,7 @@ def ask(lm: LanguageModel, personalizer: Personalizer, queries: Sequence[Query])
     known = {
         (text, row): Neutral(text, float(nats) / tokens[text], answer)
         for (text, row), nats, answer in zip(different, found.log_likelihoods, found.texts, strict=True)
+        if nats.isfinite()
     }
     return [known.get(pair) for pair in wanted]
 

@@ -92,18 +92,21 @@ def test_what_has_none_is_said_and_takes_part_in_no_test(comparison):
     assert any(note.startswith("constant on lamp2 has no likelihood") for note in comparison.notes)
 
 
-def test_queries_without_likelihood_are_left_out_and_counted(tmp_path):
+@pytest.mark.parametrize("not_finite", [0, 1])
+def test_queries_without_likelihood_are_left_out_and_counted(tmp_path, not_finite):
     found = store(tmp_path / "part", run_spec("instruct,chameleon"))
     for label in ("instruct", "chameleon"):
         frame = measured(label)
         frame.loc[frame["query_id"] == "q3", ["gold_nats", "label_accuracy"]] = np.nan if label == "chameleon" else 0.0
         made = cell_record("lamp2", label, frame)
         asked = made.spec.model_copy(update={"likelihood": True})
-        found.write(made.model_copy(update={"spec": asked}), frame)
+        counts = {"not_finite": not_finite} if label == "chameleon" else {}
+        found.write(made.model_copy(update={"spec": asked, "counts": counts}), frame)
     comparison = compare(found)
     assert row_of(comparison, "chameleon").likelihood["gold_nats"].queries == 19
     assert {test.queries for test in comparison.likelihood_tests} == {19}
-    assert any("1 of 20 gold answers to chameleon on lamp2" in note for note in comparison.notes)
+    fits = "1 of 20 gold answers to chameleon on lamp2 have no likelihood: they do not fit"
+    assert any(fits in note for note in comparison.notes) == (not not_finite)
 
 
 def test_seeds_are_averaged_per_query_and_tested_one_by_one(tmp_path):

@@ -1,6 +1,7 @@
 """Leaks, `harness data check` and `harness tasks validate`, on the LaMP tasks and on broken ones."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,46 @@ class Unlisted(Lamp7):
 def test_a_task_that_lists_no_splits_is_asked_for_the_usual_ones(tmp_path: Path) -> None:
     write_tweets(tmp_path / "LaMP_7", "dev", [tweet_question("q9", "a")], {"q9": "x"})
     assert [report.split for report in check_data([Unlisted()], str(tmp_path))] == ["dev"]
+
+
+class Broken(Lamp7):
+    """A task whose own code is at fault; `when` says where."""
+
+    name = "broken"
+    when = "load"
+
+    def splits(self, source: str) -> tuple[str, ...] | None:
+        if self.when == "splits":
+            raise KeyError("index")
+        return ("dev",)
+
+    def load(self, source: str, split: str) -> Any:
+        return {"load": lambda: json.loads("{"), "returned": lambda: None, "golds": self._without_golds}[self.when]()
+
+    def _without_golds(self) -> TaskData:
+        return TaskData("dev", {"u": ()}, [Query("q", "u", "text")], {})
+
+
+@pytest.mark.parametrize(
+    ("when", "fault"),
+    [
+        ("load", "JSONDecodeError"),
+        ("splits", "KeyError: 'index'"),
+        ("returned", "but gave NoneType in place of TaskData. Mend its load."),
+        ("golds", "but the query 'q' has no gold answer. Mend its load."),
+    ],
+)
+def test_a_task_whose_code_fails_is_named_with_the_place_and_costs_no_other_its_check(
+    tmp_path: Path, when: str, fault: str
+) -> None:
+    write_tweets(tmp_path / "LaMP_7", "dev", [tweet_question("q9", "a")], {"q9": "x"})
+    task = Broken()
+    task.when = when
+    bad, good = check_data([task, Lamp7()], str(tmp_path))
+    assert (good.task, good.queries, good.error) == ("lamp7", 1, "")
+    assert bad.error.startswith(f"The task 'broken', {__name__}:Broken, ")
+    assert fault in bad.error
+    assert fault.endswith(".") or re.search(rf" failed at .* \({re.escape(__file__)}:\d+\)\.$", bad.error)
 
 
 def test_control_characters_of_the_data_do_not_reach_the_terminal(

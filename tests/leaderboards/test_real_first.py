@@ -47,16 +47,20 @@ def test_the_likelihood_of_gold_answers_is_shown_where_it_was_measured(run):
     assert "−1.250" in page
 
 
-def test_a_method_that_answers_every_question_alike_says_so_below_its_score(run):
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("sole_answer", "comedy", "one answer for all"), ("not_finite", 3, "numbers not finite")],
+)
+def test_answers_that_are_all_alike_or_of_no_finite_numbers_are_told_below_the_score(run, field, value, words):
     folder = run("some", {"instruct": 0.3, "chameleon": 0.95})
-    assert "one answer for all" not in render([record(folder)])["index.html"]
+    assert words not in render([record(folder)])["index.html"]
     path = folder / "comparison.json"
     values = json.loads(path.read_text(encoding="utf-8"))
     for row in (*values["rows"], *values["pooled"]):
-        row["sole_answer"] = "comedy" if row["method"] == "chameleon" else None
+        row.update({field: value} if row["method"] == "chameleon" else {"sole_answer": None})
     path.write_text(json.dumps(values), encoding="utf-8")
-    told = sum(row["sole_answer"] is not None for row in values["pooled"])
-    assert render([record(folder)])["index.html"].count("one answer for all") == told > 0
+    told = sum(row["method"] == "chameleon" for row in values["pooled"])
+    assert render([record(folder)])["index.html"].count(words) == told > 0
 
 
 def test_how_much_an_answer_copies_stands_below_its_score_where_it_was_measured(run):

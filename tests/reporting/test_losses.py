@@ -63,6 +63,12 @@ def test_a_fit_that_came_to_nothing_is_not_plainly_complete(tmp_path, change, wo
     assert quality.rows[0][-1] == "complete"
 
 
+def test_a_model_without_finite_numbers_is_said_before_what_its_answers_score(tmp_path):
+    found = run(tmp_path, dpo={"counts": {"not_finite": 80}})
+    assert "not finite (NaN or infinite) for 80 of 80 questions under dpo, as after" in answer_in_words(found)[1]
+    assert [row[-1] for row in tables(found, "lamp2")[0].rows] == ["complete", "complete, numbers not finite"]
+
+
 def test_questions_that_were_never_asked_are_not_called_unreadable(tmp_path):
     lost = {"unanswerable": 40, "parse_failures": 0.55}
     assert not any(

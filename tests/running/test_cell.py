@@ -2,13 +2,17 @@
 
 import errno
 import json
+import os
 import sys
 import time
 import types
+import warnings
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from pydantic import BaseModel
 
 from harness.api import HarnessError, Method, Personalizer
@@ -87,10 +91,12 @@ def compute(tmp_path, source):
         for shown in ("own", "none")
     }
 
-    def run(method, budget=600.0, save_fit=False, marks=(), now=time.monotonic, eval_history="own"):
+    def run(
+        method, budget=600.0, save_fit=False, marks=(), now=time.monotonic, eval_history="own", out=tmp_path / "out"
+    ):
         settings = {"budget": budget, "marks": marks, "eval_history": eval_history}
         cell = CellSpec(**{**CELL, "task": "lamp7", "method": "probe", **settings})
-        store = Store(tmp_path / "out")
+        store = Store(out)
         record, samples = Cell(cell, method, prepared[eval_history], embed, {}, now).compute(
             source, store, Quiet(), save_fit
         )
@@ -169,6 +175,53 @@ def test_samples_hold_the_length_of_their_users_history_before_selection(compute
 def test_a_kept_fit_can_be_loaded(compute):
     _, _, folder = compute(Probe(), save_fit=True)
     assert Probe().load(folder / "fit", Lamp7()).answer == "fitted"
+
+
+def state():
+    """What a method can change for the whole process."""
+    modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.are_deterministic_algorithms_enabled()
+    torchs = *modes, torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
+    return os.getcwd(), dict(os.environ), list(warnings.filters), *torchs
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_method_changes_in_the_process_reaches_neither_its_answers_nor_later_cells(compute, fails):
+    seen, entered = [], torch.inference_mode()
+
+    def leave_changed(gradients):
+        seen.append(state())
+        gradients()
+        torch.use_deterministic_algorithms(True)
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        os.environ["LEFT"] = os.environ.pop("PATH")
+        os.chdir(os.sep)
+        warnings.simplefilter("ignore")
+
+    class Leaving(Probe):
+        def fit(self, context):
+            leave_changed(lambda: torch.set_grad_enabled(False))
+            if fails:
+                raise ValueError("not today")
+            return super().fit(context)
+
+        def load(self, directory, task):
+            found = super().load(directory, task)
+            leave_changed(entered.__enter__)
+            return found
+
+    before = state()
+    record, _, _ = compute(Leaving())
+    assert record.status == ("failed" if fails else "complete"), record.reason
+    assert seen == [before] * (1 if fails else 2)
+    assert state() == before
+
+
+def test_results_lie_in_the_folder_that_was_given_where_a_method_changes_to_another(compute, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    _, _, folder = compute(Probe(lambda context: os.chdir("data")), save_fit=True, out=Path("out"))
+    assert {path.name for path in (tmp_path / folder).iterdir()} >= {"cell.json", "samples.parquet", "fit"}
 
 
 @pytest.mark.parametrize("stage", ["fit", "save", "evaluation"])

@@ -141,6 +141,21 @@ def test_a_gold_that_the_context_has_no_room_for_is_absent_and_counted(llama):
     assert result.likelihood.means["gold_nats"] == pytest.approx(np.nanmean(result.samples["gold_nats"]))
 
 
+def test_a_model_without_finite_numbers_has_no_likeliest_label_and_its_queries_are_counted(lm):
+    class Diverged(Offset):
+        def edits(self, queries):
+            found = super().edits(queries)
+            found.offset[0] = math.nan  # of the first user alone
+            return found
+
+    result, sound = run(lm, Diverged()), run(lm, Offset())
+    names = ["gold_nats", "likely_label", "label_accuracy", "neutral_nats", "neutral_changed"]
+    assert result.samples.loc[0, names].isna().all()
+    assert (result.not_finite, result.likelihood.queries) == (1, 3)
+    assert (sound.not_finite, sound.likelihood.queries) == (0, 4)
+    assert list(result.samples["likely_label"][1:]) == list(sound.samples["likely_label"][1:])
+
+
 def test_of_equally_likely_labels_the_first_of_the_task_is_the_likeliest(llama):
     class Ratings(ToyTask):
         labels = ("4", "2", "3")

@@ -1,0 +1,76 @@
+"""Reading a task's data: what a task's own code does wrong is an error that says whose it is, and where."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.api import HarnessError, Task, TaskData
+from harness.plugin_faults import cause
+
+
+class TaskError(HarnessError):
+    """What a task's own code did wrong; `trace` is the traceback, which stays when the error is sent by a worker."""
+
+    def __init__(self, message: str, trace: str) -> None:
+        super().__init__(message, trace)
+        self.trace = trace
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+def read_split(task: Task, source: str, split: str) -> TaskData:
+    """`task.load`. Raises TaskError for whatever that raises beside HarnessErrors, HarnessError for what is no data.
+
+    That is another type, or a query without a gold answer or a history of its user.
+    """
+    with _told(task, f"reading {source}, split {split}"):
+        data = task.load(source, split)
+    if fault := _fault(data):
+        raise HarnessError(f"{_named(task)} read {source}, split {split}, but {fault}. Mend its load.")
+    return data
+
+
+def splits_of(task: Task, source: str) -> tuple[str, ...] | None:
+    """`task.splits`. Raises TaskError for whatever it raises beside HarnessErrors."""
+    with _told(task, f"looking for splits in {source}"):
+        return task.splits(source)
+
+
+def _named(task: Task) -> str:
+    return f"The task '{task.name}', {type(task).__module__}:{type(task).__name__},"
+
+
+def _fault(data: TaskData) -> str:
+    if not isinstance(data, TaskData):
+        return f"gave {type(data).__name__} in place of TaskData"
+    for query in data.queries:
+        if query.id not in data.golds:
+            return f"the query {query.id!r} has no gold answer"
+        if query.user not in data.histories:
+            return f"the user {query.user!r} of the query {query.id!r} has no history, not even an empty one"
+    return ""
+
+
+@contextmanager
+def _told(task: Task, doing: str) -> Iterator[None]:
+    try:
+        yield
+    except HarnessError:
+        raise
+    except (Exception, SystemExit) as error:
+        place = _place(error, type(task).__module__)
+        raise TaskError(
+            f"{_named(task)} failed at {doing}: {cause(error)} ({place}).", traceback.format_exc()
+        ) from error
+
+
+def _place(error: BaseException, module: str) -> str:
+    """FILE:LINE of the innermost code of the module's package that had a part in it; of all code if it had none."""
+    package = module.partition(".")[0]
+    frames = [(frame.f_code.co_filename, line, frame) for frame, line in traceback.walk_tb(error.__traceback__)]
+    own = [found for found in frames if found[2].f_globals.get("__name__", "").partition(".")[0] == package]
+    file, line, _ = (own or frames)[-1]
+    return f"{file}:{line}"
