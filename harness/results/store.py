@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.api import Diagnosis, HarnessError
-from harness.results.discarding import remove
+from harness.formatting import listed
+from harness.results.discarding import discard_results
 from harness.results.fingerprints import file_hash
 from harness.results.locking import is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
 
 CELL_SCHEMA = 2  # raised when a record says less than is needed to reuse it
 SAMPLES = "samples.parquet"
-# What a run leaves, first what says that it is finished. A plot that the next one does not draw would pass for its own.
-_RESULTS = ("finished.json", *(f"comparison.{kind}" for kind in ("json", "csv", "md")), "users.csv", "plots", "cells")
+_NAMED = 3  # of many files
 M = TypeVar("M", bound=BaseModel)
 Status = Literal["complete", "budget_exhausted", "overran", "failed", "interrupted"]
 
@@ -141,10 +142,15 @@ class Store:
     def open(
         self, spec: RunSpec, hardware: dict[str, Any], fresh: bool = False, cells: Sequence[CellSpec] = ()
     ) -> None:
-        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards those there and their results."""
+        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards those there and their results.
+
+        Warns of foreign files among these, which stay.
+        """
         self.check(spec, hardware, fresh)
-        for name in _RESULTS if fresh else ():
-            remove(self.root / name)
+        if fresh and (kept := discard_results(self.root)):
+            more = [f"{len(kept) - _NAMED} more"] if len(kept) > _NAMED else []
+            names = listed([*map(str, kept[:_NAMED]), *more])
+            warnings.warn(f"--fresh has left alone what is no result of the harness: {names}.", stacklevel=2)
         self.root.mkdir(parents=True, exist_ok=True)
         record = RunRecord(spec=spec, hardware=hardware, cells=[cell_name(cell) for cell in cells])
         write_text(self.root / "run.json", record.model_dump_json(indent=2))

@@ -101,6 +101,20 @@ def test_fresh_discards_all_that_the_earlier_run_came_to(store):
     assert sorted(found) == sorted([*kept, store.root / "run.json"])
 
 
+def test_fresh_keeps_foreign_files_among_the_results_and_names_them(store):
+    store.write(record(), SAMPLES)
+    kept = [
+        store.root / name for name in ("plots/lamp3-mine.png", "cells/map.csv", "cells/lamp3/chameleon/notes/a.txt")
+    ]
+    for path in (*kept, store.root / "plots/lamp3.png", store.root / "plots/.lamp3-cost.png-77"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a week of counting")
+    with pytest.warns(UserWarning, match="left alone what is no result") as warned:
+        store.open(RUN, HARDWARE, fresh=True)
+    assert all(str(path) in str(warned[0].message) for path in kept)
+    assert {path for path in store.root.rglob("*") if path.is_file()} == {*kept, store.root / "run.json"}
+
+
 def test_what_cannot_be_discarded_is_named_and_not_reused(store, monkeypatch):
     def refuse(path, ignore_errors=False):
         if ignore_errors:
