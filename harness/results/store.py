@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +16,9 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.api import Diagnosis, HarnessError, Status
-from harness.results.discarding import remove
-from harness.results.fingerprints import file_hash
+from harness.formatting import listed
+from harness.results.discarding import discard_results
+from harness.results.fingerprints import file_hash, path_hash
 from harness.results.locking import ERROR, is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
 
@@ -24,8 +27,7 @@ if TYPE_CHECKING:
 
 CELL_SCHEMA = 2  # raised when a record says less than is needed to reuse it
 SAMPLES = "samples.parquet"
-# What a run leaves, first what says that it is finished. A plot that the next one does not draw would pass for its own.
-_RESULTS = ("finished.json", *(f"comparison.{kind}" for kind in ("json", "csv", "md")), "users.csv", "plots", "cells")
+_NAMED = 3  # of many files
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -140,10 +142,15 @@ class Store:
     def open(
         self, spec: RunSpec, hardware: dict[str, Any], fresh: bool = False, cells: Sequence[CellSpec] = ()
     ) -> None:
-        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards those there and their results."""
+        """Claim the folder for `spec` and its `cells` after `check`; `fresh` discards those there and their results.
+
+        Warns of foreign files among these, which stay.
+        """
         self.check(spec, hardware, fresh)
-        for name in _RESULTS if fresh else ():
-            remove(self.root / name)
+        if fresh and (kept := discard_results(self.root)):
+            more = [f"{len(kept) - _NAMED} more"] if len(kept) > _NAMED else []
+            names = listed([*map(str, kept[:_NAMED]), *more])
+            warnings.warn(f"--fresh has left alone what is no result of the harness: {names}.", stacklevel=2)
         self.root.mkdir(parents=True, exist_ok=True)
         record = RunRecord(spec=spec, hardware=hardware, cells=[cell_name(cell) for cell in cells])
         write_text(self.root / "run.json", record.model_dump_json(indent=2))
@@ -159,21 +166,25 @@ class Store:
         """Folder of a cell; method and task names come from the registry, so the path needs no cleaning."""
         return _cell_dir(self.root / "cells", spec)
 
-    def look(self, spec: CellSpec) -> tuple[CellRecord | None, str]:
-        """(the cell's record, "") if it need not be computed, else (None, why; "" if never tried). Reads only."""
-        found, why = _intact(self.cell_dir(spec), spec)
+    def look(self, spec: CellSpec, fit: bool = False) -> tuple[CellRecord | None, str]:
+        """(the cell's record, "") if it need not be computed, else (None, why; "" if never tried). Reads only.
+
+        `fit`: a saved fit has to be whole too.
+        """
+        found, why = _intact(self.cell_dir(spec), spec, fit)
         if found is None and self.pool is not None:
             found, pooled_why = _intact(_cell_dir(self.pool, spec), spec)
             why = why or pooled_why
         return found, "" if found else why
 
-    def finished(self, spec: CellSpec) -> CellRecord | None:
+    def finished(self, spec: CellSpec, fit: bool = False) -> CellRecord | None:
         """The cell's record, taken from the pool if need be; None if it has to be computed, at first or again.
 
-        Failed, interrupted and damaged cells are computed again. Raises HarnessError for a cell of other hardware.
+        Failed, interrupted and damaged cells are computed again, with `fit` those whose saved fit is damaged too.
+        Raises HarnessError for a cell of other hardware.
         """
-        record, _ = self.look(spec)
-        if record is not None and _intact(self.cell_dir(spec), spec)[0] is None:
+        record, _ = self.look(spec, fit)
+        if record is not None and _intact(self.cell_dir(spec), spec, fit)[0] is None:
             self._adopt(record)
         return record
 
@@ -215,19 +226,25 @@ class Store:
             lock.release()
 
     def begin(self, spec: CellSpec) -> int:
-        """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record."""
+        """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record.
+
+        What an earlier attempt came to is forgotten.
+        """
         folder = self.cell_dir(spec)
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self.attempts(spec) + 1
         write_text(folder / "attempts", str(attempt))
-        (folder / ERROR).unlink(missing_ok=True)
+        for name in ("cell.json", ERROR):
+            (folder / name).unlink(missing_ok=True)
+        if (folder / "fit").is_dir():
+            shutil.rmtree(folder / "fit")
         return attempt
 
     def attempts(self, spec: CellSpec) -> int:
-        """How often the cell was begun, 0 for never."""
+        """How often the cell was begun, 0 for never and where the count is damaged."""
         path = self.cell_dir(spec) / "attempts"
-        counted = path.read_text(encoding="utf-8") if path.exists() else ""
-        return int(counted) if counted.isdecimal() else 0
+        counted = path.read_bytes() if path.exists() else b""
+        return int(counted) if re.fullmatch(rb"\d{1,9}", counted) else 0
 
     def write(self, record: CellRecord, samples: pd.DataFrame | None) -> None:
         """Samples first, then the record that declares the cell finished; each by rename. Fills in `record.files`."""
@@ -269,11 +286,11 @@ class Store:
         return (record for record in records if record.answered)
 
     def without_fit(self) -> list[str]:
-        """The run's cells with answers whose fit was not kept, in words. Raises as `records` does."""
+        """The run's cells with answers whose fit was not kept or is damaged, in words. Raises as `records` does."""
         return [
             f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
             for record in self.records()
-            if record.answered and not (self.cell_dir(record.spec) / "fit").is_dir()
+            if record.answered and not _is_fit(self.cell_dir(record.spec) / "fit", record)
         ]
 
     def earlier(self, spec: CellSpec) -> CellRecord | None:
@@ -315,7 +332,11 @@ def _is_result(path: Path) -> bool:
     return path.is_file() and path.name not in ("cell.json", "attempts", ERROR) and path.name[0] != "."
 
 
-def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:
+def _is_fit(folder: Path, record: CellRecord) -> bool:
+    return folder.is_dir() and record.fit_hash in ("", path_hash(folder))
+
+
+def _intact(folder: Path, spec: CellSpec, fit: bool = False) -> tuple[CellRecord | None, str]:
     """(the finished record in a cell's folder, "") or (None, what is wrong with it; "" if there is none)."""
     path = folder / "cell.json"
     if not path.exists():
@@ -331,6 +352,8 @@ def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:
     wrong = [name for name, known in record.files.items() if _hash(folder / name) != known]
     if wrong or SAMPLES not in record.files:
         return None, f"{', '.join(wrong) or SAMPLES} is missing or not what was written"
+    if fit and (folder / "fit").exists() and not _is_fit(folder / "fit", record):
+        return None, "its saved fit is not what was written"
     return record, ""
 
 
@@ -367,11 +390,18 @@ def _copy(source: Path, target: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds and is deleted if not."""
+    """A temporary path beside `path` that takes its place if the block succeeds and is deleted if not.
+
+    An error of the system that names no file, such as that of a full disk, is made to name `path`.
+    """
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

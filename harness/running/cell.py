@@ -22,9 +22,9 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from harness.api import FitReport, HarnessError, Method
+from harness.api import FitReport, HarnessError, Method, printable
 from harness.model.lm import HuggingFaceModel
-from harness.results.disk import FULL, is_full
+from harness.results.disk import explain_full, is_full
 from harness.results.environment import PeakMemory
 from harness.results.fingerprints import path_hash
 from harness.results.locking import ERROR
@@ -103,10 +103,10 @@ class Cell:
                 record.status, record.reason = "interrupted", "interrupted by Ctrl-C or SIGTERM"
             except (Exception, SystemExit) as error:
                 if is_full(error):
-                    raise HarnessError(FULL) from error
-                record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+                    raise HarnessError(explain_full(Path(folder), store.root)) from error
+                record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}", keep="\n")
                 self.device_lost = is_device_lost(error)
-                write_text(store.cell_dir(self.spec) / ERROR, traceback.format_exc())
+                write_text(store.cell_dir(self.spec) / ERROR, printable(traceback.format_exc(), keep="\n"))
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
             _free()
@@ -302,7 +302,8 @@ def _diagnose(record: CellRecord, report: FitReport, now: Callable[[], float]) -
         record.diagnosis = replace(diagnosis, values=values)
     except Exception as error:
         where = f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
-        record.notes.append(f"{where}: there is no diagnosis of the fit ({type(error).__name__}: {error}).")
+        why = printable(f"{type(error).__name__}: {error}", keep="\n")
+        record.notes.append(f"{where}: there is no diagnosis of the fit ({why}).")
     record.diagnosis_seconds = watch.elapsed()
 
 

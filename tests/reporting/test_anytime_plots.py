@@ -51,6 +51,14 @@ def test_the_report_shows_the_plot_and_the_marks_without_a_checkpoint(store):
     assert "not annealed" in text
 
 
+@pytest.mark.filterwarnings("error:--fresh has left alone")
+def test_fresh_discards_every_plot_that_a_run_draws(store):
+    write(fabricate.compare(store), store.root)
+    assert len(list((store.root / "plots").iterdir())) == 5
+    store.open(store.read_run().spec, {}, fresh=True)
+    assert not (store.root / "plots").exists()
+
+
 def test_checkpoints_stay_out_of_the_comparison(store):
     comparison = fabricate.compare(store)
     assert {row.label: row.metrics["accuracy"] for row in comparison.pooled}["dpo"] > 0.5

@@ -35,7 +35,11 @@ def test_points_and_shared_cells_are_discarded_and_nothing_beside_them(out):
 
 
 @pytest.mark.parametrize(
-    "foreign", ["points/map.csv", "points/three/map.csv", "cells/lamp2/map.csv", "points", "cells"]
+    "foreign",
+    [
+        *("points/map.csv", "points/three/map.csv", "cells/lamp2/map.csv", "points", "cells"),
+        *("points/one/map.csv", "points/one/plots/map.png"),
+    ],
 )
 def test_a_sweep_refuses_to_discard_what_is_no_result_and_removes_nothing(tmp_path, out, foreign):
     path = out / foreign

@@ -1,5 +1,6 @@
 """The store: atomic, resumable, and not to be mixed."""
 
+import errno
 import os
 import threading
 
@@ -9,6 +10,7 @@ import pytest
 from harness.api import HarnessError
 from harness.repeats.finished import NOTE
 from harness.results import discarding
+from harness.results.fingerprints import path_hash
 from harness.results.store import CellRecord, Store, replacing, write_text
 from harness.specs.run_spec import CellSpec, MethodSpec, RunSpec
 from tests.specs.test_run_spec import CELL
@@ -55,6 +57,33 @@ def test_attempts_are_counted_without_a_record(store):
     assert store.finished(CellSpec(**CELL)) is None
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe3", b"many", "²".encode(), b"9" * 5000])
+def test_a_damaged_count_of_attempts_begins_anew(store, damage):
+    spec = CellSpec(**CELL)
+    store.begin(spec)
+    (store.cell_dir(spec) / "attempts").write_bytes(damage)
+    assert store.attempts(spec) == 0
+    assert store.begin(spec) == 1
+
+
+def test_a_damaged_fit_is_computed_again_where_fits_are_asked_for(store):
+    spec = CellSpec(**CELL)
+    fit = store.cell_dir(spec) / "fit"
+    fit.mkdir(parents=True)
+    (fit / "edits.json").write_text("[1]")
+    written = record(fit_hash=path_hash(fit))
+    store.write(written, SAMPLES)
+    assert store.finished(spec, fit=True) == written
+    assert store.without_fit() == []
+    (fit / "edits.json").write_text("[")
+    assert store.finished(spec) == written
+    assert store.look(spec, fit=True) == (None, "its saved fit is not what was written")
+    assert store.without_fit() == ["chameleon on lamp3, seed 0"]
+    store.begin(spec)
+    assert not fit.exists()
+    assert store.look(spec) == (None, "stopped before its record was written")
+
+
 def test_samples_without_a_record_do_not_count_as_finished(store):
     spec = CellSpec(**CELL)
     store.begin(spec)
@@ -99,6 +128,20 @@ def test_fresh_discards_all_that_the_earlier_run_came_to(store):
     store.open(RUN, HARDWARE, fresh=True)
     found = [path for path in store.root.rglob("*") if path.is_file()]
     assert sorted(found) == sorted([*kept, store.root / "run.json"])
+
+
+def test_fresh_keeps_foreign_files_among_the_results_and_names_them(store):
+    store.write(record(), SAMPLES)
+    kept = [
+        store.root / name for name in ("plots/lamp3-mine.png", "cells/map.csv", "cells/lamp3/chameleon/notes/a.txt")
+    ]
+    for path in (*kept, store.root / "plots/lamp3.png", store.root / "plots/.lamp3-cost.png-77"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("a week of counting")
+    with pytest.warns(UserWarning, match="left alone what is no result") as warned:
+        store.open(RUN, HARDWARE, fresh=True)
+    assert all(str(path) in str(warned[0].message) for path in kept)
+    assert {path for path in store.root.rglob("*") if path.is_file()} == {*kept, store.root / "run.json"}
 
 
 def test_what_cannot_be_discarded_is_named_and_not_reused(store, monkeypatch):
@@ -242,6 +285,12 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
         temporary.write_text("half \ud800", encoding="utf-8")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["record.json"]
+
+
+def test_a_full_disk_is_said_to_be_that_of_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left") as told, replacing(tmp_path / "record.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(tmp_path / "record.json")
 
 
 def test_runs_that_share_a_pool_compute_a_cell_once_and_stay_whole_folders(tmp_path):

@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import re
 import sys
+import tempfile
 import time
 import types
 import warnings
@@ -261,6 +263,16 @@ def test_what_no_record_can_hold_fails_the_cell_and_is_named(compute, name, valu
     assert json.loads((folder / "cell.json").read_text())["status"] == "failed"
 
 
+def test_an_error_whose_text_no_file_can_hold_is_recorded_without_what_cannot(compute):
+    def fail(context):
+        raise ValueError("no \udc80 and\nno \x1b today")
+
+    record, _, folder = compute(Probe(fail))
+    assert record.reason == "ValueError: no   and\nno   today"
+    assert record.reason in (folder / "error.txt").read_text(encoding="utf-8")
+    assert json.loads((folder / "cell.json").read_text(encoding="utf-8"))["reason"] == record.reason
+
+
 def test_a_method_that_changes_its_task_changes_it_for_itself_alone(compute):
     found = []
 
@@ -285,12 +297,13 @@ def test_a_method_that_exits_is_a_failed_cell(compute):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("IoError (os error 28)")])
-def test_a_full_disk_is_no_failure_of_the_method(compute, error):
+def test_a_full_disk_is_no_failure_of_the_method_and_both_places_are_named(compute, error, tmp_path):
     def fill(context):
         raise error
 
-    with pytest.raises(HarnessError, match=r"the disk is full.*repeat the command"):
+    with pytest.raises(HarnessError, match=r"the disk is full.*repeat the command") as told:
         compute(Probe(fill))
+    assert re.search(rf" in {re.escape(tempfile.gettempdir())}/harness-\w+ and .* in {tmp_path}/out;", str(told.value))
 
 
 def test_an_interruption_is_recorded_as_such(compute):
