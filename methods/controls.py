@@ -134,6 +134,8 @@ class ShuffledAloe(Aloe):
 class ShuffledDpo(Dpo):
     """DPO-LoRA that prefers users' answers beside the next user's histories."""
 
+    control_of = "dpo"
+
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
 
@@ -143,6 +145,8 @@ class ShuffledOppu(Oppu):
 
     A single adapter stays with its user: there is nobody to exchange with.
     """
+
+    control_of = "oppu"
 
     def _personalizer(self, task: Task, own: Mapping[str, Mapping[str, Tensor]], common: Personalizer) -> Personalizer:
         adapters = list(own.values())
