@@ -96,8 +96,7 @@ class Oppu(Method):
                 context.checkpoint(report.samples_used, make)
         report.counts["user_adapters"] = len(own)
         report.counts["users_without_adapter"] = len(context.users) - len(own)
-        if own:
-            report.users_fitted = len(own)
+        report.users_fitted = max(report.users_fitted, len(own))  # the task's adapter has learned from users, too
         return make()
 
     def _personalizer(self, task: Task, own: Mapping[str, Mapping[str, Tensor]], common: Personalizer) -> Personalizer:

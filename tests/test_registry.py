@@ -118,3 +118,16 @@ def test_unseen_users_show_no_history_unless_asked():
 def test_bad_requests_are_explained(arguments, message):
     with pytest.raises(HarnessError, match=message):
         resolve(**{"budget": 1.0, **arguments})
+
+
+def test_a_control_takes_what_is_set_of_its_method_less_what_it_declares_or_is_set_otherwise():
+    chameleon = {"edit": "neutral", "layers": [0], "num_layers": 1}
+    overrides = {"chameleon": chameleon, "aloe": {"training": "lora"}, "random_direction": {"num_layers": 2}}
+    spec = resolve("chameleon,random_direction,mean_difference,aloe,shuffled_aloe", budget=1.0, overrides=overrides)
+    made = {method.name: build_method(method, spec).config for method in spec.methods}
+    drawn, mean = made["random_direction"], made["mean_difference"]
+    assert (drawn.edit, drawn.layers, drawn.num_layers) == ("neutral", (0,), 2)
+    assert (mean.edit, mean.layers, mean.num_layers) == ("both", (0,), 1)  # its offset has but one form
+    assert made["shuffled_aloe"] == made["aloe"]
+    alone = resolve("chameleon,random_direction:num_layers=2", budget=1.0, overrides={"chameleon": chameleon})
+    assert build_method(alone.methods[1], alone).config == drawn

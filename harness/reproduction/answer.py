@@ -9,7 +9,7 @@ from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.panel import users_needed
 from harness.analysis.preference_likelihood import COPIED, GOLD
 from harness.formatting import listed, number, plain, rounded, seconds, share, signed
-from harness.registry import is_control, is_instrument
+from harness.registry import CONTROLS, control_of, is_control, is_instrument
 from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.instruments import instruments
@@ -31,7 +31,7 @@ def answer(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[st
     if not tables:
         return []
     first, who = tables[0], _who(tables[0], names)
-    said = [f"{who}.", *_controls(first), *_tasks(first, names), *_whom(first, names)]
+    said = [f"{who}.", *_personal(first), *_tasks(first, names), *_whom(first, names), *_undecided(first, names)]
     for table in tables[1:]:
         other = "" if (own := _who(table, names)) == who else f" ({own})"
         said += [f"{table.title}{other}. {line}" for line in _tasks(table, names)]
@@ -52,7 +52,8 @@ def short_verdicts(results: Sequence[Reproduction]) -> list[str]:
     ]
     if count := sum(bool(claim.reservations) and claim.verdict != "supported" for _, claim in claims):
         rest = "the others" if len(lines) > 1 else "these"
-        lines.append(f"Of {rest} {count} rest on answers most of which could not be read, or no fit decided.")
+        why = "answers most of which could not be read, or on fits that got too little done"
+        lines.append(f"Of {rest} {count} rest on {why}.")
     undecided = [(result, claim) for result, claim in claims if claim.verdict == "undecided"]
     needs = sorted((need for need in (_need(*pair) for pair in undecided) if need), key=lambda need: need[0])
     return [plain(line) for line in (*lines, *(f"Undecided: {text}." for _, text in needs[:_OPEN]))]
@@ -107,6 +108,26 @@ def _whom(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         whom = f"{share(best.better_rate)} of the users are better off with it and {share(best.regret_rate)} worse"
         if best.label != BASELINE and best.better_rate is not None:
             found.append(f"{best.label}{on} took {cost}; {whom}{_histories(best)}.")
+    return found
+
+
+def _undecided(result: Reproduction, names: Mapping[str, str]) -> list[str]:
+    """Of each task the methods that are not told apart from instruct, and how many users would do so."""
+    found = []
+    for best, _ in _best(result):
+        needs = [
+            (needed, test.a)
+            for test in _against(result, best.task, best.metric)
+            if test.p_holm >= ALPHA and not is_control(test.a)
+            if (needed := users_needed(test.users, test.minimum_detectable, test.difference))
+        ]
+        if needs:
+            on = f" on {names.get(best.task, best.task)}" if len(result.tasks) > 1 else ""
+            told = listed([f"{label} {needed:,}" for needed, label in sorted(needs)])
+            found.append(
+                f"Users that would tell a method{on} from {BASELINE}, if the difference measured by "
+                f"{names.get(best.metric, best.metric)} is the true one ({best.users} here): {told}."
+            )
     return found
 
 
@@ -167,38 +188,57 @@ def _on(result: Reproduction, method: str, task: str) -> str:
     return f"{method} on {task}" if len(result.tasks) > 1 else method
 
 
-def _controls(result: Reproduction) -> list[str]:
-    """Which methods are better than instruct and all controls, by score and by likelihood."""
+def _personal(result: Reproduction) -> list[str]:
+    """Which methods are shown to personalize, by score and by likelihood."""
     mains = {row.task: (row.metric, row.higher_is_better) for row in reversed(result.rows)}  # the first is the main one
     golds = dict.fromkeys(mains, (GOLD, True))
-    return [_beaten(result, mains, "score"), _beaten(result, golds, "the likelihood of what users wrote")]
+    return [_shown(result, mains, "score"), _shown(result, golds, "the likelihood of what users wrote")]
 
 
-def _beaten(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: str) -> str:
-    """A sentence on the tests of one metric per task, (name, higher is better), with instruct and a control."""
+def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: str) -> str:
+    """A sentence on the tests of one metric per task, (name, higher is better), with instruct and controls.
+
+    A method has to beat instruct, the controls that are of no method in particular, and its own.
+    """
+    faced: dict[tuple[str, str], set[str]] = {}
     beaten: dict[tuple[str, str], set[str]] = {}
-    rivals: dict[str, set[str]] = {}
     late = {(row.task, row.label) for row in result.rows if row.status == "overran"}
     for test in result.tests:
         metric, higher = metrics.get(test.task, ("", True))
         rival, method = (
             (test.b, test.a) if test.b == BASELINE else sorted((test.a, test.b), key=is_control, reverse=True)
         )
-        if test.metric != metric or is_control(method) or (test.task, method) in late:
+        key = (test.task, method)
+        theirs = rival == BASELINE or control_of(rival) in ("", method.partition(":")[0])
+        if test.metric != metric or is_control(method) or key in late or not theirs:
             continue
-        rivals.setdefault(test.task, set()).add(rival)
+        faced.setdefault(key, set()).add(rival)
         sign = (1 if higher else -1) * (1 if test.a == method else -1)
         if test.p_holm < ALPHA and sign * test.difference > 0:
-            beaten.setdefault((test.task, method), set()).add(rival)
-    rivals = {task: found for task, found in rivals.items() if BASELINE in found and len(found) > 1}
-    if not rivals:
+            beaten.setdefault(key, set()).add(rival)
+    faced = {key: rivals for key, rivals in faced.items() if BASELINE in rivals}
+    every = set().union(*faced.values())
+    if not every - {BASELINE}:
         return ""
-    controls = sorted(set().union(*rivals.values()) - {BASELINE})
-    every = [_on(result, method, task) for (task, method), found in beaten.items() if found == rivals.get(task)]
-    return (
-        f"Shown to personalize by {by}, better than {BASELINE} and than every control ({listed(controls)}), each "
-        f"beyond chance: {listed(every) or 'no method'}."
-    )
+    controlled = {control_of(name) for name in CONTROLS.names()}
+    unjudged = [
+        _on(result, method, task)
+        for (task, method), rivals in faced.items()
+        if rivals == {BASELINE} or (method.partition(":")[0] in controlled and not any(map(control_of, rivals)))
+    ]
+    shown = [
+        name
+        for (task, method), rivals in faced.items()
+        if (name := _on(result, method, task)) not in unjudged and beaten.get((task, method)) == rivals
+    ]
+    common = listed([BASELINE, *sorted(rival for rival in every - {BASELINE} if not control_of(rival))])
+    wanting = f" Not judged, for want of a control of their own: {listed(sorted(unjudged))}." if unjudged else ""
+    ahead = f"better beyond chance than {common} and than its own controls"
+    if len(result.settings["seeds"]) > 1:
+        said = f"Shown to personalize by {by}, {ahead}"
+    else:  # tests are over users, and do not tell how another fit comes out
+        said = f"In one fit each, which shows no more than that, by {by} {ahead}"
+    return f"{said}: {listed(shown) or 'no method'}.{wanting}"
 
 
 def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:

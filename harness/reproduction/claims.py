@@ -16,7 +16,8 @@ runs, and one that is false somewhere supported in as few; more where few users 
 the rates.
 
 A model that an edit has silenced scores worst, which can go a claim's way, and a fit that came to nobody scores as
-instruct does. So a verdict on answers most of which could not be read, or most of which no fit decided, says so.
+instruct does. So a verdict on answers most of which could not be read, or most of which no fit decided, says so. So
+does one on points of an axis whose fits, for equal seconds, got through unequal work, as they do on a busy machine.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ from harness.analysis.comparison import ALPHA, Row
 from harness.analysis.paired_tests import Metrics, paired
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
-from harness.formatting import share
+from harness.formatting import listed, share
 from harness.reproduction.experiment_spec import Claim, ExperimentSpec
 from harness.reproduction.measuring import Side
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import ClaimResult, ClaimTest, Verdict
 from harness.reproduction.verdicts import placed
 
+_UNEQUAL = 2  # times as many users learned from, beyond which an axis is no longer all that differs
 _MOST = 0.5  # of the answers, or users, beyond which a score says nothing about personalization
 
 
@@ -81,7 +83,12 @@ def judge(
             test.reported_gain = sign * (printed[0] - printed[1])
     decide(list(tests.values()))
     reservations = _reservations(sides)
-    return [_result(claim, model, own, tests, reservations) for claim, model, own in asked]
+    results = []
+    for claim, model, own in asked:
+        result = _result(claim, model, own, tests, reservations)
+        result.reservations += dict.fromkeys(told for case in own if (told := _unequal_work(case, sides)))
+        results.append(result)
+    return results
 
 
 def decide(tests: Sequence[ClaimTest]) -> None:
@@ -254,6 +261,21 @@ def _doubts(row: Row, name: str) -> Iterator[str]:
         yield f"the model's numbers are not finite for {row.not_finite} of {row.queries} questions under {name}"
     if row.serves_nobody or (row.serves_some and row.users_served < (1 - _MOST) * row.users):
         yield f"{name} served {row.users_served or 'none'} of its {row.users} users"
+
+
+def _unequal_work(case: Case, sides: Sequence[Side]) -> str:
+    """That the fits of one method whose points are compared learned from very different numbers of users, if so."""
+    if case.kind == "pair" and (case.a != case.b or case.a_point == case.b_point):
+        return ""
+    learned = [
+        row.users_fitted
+        for side in sides
+        for row in side.comparison.pooled
+        if row.label == case.a and _rests_on(case, side.model, side.point, row.task, row.label)
+    ]
+    if max(learned, default=0) <= _UNEQUAL * min(learned, default=0):
+        return ""
+    return f"the fits of {case.a} on {case.task} had learned from {listed(list(map(str, learned)))} users"
 
 
 def _result(

@@ -15,9 +15,11 @@ from harness.specs.run_spec import BASELINE
 
 _MEANING = (
     f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "
-    "beyond chance, gains and losses alike. Arrows say what is better; of what is copied, only that less is taken from "
-    "the question. Better and worse off are users by the first metric; learned from are those whose examples the fit "
-    "used before its time was up; all are scored. What does not beat the controls has not shown that it personalizes."
+    "beyond chance, gains and losses alike, after correction for all tests of that kind in the experiment: a claim "
+    "below, tested among fewer, has another p. Arrows say what is better; of what is copied, only that less is taken "
+    "from the question. Better and worse off are users by the first metric; learned from are those whose examples the "
+    "fit used before its time was up; all are scored. What does not beat its controls has not shown that it "
+    "personalizes."
 )
 
 
@@ -28,8 +30,7 @@ def how_to_read(results: Sequence[Reproduction]) -> str:
         if method := control_of(label):
             controls.setdefault(method, []).append(label)
     own = [f"Controls of {method}: {listed(labels)}." for method, labels in controls.items()]
-    others = ["For other methods that train, none takes out what they learn about everybody alike."] if own else []
-    return " ".join([_MEANING, *own, *others])
+    return " ".join([_MEANING, *own])
 
 
 def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
@@ -42,7 +43,7 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
     found = {(row.label, row.metric): row for row in rows}
     tests = {(test.a, test.metric): test for test in result.tests if (test.task, test.b) == (task, BASELINE)}
     heads = [f"{names.get(metric, metric)} {'↑' if higher else '↓'}" for metric, higher in metrics]
-    columns = ["method", *heads, "users better off", "worse off", "learned from", "fit", "per query"]
+    columns = ["method", *heads, "users better off", "worse off", "learned from", "fit"]
     title = f"{names.get(task, task)}: what {model} gains and loses by each method"
     table = Table(title, columns, [], set())
     for row in sorted((row for row in rows if row.metric == main.metric), key=_place):
@@ -71,5 +72,4 @@ def _against(row: Measured | None, test: PairTest | None) -> str:
 
 def _costs(row: Measured) -> Sequence[str]:
     rates = ["", ""] if row.label == BASELINE else [share(row.better_rate), share(row.regret_rate)]
-    query = seconds(row.eval_seconds / row.queries) if row.queries else "–"
-    return [*rates, str(row.users_fitted), seconds(row.fit_seconds), query]
+    return [*rates, str(row.users_fitted), seconds(row.fit_seconds)]

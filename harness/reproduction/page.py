@@ -89,7 +89,7 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
     for result in results:
         by_tasks.setdefault(result.tasks if result.scope else (), []).append(result)
     parts: list[str] = []
-    for own in by_tasks.values():
+    for own in sorted(by_tasks.values(), key=_evaluated, reverse=True):
         if lines := answer(own, names):
             parts = parts or [f"{markdown(how_to_read(results))} {_COLUMNS}"]
             first = next(result for result in own if result.tests)
@@ -98,6 +98,11 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
             tasks = dict.fromkeys(row.task for row in first.rows if row.model == model)
             parts += [_bullets(lines), *(markdown_table(glance(first, task, names)) for task in tasks)]
     return parts
+
+
+def _evaluated(results: Sequence[Reproduction]) -> int:
+    """How many users the first table has, all tables having been made with the same tasks."""
+    return max((row.users for row in next((result for result in results if result.tests), results[0]).rows), default=0)
 
 
 def _bullets(lines: Sequence[str]) -> str:
@@ -127,7 +132,7 @@ def setting(result: Reproduction) -> str:
         f"({asked['split']}), regime {asked['regime']}, {users} at most, {seeds}, on {result.machine}. "
     )
     without = "".join(f" {task} is left out: {why}." for task, why in result.left_out.items())
-    budget = f" {seconds(asked['budget'])} per fit here." if "budget" in result.departures else ""
+    budget = f" As asked, {seconds(asked['budget'])} per fit instead." if "budget" in result.departures else ""
     alone = f" Made on {result.scope} alone." if result.scope else ""
     return f"{text}{result.note}{budget}{alone}{_earlier(result)}{without}".rstrip()
 

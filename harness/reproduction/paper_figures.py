@@ -65,7 +65,7 @@ def _dots(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
             axes.plot(row.reported, height, "x", color=_COLOURS[-1], markersize=7, label=name)
     if paired:
         axes.axvline(0, color="#222222", linewidth=0.8)
-        axes.set_xlabel(f"improvement over {BASELINE}")
+        axes.set_xlabel(f"improvement over {BASELINE}: right is better")
     axes.set_yticks(range(len(order)), [_short(column.title) for column in result.layout.methods])
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)

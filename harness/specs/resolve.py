@@ -73,13 +73,15 @@ def expand_tasks(text: str) -> tuple[str, ...]:
 def build_method(method: MethodSpec, spec: RunSpec) -> Method:
     """The method with its configuration: preset, then `--group-size`, then `--set`, then the variant's settings.
 
+    A control takes what is set of the method whose place it takes, too, but for what it declares otherwise itself.
+
     Raises HarnessError for settings that it does not know or take, and for a plug-in that is broken.
     """
     cls: type[Method] = method_class(method.name)
     settings = dict(preset(spec.preset).get("methods", {}).get(method.name, {}))
     if spec.group_size is not None and "group_size" in cls.Config.model_fields:
         settings["group_size"] = spec.group_size
-    settings |= spec.overrides.get(method.name, {}) | method.settings
+    settings |= _of_the_controlled(cls, spec) | spec.overrides.get(method.name, {}) | method.settings
     try:
         made = cls(cls.Config.model_validate(settings))
         made.config.model_dump_json()  # the cell's hash and record hold it
@@ -89,6 +91,19 @@ def build_method(method: MethodSpec, spec: RunSpec) -> Method:
         raise HarnessError(f"Cannot build the method '{method.name}': {cause(error)}.") from error
     made.check_supervision(spec.supervision)
     return made
+
+
+def _of_the_controlled(control: type[Method], spec: RunSpec) -> dict[str, Any]:
+    """What `--set` says of the method whose place a control takes, where the two have the same setting."""
+    given = spec.overrides.get(control.control_of, {})
+    if not given:
+        return {}
+    own, theirs = control.Config.model_fields, method_class(control.control_of).Config.model_fields
+    return {
+        key: value
+        for key, value in given.items()
+        if key in own and key in theirs and own[key].annotation == theirs[key].annotation
+    }
 
 
 def _without_broken(spec: RunSpec, named: set[str]) -> RunSpec:

@@ -217,7 +217,10 @@ def test_a_verdict_on_answers_that_could_not_be_read_says_so(tmp_path):
     real = result.model_copy(update={"models": {"some/model": ""}}, deep=True)
     real.claims[1].model = "some/model"  # of an instrument nothing is concluded
     lost = real.model_copy(update={"claims": [real.claims[1].model_copy(update={"verdict": "undecided"})]})
-    assert "Of these 1 rest on answers most of which could not be read, or no fit decided." in short_verdicts([lost])
+    assert (
+        "Of these 1 rest on answers most of which could not be read, or on fits that got too little done."
+        in short_verdicts([lost])
+    )
     assert f'Supported, but {unread}: "{much.quote}" (Figure 5, LaMP2).' in short_verdicts([real])
     assert f"supported, but {unread}" in joined([result], common(), reported(), "")
 
@@ -226,6 +229,21 @@ def test_a_trend_rests_on_the_answers_of_every_point(tmp_path):
     trend, ends = along(tmp_path, experiment("figure3"), {1: 0.1, 20: 0.5, 40: 0.9}, silent=20).claims
     assert trend.reservations == ["100% of the answers of chameleon at 20 on lamp2 could not be read"]
     assert ends.reservations == []
+
+
+@pytest.mark.parametrize(("learned", "doubted"), [((19, 6, 23), True), ((19, 12, 23), False)])
+def test_a_verdict_along_an_axis_says_where_its_fits_got_through_unequal_work(tmp_path, learned, doubted):
+    spec = experiment("figure5")
+    points = []
+    for tick, users in zip((2, 4, 10), learned, strict=True):
+        found = point(tmp_path / str(tick), {"instruct": 0.5, "chameleon": 0.5}, ("lamp2",), 100, history=tick)
+        for file in found.folder.glob("cells/*/chameleon/*/cell.json"):
+            file.write_text(json.dumps(json.loads(file.read_text()) | {"users_fitted": users}))
+        points.append(replace(found, comparison=build(Store(found.folder))))
+    little, much = assemble(spec, points, "tiny").claims
+    said = "the fits of chameleon on lamp2 had learned from {} and {} users"
+    assert little.reservations == ([said.format(19, 6)] if doubted else [])
+    assert much.reservations == ([said.format(6, 23)] if doubted else [])
 
 
 @pytest.mark.parametrize(("served", "said"), [(10, ["chameleon at 1 on lamp2 served 10 of its 100 users"]), (60, [])])
