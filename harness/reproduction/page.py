@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,7 +45,7 @@ def page(result: Reproduction, common: Common, printed: Reported, picture: str, 
     """One experiment. `picture` is where the page finds its plot; `level` the depth of its heading."""
     parts = [f"{'#' * level} {markdown(result.heading)}", markdown(setting(result))]
     if level == 1:
-        parts += map(markdown, instrument(result))
+        parts += map(markdown, instrument(result.models))
     parts += [markdown_table(main_table(result, common.names)), markdown(legend(result))]
     parts.append(f"![{markdown(result.heading)}]({picture})")
     if result.name in printed.trends:
@@ -71,7 +71,7 @@ def joined(results: Sequence[Reproduction], common: Common, printed: Reported, p
         parts += [*_answers(results, common.names), "## The paper's claims", _bullets(short_verdicts(results))]
         parts += [markdown(f"{_CAUTION} {remarks}".rstrip()), common.larger]
     parts.append(markdown(f"The paper: {printed.source}"))
-    parts += map(markdown, dict.fromkeys(line for result in results for line in instrument(result)))
+    parts += map(markdown, instrument(models))
     if lacking := _lacking(results):
         parts.append(markdown(f"Not made here: {listed(lacking)}."))
     parts += [_overview(results), markdown(RULE), _made(results)]
@@ -109,9 +109,9 @@ def _bullets(lines: Sequence[str]) -> str:
     return "\n".join(f"- {markdown(line)}" for line in lines)
 
 
-def instrument(result: Reproduction) -> list[str]:
-    """What a reader must know of a test instrument before any number."""
-    tested = instruments(result.models)
+def instrument(models: Iterable[str]) -> list[str]:
+    """What a reader must know of test instruments among the models before any number."""
+    tested = instruments(models)
     if not tested:
         return []
     return [

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.analysis.preference_likelihood import BESIDE
+from harness.registry import is_control
 from harness.reporting.canvas import BLUE, GREEN, GREY, PURPLE, VERMILION, canvas, headline
 from harness.reproduction.result import Measured, Reproduction
 from harness.specs.run_spec import BASELINE
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _COLOURS = (BLUE, VERMILION, GREEN, PURPLE, GREY)
+_REPORTED = VERMILION
 _MARKERS = ("o", "D", "s", "^", "v")
 
 
@@ -46,27 +48,33 @@ def draw(result: Reproduction, names: Mapping[str, str]) -> Figure:
 
 
 def _dots(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
-    """One line per method: our score with its interval, and the reported one as a cross.
+    """One line per method with answers: our score with its interval, and the reported one as a cross; controls in grey.
 
     Of what is measured beside the scores, the improvement: what a query is worth differs much more from query to query
     than from method to method, and cancels there.
     """
-    order = [column.method for column in result.layout.methods]
     paired = rows[0].metric in BESIDE
-    for row in rows:
-        height = order.index(row.label)
-        value, interval = (row.improvement, row.improvement_interval) if paired else (row.value, row.interval)
+    shown = {
+        row.label: (row.improvement, row.improvement_interval) if paired else (row.value, row.interval) for row in rows
+    }
+    known = {row.label for row in rows if shown[row.label][0] is not None or row.reported is not None}
+    columns = [column for column in result.layout.methods if column.method in known]
+    order = [column.method for column in columns]
+    for row in (row for row in rows if row.label in known):
+        height, (value, interval) = order.index(row.label), shown[row.label]
+        colour = GREY if is_control(row.label) else _COLOURS[0]
+        if interval:
+            axes.hlines(height, *interval, color=colour, linewidth=2)
         if value is not None:
-            if interval:
-                axes.hlines(height, *interval, color=_COLOURS[0], linewidth=2)
-            axes.plot(value, height, "o", color=_COLOURS[0], label=f"measured, {row.model}")
+            kind = "a control" if is_control(row.label) else "measured"
+            axes.plot(value, height, "o", color=colour, label=f"{kind}, {row.model}")
         if row.reported is not None:
             name = f"reported, {result.models[row.model]}"
-            axes.plot(row.reported, height, "x", color=_COLOURS[-1], markersize=7, label=name)
+            axes.plot(row.reported, height, "x", color=_REPORTED, markersize=7, label=name)
     if paired:
         axes.axvline(0, color="#222222", linewidth=0.8)
         axes.set_xlabel(f"improvement over {BASELINE}: right is better")
-    axes.set_yticks(range(len(order)), [_short(column.title) for column in result.layout.methods])
+    axes.set_yticks(range(len(order)), [_short(column.title) for column in columns])
     axes.set_ylim(len(order) - 0.5, -0.5)
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
 

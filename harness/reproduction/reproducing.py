@@ -147,7 +147,7 @@ def run_reproduce(
 def print_result(result: Reproduction, console: Console) -> None:
     """The table or the figure's numbers, then a sentence per claim."""
     console.print(Text(f"\n{result.heading}\n{setting(result)}", style="bold"))
-    for line in instrument(result):
+    for line in instrument(result.models):
         console.print(Text(line, style="dim"))
     print_table(main_table(result, common().names), console)
     console.print(Text(legend(result), style="dim"))

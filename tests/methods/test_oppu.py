@@ -248,7 +248,7 @@ def test_users_that_the_clock_does_not_reach_fall_back_and_are_counted(make_cont
     assert fitted.users == ("user 0", "user 1")
     counts = context.report.counts
     assert (counts["user_adapters"], counts["users_without_adapter"]) == (2, 2)
-    assert context.report.users_fitted == 2
+    assert context.report.users_fitted == (4 if task_adapter else 2)
     assert context.clock.exhausted
     rows = fitted.edits([*toy_queries(context.users), STRANGER]).rows
     assert rows == ((0, 1, 2, 2, 2) if task_adapter else (0, 1, -1, -1, -1))

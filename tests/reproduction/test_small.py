@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from harness.api import HarnessError
+from harness.reporting.canvas import GREY
 from harness.reproduction.answer import answer
 from harness.reproduction.experiment_spec import common, experiments
 from harness.reproduction.experiments import assemble
@@ -316,11 +317,13 @@ def test_at_a_glance_each_method_stands_beside_instruct_and_what_is_beyond_chanc
 
 def test_the_plot_of_a_table_shows_improvements_of_what_is_measured_beside_scores(result):
     rows = [row for row in real(result).rows if (row.task, row.metric) == ("lamp2", "accuracy")]
-    beside = [row.model_copy(update={"metric": "gold_nats"}) for row in rows]
+    beside = [row.model_copy(update={"metric": "gold_nats", "reported": None}) for row in rows]
     scores, nats = draw(result.model_copy(update={"rows": [*rows, *beside]}), common().names).axes
     shown = [sorted(line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o") for axes in (scores, nats)]
     assert shown[0] == sorted(row.value for row in rows)
     assert shown[1] == sorted(row.improvement for row in rows if row.label != "instruct")
+    assert len(nats.get_yticks()) == len(shown[1])  # no line for a method without a number
+    assert {line.get_color() for line in scores.lines if line.get_label().startswith("a control")} == {GREY}
     assert nats.get_xlabel() == "improvement over instruct: right is better"
 
 
