@@ -48,6 +48,7 @@ def test_a_control_that_is_ahead_is_called_one_and_the_best_method_is_named(tmp_
     text = answer(compare(filled(tmp_path, {"instruct": 0.2, "dpo": 0.5, "constant": 0.95})))
     assert "constant is best, 0." in text
     assert "constant is a control, and no method is ahead of it: the best is dpo, 0." in text
+    assert "Better than instruct beyond chance: dpo." in text
     assert "control" not in answer(compare(filled(tmp_path / "methods", CLEAR)))
 
 
@@ -65,8 +66,10 @@ def test_an_instrument_is_called_one_and_a_real_model_is_not(tmp_path: Path) -> 
     assert "instrument" not in answer(real) + to_markdown(real)
 
 
-def test_a_null_says_what_would_have_gone_unnoticed(tmp_path: Path) -> None:
+def test_a_null_says_what_would_have_gone_unnoticed_and_how_many_users_would_tell(tmp_path: Path) -> None:
     text = answer(compare(filled(tmp_path, {"instruct": 0.5, "dpo": 0.55})))
+    assert "no method is better than instruct beyond chance. dpo scores best, 0." in text
+    assert "; if that is the true gain, about 3,729 users would show it)." in text
     assert "With 40 users, a difference from instruct below about 0." in text
     assert "would probably have gone unnoticed" in text
     assert "No method of this run moved tiny-llama on lamp2, so the null may be the instrument's." in text
