@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import re
 import warnings
 from collections.abc import Callable, Iterable
 from functools import cached_property
@@ -19,22 +20,30 @@ from harness.plugin_faults import cause, command_fault, method_fault, model_faul
 from harness.yaml_files import read_yaml
 
 _PRESET_KEYS = ("description", "model", "tasks")
+_FOLDER = re.compile(r"\w([\w .-]*\w)?")  # what every file system takes as a name
 
 
 class Registry:
     """The plug-ins of one entry-point group; `kind` is what messages call them.
 
     `fault` says of a loaded plug-in what keeps it from being one, "" if nothing does. A name is one thing within the
-    group and the group `beside` it: of two plug-ins of one name the harness's own counts, with a warning.
+    group and the group `beside` it: of two plug-ins of one name the harness's own counts, with a warning. `folders`:
+    names become those of folders, so that a plug-in whose name cannot is none.
     """
 
     def __init__(
-        self, group: str, kind: str, fault: Callable[[Any], str] = lambda plugin: "", beside: str | None = None
+        self,
+        group: str,
+        kind: str,
+        fault: Callable[[Any], str] = lambda plugin: "",
+        beside: str | None = None,
+        folders: bool = False,
     ) -> None:
         self.group = group
         self.kind = kind
         self._fault = fault
         self._beside = beside
+        self._folders = folders
 
     @cached_property
     def _points(self) -> dict[str, EntryPoint]:
@@ -76,6 +85,12 @@ class Registry:
     def get(self, name: str) -> Any:
         """Import and return the plug-in. Raises HarnessError if it is unknown, cannot be imported or is none."""
         target = self.target(name)
+        if self._folders and not _FOLDER.fullmatch(name):
+            raise HarnessError(
+                f"The {self.kind} '{name}' is registered as {_origin(self._points[name])}, under a name that can be no "
+                "folder's, as its results need one. Names consist of letters, digits, '_', and '-', '.' or spaces "
+                "between them: rename its entry point."
+            )
         try:
             plugin = self._points[name].load()
         except (Exception, SystemExit) as error:
@@ -106,11 +121,12 @@ def _is_own(point: EntryPoint) -> bool:
 
 
 def _clash(first: EntryPoint, second: EntryPoint) -> str:
-    ours, theirs = (
-        f"{point.value} in {point.group}" + (f" of the package {point.dist.name}" if point.dist else "")
-        for point in (first, second)
-    )
+    ours, theirs = map(_origin, (first, second))
     return f"'{first.name}' is registered twice: as {ours}, which is used, and as {theirs}, which is not."
+
+
+def _origin(point: EntryPoint) -> str:
+    return f"{point.value} in {point.group}" + (f" of the package {point.dist.name}" if point.dist else "")
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
@@ -121,9 +137,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"Unknown {kind} '{name}'.{hint} Known: {', '.join(names) or 'none'}."
 
 
-METHODS = Registry("harness.methods", "method", method_fault, beside="harness.controls")
-CONTROLS = Registry("harness.controls", "control", method_fault, beside="harness.methods")
-TASKS = Registry("harness.tasks", "task", task_fault)
+METHODS = Registry("harness.methods", "method", method_fault, beside="harness.controls", folders=True)
+CONTROLS = Registry("harness.controls", "control", method_fault, beside="harness.methods", folders=True)
+TASKS = Registry("harness.tasks", "task", task_fault, folders=True)
 MODELS = Registry("harness.models", "model", model_fault)
 RECIPES = Registry("harness.recipes", "training recipe", recipe_fault)
 PRESETS = Registry("harness.presets", "preset")

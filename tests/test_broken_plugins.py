@@ -1,5 +1,6 @@
 """A broken plug-in costs only itself: left out of `all` with a warning, named with its fault when asked for."""
 
+import re
 import sys
 
 import pytest
@@ -151,6 +152,24 @@ def test_a_broken_task_is_named_when_asked_for_and_left_out_of_all(install, name
         resolve(tasks=f"lamp3,{name}", budget=1.0)
     with pytest.warns(UserWarning, match=fault):
         assert resolve(tasks="all", budget=1.0).tasks == tuple(known for known in TASKS.names() if known != name)
+
+
+@pytest.mark.parametrize("name", ["my/own", "..", "my:own", "my\\own", "own.", "-own"])
+def test_a_method_or_task_whose_name_can_be_no_folders_is_refused_with_its_package(install, name):
+    install({"harness.methods": {name: "plug:Good"}, "harness.tasks": {name: "harness.tasks.lamp:Lamp3"}})
+    said = rf"'{re.escape(name)}' is registered as \S+ in harness\.\w+ of the package plug-package, .*no folder's"
+    for ask in (method_class, make_task):
+        with pytest.raises(HarnessError, match=said):
+            ask(name)
+    with pytest.warns(UserWarning, match=said):
+        spec = resolve("all", tasks="all", budget=1.0)
+    assert name not in {*spec.tasks, *(method.name for method in spec.methods)}
+
+
+@pytest.mark.parametrize("name", ["my own", "a.b-c_1", "méthode"])
+def test_a_name_that_a_folder_can_have_is_a_methods(install, name):
+    install({"harness.methods": {name: "plug:Good"}})
+    assert method_class(name).__name__ == "Good"
 
 
 GOOD = "description: d\nmodel: tiny-llama\ntasks: lamp3\n"
