@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 
 from harness.api import HarnessError, Regime
 
@@ -100,13 +100,19 @@ class RunSpec(_Frozen):
             raise ValueError(f"named twice: {', '.join(str(value) for value in values)}")
         return values
 
+    @field_validator("methods")
+    @classmethod
+    def _methods_as_json(cls, values: tuple[MethodSpec, ...]) -> tuple[MethodSpec, ...]:
+        return tuple(value.model_copy(update={"settings": as_json(value.settings)}) for value in values)
+
+    @field_validator("overrides")
+    @classmethod
+    def _overrides_as_json(cls, values: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return dict(as_json(values))
+
     @model_validator(mode="after")
     def _can_be_written(self) -> RunSpec:
-        """A shell hands over bytes that are no UTF-8 as text that no file can hold."""
-        try:
-            self.model_dump_json()
-        except PydanticSerializationError as error:
-            raise ValueError("a setting holds text that is no valid Unicode, or a value that JSON has not") from error
+        as_json(self)
         return self
 
 
@@ -150,6 +156,11 @@ class CellSpec(_Frozen):
     config_files: dict[str, str] = Field(default_factory=dict)  # hashes of the files that `config` names
     libraries: dict[str, str] = Field(default_factory=dict)  # versions of those that compute
 
+    @field_validator("config")
+    @classmethod
+    def _config_as_json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return dict(as_json(value))
+
     @property
     def digest(self) -> str:
         """sha256 over the canonical JSON, 64 hex digits. What has its default is left out, so older records keep it."""
@@ -166,6 +177,17 @@ class CellSpec(_Frozen):
     def label(self) -> str:
         """How tables and messages name the cell's method."""
         return join_label(self.method, self.variant)
+
+
+def as_json(value: Any) -> Any:
+    """The value as it reads back from JSON, which has no inf and nan: they become texts that pydantic reads as numbers.
+
+    Raises ValueError for what no file can hold, such as bytes that are no UTF-8 and that a shell hands over as text.
+    """
+    try:
+        return json.loads(to_json(value, inf_nan_mode="strings"))
+    except PydanticSerializationError as error:
+        raise ValueError("a setting holds text that is no valid Unicode, or a value that JSON has not") from error
 
 
 def join_label(method: str, variant: str) -> str:

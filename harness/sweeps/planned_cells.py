@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from harness.specs.resolve import build_method
-from harness.specs.run_spec import CellSpec, RunSpec
+from harness.specs.run_spec import CellSpec, RunSpec, as_json
 from harness.sweeps.sweep_spec import Point
 
 
@@ -22,7 +22,7 @@ def planned_cells(spec: RunSpec) -> Iterator[tuple[str, float]]:
     if spec.regime == "seen":
         shared["fit_users"] = None  # the evaluated users are fitted on, however many others there are
     for method in spec.methods:
-        config = build_method(method, spec).config.model_dump(mode="json")
+        config = as_json(build_method(method, spec).config.model_dump(mode="json"))
         for task in spec.tasks:
             for seed in spec.seeds:
                 own = {**shared, "task": task, "seed": seed, "method": method.label, "config": config}

@@ -1,14 +1,17 @@
 """What was asked, read from text and hashed."""
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.api import HarnessError
-from harness.specs.resolve import resolve
+from harness.specs.resolve import build_method, resolve
 from harness.specs.run_spec import (
     CellSpec,
     MethodSpec,
+    RunSpec,
     parse_budget,
     parse_methods,
     parse_overrides,
@@ -147,6 +150,23 @@ def test_an_unknown_field_is_an_error():
 def test_text_that_no_file_can_hold_is_refused(settings):
     with pytest.raises(HarnessError, match=r"[Uu]nicode|edit"):
         resolve(**{"methods": "instruct", "tasks": "lamp3", "budget": 1.0, **settings})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan"), [1, float("inf")], {"x": float("nan")}])
+def test_inf_and_nan_in_a_cell_read_back_as_they_were_written_and_are_numbers_again(value):
+    asked = CellSpec(**{**CELL, "config": {"most": value}})
+    written = asked.model_dump_json()
+    json.loads(written, parse_constant=pytest.fail)  # inf and nan are no JSON
+    assert CellSpec.model_validate_json(written) == asked
+    assert asked.digest != CellSpec(**{**CELL, "config": {"most": None}}).digest
+
+
+def test_inf_in_the_settings_of_a_run_reads_back_and_reaches_the_method():
+    spec = resolve("dpo:beta=Infinity", "lamp3", budget=1.0, overrides={"dpo": {"learning_rate": float("inf")}})
+    assert RunSpec.model_validate_json(spec.model_dump_json()) == spec
+    config = build_method(spec.methods[0], spec).config
+    assert (config.beta, config.learning_rate) == (float("inf"), float("inf"))
+    assert parse_methods(spec.methods[0].label)[0] == spec.methods[0]
 
 
 @pytest.mark.parametrize("text", ["1.5", "-1", "4294967296", "1e3", "", "9" * 5000, [0.5], [True], [None], {}])
