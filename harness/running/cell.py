@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from harness.api import FitReport, HarnessError, Method
+from harness.api import FitReport, HarnessError, Method, printable
 from harness.model.lm import HuggingFaceModel
 from harness.results.disk import FULL, is_full
 from harness.results.environment import PeakMemory
@@ -100,8 +100,8 @@ class Cell:
             except (Exception, SystemExit) as error:
                 if is_full(error):
                     raise HarnessError(FULL) from error
-                record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
-                write_text(store.cell_dir(self.spec) / "error.txt", traceback.format_exc())
+                record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}", keep="\n")
+                write_text(store.cell_dir(self.spec) / "error.txt", printable(traceback.format_exc(), keep="\n"))
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
             _free()
@@ -285,7 +285,8 @@ def _diagnose(record: CellRecord, report: FitReport, now: Callable[[], float]) -
         record.diagnosis = replace(diagnosis, values=values)
     except Exception as error:
         where = f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
-        record.notes.append(f"{where}: there is no diagnosis of the fit ({type(error).__name__}: {error}).")
+        why = printable(f"{type(error).__name__}: {error}", keep="\n")
+        record.notes.append(f"{where}: there is no diagnosis of the fit ({why}).")
     record.diagnosis_seconds = watch.elapsed()
 
 

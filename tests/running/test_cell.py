@@ -208,6 +208,16 @@ def test_what_no_record_can_hold_fails_the_cell_and_is_named(compute, name, valu
     assert json.loads((folder / "cell.json").read_text())["status"] == "failed"
 
 
+def test_an_error_whose_text_no_file_can_hold_is_recorded_without_what_cannot(compute):
+    def fail(context):
+        raise ValueError("no \udc80 and\nno \x1b today")
+
+    record, _, folder = compute(Probe(fail))
+    assert record.reason == "ValueError: no   and\nno   today"
+    assert record.reason in (folder / "error.txt").read_text(encoding="utf-8")
+    assert json.loads((folder / "cell.json").read_text(encoding="utf-8"))["reason"] == record.reason
+
+
 def test_a_method_that_changes_its_task_changes_it_for_itself_alone(compute):
     found = []
 
