@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -231,10 +232,10 @@ class Store:
         return attempt
 
     def attempts(self, spec: CellSpec) -> int:
-        """How often the cell was begun, 0 for never."""
+        """How often the cell was begun, 0 for never and where the count is damaged."""
         path = self.cell_dir(spec) / "attempts"
-        counted = path.read_text(encoding="utf-8") if path.exists() else ""
-        return int(counted) if counted.isdecimal() else 0
+        counted = path.read_bytes() if path.exists() else b""
+        return int(counted) if re.fullmatch(rb"\d{1,9}", counted) else 0
 
     def write(self, record: CellRecord, samples: pd.DataFrame | None) -> None:
         """Samples first, then the record that declares the cell finished; each by rename. Fills in `record.files`."""

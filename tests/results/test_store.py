@@ -55,6 +55,15 @@ def test_attempts_are_counted_without_a_record(store):
     assert store.finished(CellSpec(**CELL)) is None
 
 
+@pytest.mark.parametrize("damage", [b"", b"\xff\xfe3", b"many", "²".encode(), b"9" * 5000])
+def test_a_damaged_count_of_attempts_begins_anew(store, damage):
+    spec = CellSpec(**CELL)
+    store.begin(spec)
+    (store.cell_dir(spec) / "attempts").write_bytes(damage)
+    assert store.attempts(spec) == 0
+    assert store.begin(spec) == 1
+
+
 def test_samples_without_a_record_do_not_count_as_finished(store):
     spec = CellSpec(**CELL)
     store.begin(spec)
