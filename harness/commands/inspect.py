@@ -15,8 +15,9 @@ def inspect(
     query: Annotated[str, typer.Option(help="Id of a query; `samples.parquet` lists them.")],
 ) -> None:
     """Show prompt, output, prediction and gold of every method for one query, side by side."""
-    from harness.commands.terminal import console
+    from harness.commands.terminal import console, set_up
     from harness.reporting.query_view import inspect_query, print_inspection
     from harness.results.store import Store
 
+    set_up()
     print_inspection(inspect_query(Store(folder), query), console)

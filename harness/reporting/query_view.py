@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,8 @@ class Answer:
 def inspect_query(store: Store, query: str) -> list[Answer]:
     """Every cell's answer to the query of that id, by task, method and seed; several tasks may use the same id.
 
-    Raises HarnessError if no cell answered it, naming ids that look alike.
+    Warns of cells that have no samples, or none that can be read. Raises HarnessError if no cell answered the query,
+    naming ids that look alike.
     """
     import difflib
 
@@ -46,7 +48,10 @@ def inspect_query(store: Store, query: str) -> list[Answer]:
     for record in store.records():
         try:
             samples = store.samples(record.spec)
-        except HarnessError:  # the cell failed and has none, or they were damaged
+        except HarnessError as error:
+            cell = f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
+            why = error if record.answered else f"It is {record.status} ({record.reason})."
+            warnings.warn(plain(f"Left out: {cell}. {why}"), stacklevel=2)
             continue
         known.update(samples["query_id"].astype(str))
         for _, row in samples[samples["query_id"].astype(str) == query].iterrows():

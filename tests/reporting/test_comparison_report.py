@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -307,11 +308,15 @@ def test_samples_without_prompts_are_shown_too(tmp_path: Path) -> None:
     assert [answer.prompt for answer in inspect_query(filled(tmp_path, CLEAR), "q1")] == [""] * 3
 
 
-def test_cells_without_answers_do_not_hide_the_others(tmp_path: Path) -> None:
+def test_cells_without_answers_are_named_with_the_reason_and_do_not_hide_the_others(tmp_path: Path) -> None:
     run = filled(tmp_path, CLEAR)
     run.write(record("lamp2", "llm_rec", None, status="failed", reason="boom"), None)
     next(tmp_path.glob("cells/lamp2/aloe/*/samples.parquet")).write_bytes(b"PAR1")
-    assert [answer.method for answer in inspect_query(run, "q1")] == ["dpo", "instruct"]
+    with pytest.warns(UserWarning, match="Left out") as warned:
+        assert [answer.method for answer in inspect_query(run, "q1")] == ["dpo", "instruct"]
+    damaged, failed = (str(warning.message) for warning in warned)
+    assert re.match(r"Left out: aloe on lamp2, seed 0\. Cannot read .*samples\.parquet: .*damaged", damaged)
+    assert failed == "Left out: llm_rec on lamp2, seed 0. It is failed (boom)."
 
 
 def test_an_unknown_query_is_refused_with_its_nearest(tmp_path: Path) -> None:
