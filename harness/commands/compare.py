@@ -202,7 +202,7 @@ def _run(
 
     folder = out or default_folder(spec)
     if dry_run:
-        _print_plan(spec, folder, fresh, console)
+        _print_plan(spec, folder, save_fits, fresh, console)
         return 0
     from harness.repeats.finished_run import leave_comparison
     from harness.repeats.run_inputs import run_inputs
@@ -224,13 +224,13 @@ def _run(
     return int(any(row.status == "failed" for row in comparison.rows))
 
 
-def _print_plan(spec: RunSpec, folder: Path, fresh: bool, console: Console) -> None:
+def _print_plan(spec: RunSpec, folder: Path, save_fits: bool, fresh: bool, console: Console) -> None:
     """The cells; where the folder holds a run, which of them are finished and why others are computed again."""
     from rich.table import Table
 
     known = (folder / "run.json").exists() and not fresh
     table = Table("task", "method", "seed", "budget", *(["to do", "because"] if known else []))
-    for task, seed, method, *state in _states(spec, folder) if known else _cells(spec):
+    for task, seed, method, *state in _states(spec, folder, save_fits) if known else _cells(spec):
         table.add_row(task, method, str(seed), f"{spec.budget:g}s", *state)
     console.print(table)
 
@@ -242,12 +242,12 @@ def _cells(spec: RunSpec) -> Iterator[tuple[str, int, str]]:
                 yield task, seed, method.label
 
 
-def _states(spec: RunSpec, folder: Path) -> Iterator[tuple[str, int, str, str, str]]:
+def _states(spec: RunSpec, folder: Path, save_fits: bool) -> Iterator[tuple[str, int, str, str, str]]:
     from harness.results.store import Store
     from harness.running.experiment import Experiment
     from harness.running.progress import Quiet
 
-    for found in Experiment(spec, Store(folder), Quiet()).outlook():
+    for found in Experiment(spec, Store(folder), Quiet(), save_fits).outlook():
         cell = found.cell.spec
         to_do = "finished" if found.finished else "compute again" if found.why else "compute"
         yield cell.task, cell.seed, cell.label, to_do, found.why

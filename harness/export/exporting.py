@@ -63,7 +63,8 @@ def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: P
         )
     if record.fit_hash and path_hash(fit) != record.fit_hash:
         raise HarnessError(
-            f"{fit} is damaged: it is not what was fitted. Repeat the comparison with --save-fits --fresh."
+            f"{fit} is damaged: it is not what was fitted. Repeat the comparison with --save-fits, which computes its "
+            "cell again."
         )
     if out.exists() and any(out.iterdir()):
         raise HarnessError(f"{out} is not empty. Choose another --out.")

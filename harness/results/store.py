@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from harness.api import Diagnosis, HarnessError
 from harness.formatting import listed
 from harness.results.discarding import discard_results
-from harness.results.fingerprints import file_hash
+from harness.results.fingerprints import file_hash, path_hash
 from harness.results.locking import is_trace
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
 
@@ -167,21 +167,25 @@ class Store:
         """Folder of a cell; method and task names come from the registry, so the path needs no cleaning."""
         return _cell_dir(self.root / "cells", spec)
 
-    def look(self, spec: CellSpec) -> tuple[CellRecord | None, str]:
-        """(the cell's record, "") if it need not be computed, else (None, why; "" if never tried). Reads only."""
-        found, why = _intact(self.cell_dir(spec), spec)
+    def look(self, spec: CellSpec, fit: bool = False) -> tuple[CellRecord | None, str]:
+        """(the cell's record, "") if it need not be computed, else (None, why; "" if never tried). Reads only.
+
+        `fit`: a saved fit has to be whole too.
+        """
+        found, why = _intact(self.cell_dir(spec), spec, fit)
         if found is None and self.pool is not None:
             found, pooled_why = _intact(_cell_dir(self.pool, spec), spec)
             why = why or pooled_why
         return found, "" if found else why
 
-    def finished(self, spec: CellSpec) -> CellRecord | None:
+    def finished(self, spec: CellSpec, fit: bool = False) -> CellRecord | None:
         """The cell's record, taken from the pool if need be; None if it has to be computed, at first or again.
 
-        Failed, interrupted and damaged cells are computed again. Raises HarnessError for a cell of other hardware.
+        Failed, interrupted and damaged cells are computed again, with `fit` those whose saved fit is damaged too.
+        Raises HarnessError for a cell of other hardware.
         """
-        record, _ = self.look(spec)
-        if record is not None and _intact(self.cell_dir(spec), spec)[0] is None:
+        record, _ = self.look(spec, fit)
+        if record is not None and _intact(self.cell_dir(spec), spec, fit)[0] is None:
             self._adopt(record)
         return record
 
@@ -223,12 +227,18 @@ class Store:
             lock.release()
 
     def begin(self, spec: CellSpec) -> int:
-        """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record."""
+        """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record.
+
+        What an earlier attempt came to is forgotten.
+        """
         folder = self.cell_dir(spec)
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self.attempts(spec) + 1
         write_text(folder / "attempts", str(attempt))
-        (folder / "error.txt").unlink(missing_ok=True)
+        for name in ("cell.json", "error.txt"):
+            (folder / name).unlink(missing_ok=True)
+        if (folder / "fit").is_dir():
+            shutil.rmtree(folder / "fit")
         return attempt
 
     def attempts(self, spec: CellSpec) -> int:
@@ -277,11 +287,11 @@ class Store:
         return (record for record in records if record.answered)
 
     def without_fit(self) -> list[str]:
-        """The run's cells with answers whose fit was not kept, in words. Raises as `records` does."""
+        """The run's cells with answers whose fit was not kept or is damaged, in words. Raises as `records` does."""
         return [
             f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
             for record in self.records()
-            if record.answered and not (self.cell_dir(record.spec) / "fit").is_dir()
+            if record.answered and not _is_fit(self.cell_dir(record.spec) / "fit", record)
         ]
 
     def earlier(self, spec: CellSpec) -> CellRecord | None:
@@ -323,7 +333,11 @@ def _is_result(path: Path) -> bool:
     return path.is_file() and path.name not in ("cell.json", "attempts", "error.txt") and path.name[0] != "."
 
 
-def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:
+def _is_fit(folder: Path, record: CellRecord) -> bool:
+    return folder.is_dir() and record.fit_hash in ("", path_hash(folder))
+
+
+def _intact(folder: Path, spec: CellSpec, fit: bool = False) -> tuple[CellRecord | None, str]:
     """(the finished record in a cell's folder, "") or (None, what is wrong with it; "" if there is none)."""
     path = folder / "cell.json"
     if not path.exists():
@@ -339,6 +353,8 @@ def _intact(folder: Path, spec: CellSpec) -> tuple[CellRecord | None, str]:
     wrong = [name for name, known in record.files.items() if _hash(folder / name) != known]
     if wrong or SAMPLES not in record.files:
         return None, f"{', '.join(wrong) or SAMPLES} is missing or not what was written"
+    if fit and (folder / "fit").exists() and not _is_fit(folder / "fit", record):
+        return None, "its saved fit is not what was written"
     return record, ""
 
 

@@ -112,7 +112,7 @@ class Experiment:
 
     def look(self, cell: PlannedCell) -> Outlook:
         """Whether a cell is finished in this folder, whatever run the folder belongs to. Writes nothing."""
-        record, why = self.store.look(cell.spec)
+        record, why = self.store.look(cell.spec, self.save_fits)
         if record is None and not why:
             earlier = self.store.earlier(cell.spec)
             why = changes(earlier, cell.spec, cell.parts) if earlier else ""
@@ -152,7 +152,7 @@ class Experiment:
         """The record of one cell, computed unless it is finished. Raises as `run` does."""
         waiting = f"Waiting for another run, which computes {cell.spec.label} on {cell.spec.task}"
         with self.store.reserved(cell.spec, lambda: self.listener.stage(waiting)):
-            known = self.store.finished(cell.spec)
+            known = self.store.finished(cell.spec, self.save_fits)
             record = known or self._compute(cell)
         self.listener.finished(record, reused=known is not None)
         if record.status == "interrupted":

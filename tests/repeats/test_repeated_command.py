@@ -122,8 +122,11 @@ def test_keeping_fits_takes_the_long_way_and_warns_unless_they_are_kept(finished
     assert "not kept: constant on lamp3, seed 0; instruct on lamp3, seed 0. To have" in said
     for name in ("instruct", "constant"):
         (cell,) = (folder / "out" / "cells" / "lamp3" / name).iterdir()
-        (cell / "fit").mkdir()
+        (cell / "fit").mkdir()  # all that the fit of instruct is, but not that of constant, which is computed again
     assert call(command_line, folder, "--wandb", "disabled")[0] == 0  # leaves a note of the folder as it is now
+    status, _, said = call(command_line, folder, "--wandb", "disabled", "--save-fits")
+    assert (status, "not kept" in said) == (0, False)
+    assert list((cell / "fit").iterdir())
     status, _, said = call(without_heavy_modules, folder, "--wandb", "disabled", "--save-fits")
     assert (status, said) == (0, "")
 

@@ -9,6 +9,7 @@ import pytest
 from harness.api import HarnessError
 from harness.repeats.finished import NOTE
 from harness.results import discarding
+from harness.results.fingerprints import path_hash
 from harness.results.store import CellRecord, Store, replacing, write_text
 from harness.specs.run_spec import CellSpec, MethodSpec, RunSpec
 from tests.specs.test_run_spec import CELL
@@ -62,6 +63,24 @@ def test_a_damaged_count_of_attempts_begins_anew(store, damage):
     (store.cell_dir(spec) / "attempts").write_bytes(damage)
     assert store.attempts(spec) == 0
     assert store.begin(spec) == 1
+
+
+def test_a_damaged_fit_is_computed_again_where_fits_are_asked_for(store):
+    spec = CellSpec(**CELL)
+    fit = store.cell_dir(spec) / "fit"
+    fit.mkdir(parents=True)
+    (fit / "edits.json").write_text("[1]")
+    written = record(fit_hash=path_hash(fit))
+    store.write(written, SAMPLES)
+    assert store.finished(spec, fit=True) == written
+    assert store.without_fit() == []
+    (fit / "edits.json").write_text("[")
+    assert store.finished(spec) == written
+    assert store.look(spec, fit=True) == (None, "its saved fit is not what was written")
+    assert store.without_fit() == ["chameleon on lamp3, seed 0"]
+    store.begin(spec)
+    assert not fit.exists()
+    assert store.look(spec) == (None, "stopped before its record was written")
 
 
 def test_samples_without_a_record_do_not_count_as_finished(store):

@@ -38,7 +38,7 @@ class Recorder(Quiet):
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "out"
-    compare(**SETTINGS, out=out)
+    compare(**SETTINGS, out=out, save_fits=True)
     return out
 
 
@@ -96,6 +96,15 @@ def test_a_cell_that_is_damaged_or_was_interrupted_is_computed_again_alone(out, 
     for record in theirs.records():
         assert ours.samples(record.spec).equals(theirs.samples(record.spec))
     assert again(out)[0].computed == []
+
+
+def test_a_cell_whose_fit_is_damaged_is_computed_again_where_fits_are_kept(out):
+    os.truncate(next(path for path in (cell(out, "llm_rec") / "fit").rglob("*") if path.is_file()), 3)
+    assert again(out)[0].computed == []
+    recorder = Recorder()
+    compare(**SETTINGS, out=out, save_fits=True, listener=recorder)
+    assert recorder.computed == ["llm_rec"]
+    assert Store(out).without_fit() == []
 
 
 def test_a_report_on_damaged_cells_says_which_and_what_to_do(out):
