@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 from harness.api import HarnessError, home
+from harness.formatting import listed, memory
 
 FULL = (
     "the disk is full, or its quota is used up. Finished cells are kept: make room and repeat the command, which goes "
@@ -49,6 +51,12 @@ def explain(error: OSError) -> str:
         return f"{place}there is a file where a folder is needed. Name another folder."
     reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
     return f"{place}{reason.rstrip('.')}."
+
+
+def explain_full(*folders: Path) -> str:
+    """`FULL`, and how much room there is in each of the folders that were written into."""
+    room = [f"{memory(shutil.disk_usage(folder).free)} in {folder}" for folder in folders]
+    return f"{FULL} There is room for {listed(room)}; TMPDIR says where temporary files go."
 
 
 def is_full(error: BaseException | None) -> bool:

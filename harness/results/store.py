@@ -391,11 +391,18 @@ def _copy(source: Path, target: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds and is deleted if not."""
+    """A temporary path beside `path` that takes its place if the block succeeds and is deleted if not.
+
+    An error of the system that names no file, such as that of a full disk, is made to name `path`.
+    """
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -24,7 +24,7 @@ from transformers import set_seed
 
 from harness.api import FitReport, HarnessError, Method, printable
 from harness.model.lm import HuggingFaceModel
-from harness.results.disk import FULL, is_full
+from harness.results.disk import explain_full, is_full
 from harness.results.environment import PeakMemory
 from harness.results.fingerprints import path_hash
 from harness.results.store import CellRecord, Store, cell_name, write_text
@@ -99,7 +99,7 @@ class Cell:
                 record.status, record.reason = "interrupted", "interrupted by Ctrl-C or SIGTERM"
             except (Exception, SystemExit) as error:
                 if is_full(error):
-                    raise HarnessError(FULL) from error
+                    raise HarnessError(explain_full(Path(folder), store.root)) from error
                 record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}", keep="\n")
                 write_text(store.cell_dir(self.spec) / "error.txt", printable(traceback.format_exc(), keep="\n"))
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)

@@ -1,5 +1,6 @@
 """The store: atomic, resumable, and not to be mixed."""
 
+import errno
 import os
 import threading
 
@@ -284,6 +285,12 @@ def test_a_failed_write_leaves_the_old_file_and_no_temporary(tmp_path):
         temporary.write_text("half \ud800", encoding="utf-8")
     assert path.read_text() == "old"
     assert os.listdir(tmp_path) == ["record.json"]
+
+
+def test_a_full_disk_is_said_to_be_that_of_the_file(tmp_path):
+    with pytest.raises(OSError, match=r"No space left") as told, replacing(tmp_path / "record.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert told.value.filename == str(tmp_path / "record.json")
 
 
 def test_runs_that_share_a_pool_compute_a_cell_once_and_stay_whole_folders(tmp_path):

@@ -2,7 +2,9 @@
 
 import errno
 import json
+import re
 import sys
+import tempfile
 import time
 import types
 from collections import deque
@@ -242,12 +244,13 @@ def test_a_method_that_exits_is_a_failed_cell(compute):
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left"), RuntimeError("IoError (os error 28)")])
-def test_a_full_disk_is_no_failure_of_the_method(compute, error):
+def test_a_full_disk_is_no_failure_of_the_method_and_both_places_are_named(compute, error, tmp_path):
     def fill(context):
         raise error
 
-    with pytest.raises(HarnessError, match=r"the disk is full.*repeat the command"):
+    with pytest.raises(HarnessError, match=r"the disk is full.*repeat the command") as told:
         compute(Probe(fill))
+    assert re.search(rf" in {re.escape(tempfile.gettempdir())}/harness-\w+ and .* in {tmp_path}/out;", str(told.value))
 
 
 def test_an_interruption_is_recorded_as_such(compute):
