@@ -51,7 +51,7 @@ def sweep(
     except HarnessError as error:
         raise HarnessError(f"{file}: {error}") from error
     chosen = require_executor(executor)
-    print_plan(read, points, folder, console)
+    print_plan(read, points, folder, fresh, console)
     if not dry_run:
         warn_if_crowded()
         sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, chosen, call))

@@ -10,13 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import HarnessError
-from harness.registry import make_task, method_class
 from harness.reproduction.experiment_spec import ExperimentSpec, MeasuredPace
-from harness.results.fingerprints import digest
-from harness.results.source_closure import engine_closure, plugin_closure
 from harness.results.store import CellRecord, Store
-from harness.specs.run_spec import FIT_ALONE, CellSpec, RunSpec
-from harness.sweeps.planned_cells import distinct_cells
+from harness.specs.run_spec import FIT_ALONE, RunSpec
+from harness.sweeps.planned_cells import cells_left, distinct_cells
 from harness.sweeps.sweep_spec import Point
 
 BYTES_PER_CELL = 650_000  # measured with 400 queries: a copy in the pool and one in each point, plots besides
@@ -75,11 +72,8 @@ class Forecast:
         return None if mean is None else mean * len(cells)
 
     def left(self, cells: Sequence[str]) -> list[str]:
-        """Those without a finished record in OUT, of the same settings and code: the data are not looked at."""
-        today = [record.spec for record in self._records if _of_today(record.spec)]
-        known = [spec.model_dump(mode="json") | {"method": spec.label} for spec in today]
-        asked = {cell: json.loads(cell) for cell in cells}
-        return [cell for cell, own in asked.items() if not any(_same(own, spec) for spec in known)]
+        """Those without a finished record in OUT, as `cells_left` tells them."""
+        return cells_left(cells, self._records)
 
     def _cell(self, cell: Mapping[str, Any], answered: set[str]) -> float | None:
         pace = self._paces.get(cell["model"])
@@ -124,29 +118,6 @@ def _fitting(pace: MeasuredPace, cell: Mapping[str, Any], known: Sequence[CellRe
 
 def _examples(cell: Mapping[str, Any]) -> int:
     return int((cell["fit_users"] or cell["users"] or 0) * cell["supervision"])
-
-
-def _same(cell: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
-    # The machine decides the first two, and a cell has a batch size only where its answers depend on it. Data with a
-    # single split have a cell name that one, whatever was asked for.
-    return all(spec[key] == value for key, value in cell.items() if key not in ("batch_size", "dtype", "split"))
-
-
-def _of_today(spec: CellSpec) -> bool:
-    """Whether the code that decides the cell's numbers is still the same."""
-    try:
-        task, method = _source(type(make_task(spec.task)).__module__), _source(method_class(spec.method).__module__)
-    except HarnessError:  # a plug-in that is gone
-        return False
-    return (spec.engine_source, spec.task_source, spec.method_source) == (
-        digest(engine_closure().modules),
-        task,
-        method,
-    )
-
-
-def _source(module: str) -> str:
-    return digest(plugin_closure(module).modules)
 
 
 def _spent(record: CellRecord) -> float:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from harness.api import HarnessError
+from harness.registry import make_task, method_class
+from harness.results.fingerprints import digest
+from harness.results.source_closure import engine_closure, plugin_closure
+from harness.results.store import CellRecord
 from harness.specs.resolve import build_method
 from harness.specs.run_spec import CellSpec, RunSpec, as_json
 from harness.sweeps.sweep_spec import Point
@@ -27,3 +33,34 @@ def planned_cells(spec: RunSpec) -> Iterator[tuple[str, float]]:
             for seed in spec.seeds:
                 own = {**shared, "task": task, "seed": seed, "method": method.label, "config": config}
                 yield json.dumps(own, sort_keys=True), spec.budget
+
+
+def cells_left(cells: Iterable[str], records: Iterable[CellRecord]) -> list[str]:
+    """Planned cells without one of the finished `records`, of the same settings and code: data are not looked at."""
+    today = [record.spec for record in records if _of_today(record.spec)]
+    known = [spec.model_dump(mode="json") | {"method": spec.label} for spec in today]
+    asked = {cell: json.loads(cell) for cell in cells}
+    return [cell for cell, own in asked.items() if not any(_same(own, spec) for spec in known)]
+
+
+def _same(cell: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
+    # The machine decides the first two, and a cell has a batch size only where its answers depend on it. Data with a
+    # single split have a cell name that one, whatever was asked for.
+    return all(spec[key] == value for key, value in cell.items() if key not in ("batch_size", "dtype", "split"))
+
+
+def _of_today(spec: CellSpec) -> bool:
+    """Whether the code that decides the cell's numbers is still the same."""
+    try:
+        task, method = _source(type(make_task(spec.task)).__module__), _source(method_class(spec.method).__module__)
+    except HarnessError:  # a plug-in that is gone
+        return False
+    return (spec.engine_source, spec.task_source, spec.method_source) == (
+        digest(engine_closure().modules),
+        task,
+        method,
+    )
+
+
+def _source(module: str) -> str:
+    return digest(plugin_closure(module).modules)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
-from harness.formatting import seconds
+from harness.formatting import counted, seconds
 from harness.repeats.finished import Call
 from harness.repeats.run_inputs import run_inputs
 from harness.reporting.comparison_report import print_report
@@ -21,17 +21,18 @@ from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode
 from harness.results.disk import require_folder
 from harness.results.locking import alone
+from harness.results.store import Store
 from harness.running.progress import Display
 from harness.specs.run_spec import parse_value
 from harness.sweeps.finished_sweep import conclude, leave_sweep
-from harness.sweeps.planned_cells import distinct_cells
+from harness.sweeps.planned_cells import cells_left, distinct_cells
 from harness.sweeps.points import run_points
 from harness.sweeps.sweep_report import write
 from harness.sweeps.sweep_spec import Point, SweepSpec, run_spec
 
 
-def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, console: Console) -> None:
-    """Points, distinct cells and the most that fitting can take."""
+def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, fresh: bool, console: Console) -> None:
+    """Points, distinct cells and the most that fitting can take, of all and, unless all are discarded, what is left."""
     table = Table("point", "setting", "methods", "tasks", "seeds", "budget")
     for number, point in enumerate(points, start=1):
         spec = point.spec
@@ -40,9 +41,12 @@ def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, console: Co
     console.print(table)
     cells = distinct_cells(points)
     asked = sum(len(p.spec.methods) * len(p.spec.tasks) * len(p.spec.seeds) for p in points)
+    left = list(cells) if fresh else cells_left(cells, Store(out).ended())
+    rest = f", {seconds(sum(cells[cell] for cell in left))} of it for what is left, {counted(len(left), 'cell')}"
     text = (
         f"{len(points)} points ask for {asked} cells, {len(cells)} of them distinct (shared ones are computed once): "
-        f"at most {seconds(sum(cells.values()))} of fitting, loading and answering besides. Results: {out}"
+        f"at most {seconds(sum(cells.values()))} of fitting{rest if len(left) < len(cells) else ''}, loading and "
+        f"answering besides. Results: {out}"
     )
     console.print(Text(text), soft_wrap=True)
 

@@ -8,6 +8,9 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.commands.app import app
+from harness.sweeps.planned_cells import distinct_cells
+from harness.sweeps.sweep_spec import expand, read_sweep
+from tests.reproduction.test_forecast import finished_cell
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
@@ -27,6 +30,19 @@ def test_a_dry_run_of_the_readmes_sweep_prints_points_distinct_cells_and_time(tm
     assert "8 points ask for 16 cells, 12 of them distinct" in printed
     assert "at most 12 min of fitting" in printed
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_says_what_is_left_of_a_sweep_that_was_stopped(tmp_path, capfd):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("parameters: {methods: {value: 'instruct,rag'}, tasks: {value: lamp7}, budget: {value: 60s}}")
+    finished_cell(next(iter(distinct_cells(expand(read_sweep(file), None)))), tmp_path / "out")
+    printed = []
+    for options in ([], ["--fresh"]):
+        result = invoke(file, "--dry-run", "--out", tmp_path / "out", *options)
+        assert result.exit_code == 0, result.exception
+        printed.append(" ".join((result.output + capfd.readouterr().out).split()))
+    assert "at most 2 min of fitting, 1 min of it for what is left, 1 cell, loading" in printed[0]
+    assert "at most 2 min of fitting, loading" in printed[1]
 
 
 @pytest.mark.parametrize(
