@@ -98,7 +98,7 @@ def _add_commands() -> None:
             if name in own:
                 raise HarnessError(f"The command '{name}', {COMMANDS.target(name)}, is left out: harness has its own.")
         except HarnessError as error:
-            typer.echo(f"Warning: {error}", err=True)
+            typer.echo(printable(f"Warning: {error}"), err=True)
             continue
         if group := groups.get(name):
             group.add_typer(commands)  # its commands join the group's own
@@ -122,7 +122,7 @@ def main() -> None:
         typer.echo(printable(f"Error: {error}", keep="\n"), err=True)
         sys.exit(2)
     except OSError as error:
-        typer.echo(f"Error: {explain(error)}", err=True)
+        typer.echo(printable(f"Error: {explain(error)}"), err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         _end_interrupted()

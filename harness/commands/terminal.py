@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from harness.api import printable
+
 if TYPE_CHECKING:
     from harness.repeats.finished import Call
     from harness.reporting.wandb_session import Mode
@@ -56,7 +58,7 @@ def _format_warning(
     message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
 ) -> str:
     """A sentence for whoever runs the command; where the code stands that warned tells them nothing."""
-    return f"Warning: {message}\n"
+    return printable(f"Warning: {message}", keep="\n") + "\n"
 
 
 def warn_if_crowded() -> None:

@@ -13,6 +13,7 @@ import typer
 from harness import compare
 from harness.commands import app as command_line
 from harness.results.store import Store
+from tests import fabricate
 
 ROOT = Path(__file__).parents[2]
 SMALL = {"methods": "instruct", "tasks": "lamp3", "users": 2}
@@ -157,6 +158,14 @@ def test_what_reads_as_markup_in_a_path_is_printed_as_it_is(harness, home):
 def test_a_path_in_an_error_steers_no_terminal(harness, home):
     status, _, told = harness("report", "a\x1b[2Jb")
     assert (status, "a [2Jb" in told, "\x1b" in told) == (2, True, False)
+
+
+def test_a_path_in_an_error_of_the_system_steers_no_terminal(harness, home):
+    run = fabricate.store(Path("a\x1b[2Jb"), fabricate.run_spec("instruct"))
+    run.write(fabricate.record("lamp2", "instruct", None, status="failed"), None)
+    (run.root / "comparison.csv").mkdir()
+    status, _, told = harness("report", run.root)
+    assert (status, "a [2Jb/.comparison.csv" in told, "\x1b" in told) == (2, True, False)
 
 
 def test_wandb_mode_decides_where_the_option_is_not_given(harness, home, monkeypatch):
