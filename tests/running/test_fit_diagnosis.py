@@ -62,10 +62,15 @@ def fail():
     raise RuntimeError("out of memory")
 
 
+def fail_with_what_no_file_can_hold():
+    raise RuntimeError("no \udc80 today")
+
+
 @pytest.mark.parametrize(
     ("diagnose", "reason"),
     [
         (fail, "RuntimeError: out of memory"),
+        (fail_with_what_no_file_can_hold, "RuntimeError: no   today"),
         (lambda: Diagnosis("t", {"good": 1.0, "bad": math.nan}), "not finite: bad"),
     ],
 )
