@@ -22,17 +22,17 @@ from harness.running.experiment import Experiment, Listener
 from harness.running.progress import Quiet
 from harness.running.task_data import TaskError
 from harness.specs.resolve import resolve
-from harness.specs.run_spec import RunSpec, parse_budget
+from harness.specs.run_spec import RunSpec, join_names, parse_budget, parse_seeds
 
 
 def compare(
-    methods: str = "all",
+    methods: str | Sequence[str] = "all",
     budget: str | float = "20m",
-    tasks: str | None = None,
+    tasks: str | Sequence[str] | None = None,
     preset: str = "tiny",
     out: str | Path | None = None,
     wandb: Mode = "disabled",
-    seeds: Sequence[int] | None = None,
+    seeds: str | int | Sequence[int] | None = None,
     overrides: dict[str, dict[str, Any]] | None = None,
     save_fits: bool = False,
     fresh: bool = False,
@@ -42,15 +42,17 @@ def compare(
 ) -> Comparison:
     """Fit and evaluate `methods` on `tasks` (default: the preset's) under one budget per cell, and compare them.
 
-    `budget` is text such as "20m", or seconds. `settings` are further fields of `harness.specs.run_spec.RunSpec`:
+    `methods` and `tasks` are lists of names, or texts with commas as for `harness compare`. `budget` is text such as
+    "20m", or seconds. `settings` are further fields of `harness.specs.run_spec.RunSpec`:
     model, data, split, users, limit, regime, eval_history, group_size, history, likelihood, device, dtype, ... `out`
     defaults to a dated folder under runs/; finished cells in it are not computed again. `executor` "ray" has workers
     compute the cells, see docs/scaling.md. Raises HarnessError for what the caller can mend; a method that fails does
     not raise, it is a row with status "failed".
     """
     seconds = parse_budget(budget) if isinstance(budget, str) else budget
-    chosen = {**settings, "budget": seconds, "seeds": None if seeds is None else tuple(seeds)}
-    spec = resolve(methods, tasks, preset, overrides, **chosen)
+    chosen = {**settings, "budget": seconds, "seeds": None if seeds is None else parse_seeds(seeds)}
+    of_tasks = None if tasks is None else join_names("tasks", tasks)
+    spec = resolve(join_names("methods", methods), of_tasks, preset, overrides, **chosen)
     mode = require_mode(wandb)
     folder = home(out) if out else default_folder(spec)
     comparison = run(spec, folder, save_fits, fresh, listener, executor=require_executor(executor))

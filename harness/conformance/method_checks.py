@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,13 +158,20 @@ def check_report(context: Context, users: Sequence[User]) -> None:
     """The report adds up, and an ample budget was not used up."""
     report = context.report
     assert not context.clock.exhausted, "the clock of an ample budget is marked exhausted"
+    for name in ("users_fitted", "samples_used"):
+        value = getattr(report, name)
+        assert _is_number(value, Integral), f"{name} is {value!r}, no whole number"
     assert 0 <= report.users_fitted <= len(users), f"users_fitted is {report.users_fitted} of {len(users)}"
     assert report.samples_used >= 0, f"samples_used is {report.samples_used}"
-    bad = [name for name, value in report.counts.items() if not isinstance(value, int | float)]
-    assert not bad, f"report.counts must hold numbers; these do not: {bad}"
+    bad = [name for name, value in report.counts.items() if not (_is_number(value, Real) and np.isfinite(value))]
+    assert not bad, f"report.counts must hold finite numbers; these are none: {bad}"
     values = report.diagnose().values if report.diagnose else {}
     bad = [name for name, value in values.items() if not isinstance(value, str) and not np.isfinite(value)]
     assert not bad, f"a diagnosis must hold finite numbers and texts; these are neither: {bad}"
+
+
+def _is_number(value: object, kind: type[Integral] | type[Real]) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_answers(bench: Bench, personalizer: Personalizer, users: Sequence[User], answers: list[str]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from harness.api import HarnessError
 from harness.gate.baseline import ANSWERING, NO_TIME, Baseline, Key, Run, read, relative, require_cells, write
 from harness.gate.difference_lines import lines, provenance
 from harness.gate.differences import Difference, compare
@@ -36,7 +37,8 @@ def check(path: Path, console: Console) -> int:
 def update(path: Path, specs: Sequence[RunSpec], console: Console) -> int:
     """Repeat, print what differs from the baseline so far, and write what came out in its place.
 
-    `specs` replace the runs of the file; without any, its own runs are repeated.
+    `specs` replace the runs of the file; without any, its own runs are repeated. Raises HarnessError, and writes
+    nothing, where a method failed.
     """
     require_folder(path.parent)
     runs = [
@@ -47,11 +49,22 @@ def update(path: Path, specs: Sequence[RunSpec], console: Console) -> int:
     repetition, differences = repeat_and_compare(baseline, path, console)
     if baseline.cells:
         _print_differences(baseline, repetition, differences, console)
+    _require_answers(repetition, path)
     made = baseline.model_copy(update={"cells": repetition.cells, "made_with": repetition.made_with})
     write(made, path)
     accepted = f", {len(differences)} of them accepted as they are now" if baseline.cells else ""
     _print(f"Wrote {path}: {len(repetition.cells)} cells{accepted}. Review its diff and commit it.", console)
     return 0
+
+
+def _require_answers(repetition: Repetition, path: Path) -> None:
+    """A baseline of failures would be met by whoever goes on failing."""
+    failed = [cell for cell in repetition.cells if cell.status == "failed"]
+    for cell in failed[:1]:
+        raise HarnessError(
+            f"{len(failed)} of {len(repetition.cells)} cells failed, so {path} was not written: a gate that expects a "
+            f"failure guards nothing. The first is {cell.key}: {cell.reason}. Mend the method, or leave it out."
+        )
 
 
 def plan(

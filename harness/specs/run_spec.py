@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -79,10 +79,11 @@ class RunSpec(_Frozen):
     quantization: Literal["nf4"] | None = None
     batch_size: int = Field(default=32, gt=0)
 
-    @field_validator("model", "embedder", "data")
+    @field_validator("model", "embedder", "data", mode="before")
     @classmethod
-    def _home(cls, value: str) -> str:
-        return os.path.expanduser(value)  # no Path: the data of a plug-in may be an address, with // in it
+    def _home(cls, value: Any) -> Any:
+        # Kept as text: the data of a plug-in may be an address, with // in it.
+        return os.path.expanduser(value) if isinstance(value, str | os.PathLike) else value
 
     @field_validator("marks")
     @classmethod
@@ -211,8 +212,9 @@ def parse_budget(text: str) -> float:
 
 
 def parse_seeds(value: Any) -> tuple[int, ...]:
-    """Seeds from "0,1,2", one number or a list. Raises HarnessError for anything else, 1.5 and -1 included."""
-    given = value if isinstance(value, list | tuple) else str(value).split(",")
+    """Seeds from "0,1,2", one number or several. Raises HarnessError for anything else, 1.5 and -1 included."""
+    several = isinstance(value, Iterable) and not isinstance(value, str | Mapping)
+    given = value if several else str(value).split(",")
     try:
         seeds = tuple(int(str(seed)) for seed in given)
     except ValueError:
@@ -223,6 +225,17 @@ def parse_seeds(value: Any) -> tuple[int, ...]:
             "0,1,2."
         )
     return seeds
+
+
+def join_names(key: str, names: object) -> str:
+    """One text, as `--methods` and `--tasks` take it, from such a text or a list of names; `key` is what messages say.
+
+    Raises HarnessError for anything else.
+    """
+    listed = names if isinstance(names, list | tuple) else [names]
+    if not all(isinstance(name, str) for name in listed):
+        raise HarnessError(f"`{key}` takes names; this is {str(names)[:80]}.")
+    return ",".join(map(str, listed))
 
 
 def parse_value(text: str) -> Any:

@@ -17,7 +17,7 @@ from harness.api import HarnessError
 from harness.registry import unknown
 from harness.specs.explaining import explain
 from harness.specs.resolve import resolve
-from harness.specs.run_spec import RunSpec, format_value, parse_budget, parse_seeds
+from harness.specs.run_spec import RunSpec, format_value, join_names, parse_budget, parse_seeds
 from harness.yaml_files import read_yaml
 
 POINT = "point"  # the parameter whose values are whole points, for a list instead of a grid
@@ -128,7 +128,7 @@ def run_spec(settings: Mapping[str, Any]) -> RunSpec:
             raise HarnessError(unknown("setting", key, [*RunSpec.model_fields, "METHOD.KEY"]))
         else:
             given[key] = value
-    names = {key: _joined(key, given.pop(key)) for key in ("methods", "tasks", "preset") if key in given}
+    names = {key: join_names(key, given.pop(key)) for key in ("methods", "tasks", "preset") if key in given}
     if isinstance(given["budget"], str):
         given["budget"] = parse_budget(given["budget"])
     if "seeds" in given:
@@ -146,10 +146,3 @@ def _flatten(values: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(point, dict) or not all(isinstance(key, str) for key in point):
         raise HarnessError(f"Each value of `{POINT}` must map settings to values; this one is {str(point)[:80]}.")
     return {**values, **point}
-
-
-def _joined(key: str, names: object) -> str:
-    listed = names if isinstance(names, list | tuple) else [names]
-    if not all(isinstance(name, str) for name in listed):
-        raise HarnessError(f"`{key}` takes names; this is {str(names)[:80]}.")
-    return ",".join(map(str, listed))

@@ -283,6 +283,18 @@ def test_data_that_does_not_fit_together_is_found() -> None:
     ]
 
 
+def test_data_that_is_no_text_is_found() -> None:
+    """JSON's numbers, where an adapter passes them on."""
+    number: Any = 7
+    history = {"u": (HistoryItem(number, "A dog.", "comedy"), HistoryItem("2", number, "classic"))}
+    problems = check_task(Lamp2(), TaskData("dev", history, [Query("q", "u", number)], {"q": number}))
+    assert problems[:3] == [
+        "query's id, user or text is no text: q",
+        "history item's id, text, label or date is no text: 7, 2",
+        "gold is no text: q",
+    ]
+
+
 def test_a_gold_without_words_cannot_score() -> None:
     data = TaskData("dev", {"u": ()}, [Query("q", "u", "happy")], {"q": ":)"})
     assert check_task(Lamp7(), data) == [

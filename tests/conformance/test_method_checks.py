@@ -1,8 +1,11 @@
 """The clock of the conformance suite: it catches who ignores it, and its verdict does not depend on the machine."""
 
+import re
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from harness.conformance.method_checks import AMPLE, Bench, check_clock
@@ -95,3 +98,23 @@ def test_work_outside_the_model_is_timed_by_a_clock_of_ones_own(source):
     check_method(AsksAServer, lm=source)
     with pytest.raises(AssertionError, match=r"a budget of .* s was overrun"):
         check_method(AsksAServer, lm=source, now=now)
+
+
+@pytest.mark.parametrize(
+    ("counts", "users_fitted", "fault"),
+    [
+        ({"loss": float("nan")}, 0, "finite numbers; these are none: ['loss']"),
+        ({"converged": True}, 0, "finite numbers; these are none: ['converged']"),
+        ({}, 2.0, "users_fitted is 2.0, no whole number"),
+        ({"loss": np.float32(0.5)}, np.int64(2), ""),
+    ],
+)
+def test_a_report_that_no_record_can_hold_is_caught(source, counts, users_fitted, fault):
+    class Reports(Instruct):
+        def fit(self, context):
+            fitted = super().fit(context)
+            context.report.counts, context.report.users_fitted = counts, users_fitted
+            return fitted
+
+    with pytest.raises(AssertionError, match=re.escape(fault)) if fault else nullcontext():
+        check_method(Reports, lm=source)

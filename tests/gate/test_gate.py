@@ -148,6 +148,19 @@ def test_a_baseline_of_ones_own_is_made_checked_and_accepted(tmp_path):
     assert "4 cells, 1 of them accepted as they are now" in accepted.stdout
 
 
+def test_no_baseline_is_made_of_failures(tmp_path, monkeypatch):
+    def fail(self, context):
+        raise RuntimeError("no notes today")
+
+    monkeypatch.setattr("harness.methods.llm_rec.LlmRec.fit", fail)
+    path = tmp_path / "my.json"
+    made = check(path, "--update", "--methods", "llm_rec", "--tasks", "lamp3", "--users", "2")
+    assert isinstance(made.exception, HarnessError)
+    assert "2 of 2 cells failed" in str(made.exception)
+    assert "answers / lamp3 / llm_rec / seed 0: RuntimeError: no notes today" in str(made.exception)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(
     ("content", "arguments", "message"),
     [

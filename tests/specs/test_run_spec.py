@@ -1,7 +1,9 @@
 """What was asked, read from text and hashed."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from harness.specs.run_spec import (
     CellSpec,
     MethodSpec,
     RunSpec,
+    join_names,
     parse_budget,
     parse_methods,
     parse_overrides,
@@ -173,6 +176,24 @@ def test_inf_in_the_settings_of_a_run_reads_back_and_reaches_the_method():
 def test_what_is_no_seed_is_refused(text):
     with pytest.raises(HarnessError, match="Cannot read the seeds"):
         parse_seeds(text)
+
+
+@pytest.mark.parametrize("seeds", ["0,2", [0, 2], (0, 2), range(0, 3, 2), np.array([0, 2])])
+def test_seeds_may_be_text_or_numbers(seeds):
+    assert parse_seeds(seeds) == (0, 2)
+
+
+def test_names_may_be_text_or_a_list():
+    assert join_names("methods", ["rag", "chameleon:edit=personalized"]) == "rag,chameleon:edit=personalized"
+    assert join_names("methods", "rag,dpo") == "rag,dpo"
+    with pytest.raises(HarnessError, match="`tasks` takes names; this is 3"):
+        join_names("tasks", 3)
+
+
+def test_a_folder_may_be_a_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    spec = resolve("instruct", "lamp3", budget=1.0, data=Path("~/lamp"), model=Path("/models/one"))
+    assert (spec.data, spec.model) == ("/home/ann/lamp", "/models/one")
 
 
 def test_a_budget_without_an_end_is_refused():
