@@ -273,9 +273,10 @@ def _unequal_work(case: Case, sides: Sequence[Side]) -> str:
         for row in side.comparison.pooled
         if row.label == case.a and _rests_on(case, side.model, side.point, row.task, row.label)
     ]
-    if max(learned, default=0) <= _UNEQUAL * min(learned, default=0):
-        return ""
-    return f"the fits of {case.a} on {case.task} had learned from {listed(list(map(str, learned)))} users"
+    if not min(learned, default=0) or max(learned) <= _UNEQUAL * min(learned):
+        return ""  # of fits that learned from nobody `_doubts` tells
+    counts = listed(list(map(str, learned)))
+    return f"the fits of {case.a} on {case.task} had learned from {counts} users when their time was up"
 
 
 def _result(

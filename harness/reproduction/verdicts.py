@@ -16,7 +16,7 @@ def sentence(claim: ClaimResult) -> str:
     if claim.missing:
         parts.append(f"Answers are lacking for {listed(claim.missing)}.")
     if claim.reservations:
-        parts.append(f"But {listed(claim.reservations)}: such a score says nothing about personalization.")
+        parts.append(f"But {listed(claim.reservations)}: this says little about personalization.")
     return plain(" ".join(part for part in parts if part))
 
 

@@ -241,7 +241,7 @@ def test_a_verdict_along_an_axis_says_where_its_fits_got_through_unequal_work(tm
             file.write_text(json.dumps(json.loads(file.read_text()) | {"users_fitted": users}))
         points.append(replace(found, comparison=build(Store(found.folder))))
     little, much = assemble(spec, points, "tiny").claims
-    said = "the fits of chameleon on lamp2 had learned from {} and {} users"
+    said = "the fits of chameleon on lamp2 had learned from {} and {} users when their time was up"
     assert little.reservations == ([said.format(19, 6)] if doubted else [])
     assert much.reservations == ([said.format(6, 23)] if doubted else [])
 
