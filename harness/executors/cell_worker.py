@@ -20,10 +20,11 @@ import torch
 from pydantic import BaseModel
 
 from harness.api import HarnessError
+from harness.executors.ray_pool import Spent
 from harness.model.lm import HuggingFaceModel, load
 from harness.results.locking import LOCK
 from harness.results.store import CellRecord, Store
-from harness.running.experiment import Experiment
+from harness.running.experiment import DeviceLost, Experiment
 from harness.running.progress import Quiet
 from harness.specs.run_spec import CellSpec, RunSpec
 
@@ -92,6 +93,7 @@ class CellWorker:
         """Computed, as JSON, of the cell with this digest in a run; a method that raises gives a failed record.
 
         Raises HarnessError for what no cell of the run can do without, and if this machine is not like `machine`.
+        Raises Spent, with what would be returned, if this process lost its accelerator in the cell.
         """
         experiment = self._experiment(spec)
         if experiment.machine != machine:
@@ -107,9 +109,16 @@ class CellWorker:
                 "is none of this node's. Install the same on all."
             )
         reused = experiment.look(found[0]).finished
+        lost = False
         with _noted() as texts:
-            record = experiment.record(found[0])
-        return Computed(record=record, reused=reused, warnings=texts).model_dump_json()
+            try:
+                record = experiment.record(found[0])
+            except DeviceLost as error:
+                record, lost = error.record, True
+        computed = Computed(record=record, reused=reused, warnings=texts).model_dump_json()
+        if lost:
+            raise Spent(computed)
+        return computed
 
     def _new_experiment(self, spec: str) -> Experiment:
         run = RunSpec.model_validate_json(spec)

@@ -43,6 +43,14 @@ def require_executor(name: str) -> Executor:
     return cast(Executor, name)
 
 
+class Spent(Exception):
+    """Raised by a worker whose process can do no more, so that it is replaced: `result` is what the call came to."""
+
+    def __init__(self, result: Any) -> None:
+        super().__init__(result)
+        self.result = result
+
+
 class RayPool:
     """Actors of the class `worker`, made with `arguments`; a context that starts or joins Ray and ends what it started.
 
@@ -101,8 +109,8 @@ class RayPool:
     def map(self, method: str, calls: Mapping[str, tuple[Any, ...]]) -> Generator[tuple[str, Any], None, None]:
         """(key, what the worker's method returned for these arguments, or Lost), as calls end.
 
-        What a worker raises is not repeated; a call whose worker dies is, DEATHS times at most. Raises HarnessError if
-        no worker can be started.
+        What a worker raises is not repeated; a call whose worker dies is, DEATHS times at most. A worker that raises
+        Spent is ended, its call is not repeated. Raises HarnessError if no worker can be started.
         """
         waiting = deque(calls)
         deaths: Counter[str] = Counter()
@@ -123,10 +131,12 @@ class RayPool:
                     deaths[key] += 1
                 else:
                     self._idle.append(actor)
-                if death and deaths[key] <= DEATHS:
+                if death and isinstance(outcome, Lost) and deaths[key] <= DEATHS:
                     self._tell(f"{death}: its cell is begun again")
                     waiting.appendleft(key)
                 else:
+                    if death and not isinstance(outcome, Lost):
+                        self._tell(f"{death}: another takes its place")
                     left -= 1
                     yield key, outcome
 
@@ -172,11 +182,13 @@ class RayPool:
         )
 
     def _outcome(self, reference: Any, attempt: int) -> tuple[Any, str]:
-        """(what a call came to, how its worker died; "" if it lives)."""
+        """(what a call came to, how its worker died or why it has to; "" if it lives on)."""
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference), ""
         except errors.RayTaskError as error:
+            if isinstance(error.cause, Spent):
+                return error.cause.result, "A worker can do no more"
             return Lost(f"{type(error.cause).__name__}: {error.cause}", attempt, error.cause), ""
         except errors.OutOfMemoryError:
             return Lost(f"its node ran out of memory {attempt} times", attempt), "A worker's node ran out of memory"

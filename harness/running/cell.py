@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from numbers import Integral, Real
@@ -66,6 +66,7 @@ class Cell:
     """A cell ready to run; `provenance` fills the record's fields on machine, versions and code.
 
     `now` returns the seconds that the clocks of the fit and of its evidence count; `diagnose` asks the fit for it.
+    `device_lost`: computing it ended with an error of the accelerator, after which this process can use it no more.
     """
 
     spec: CellSpec
@@ -75,6 +76,7 @@ class Cell:
     provenance: dict[str, Any]
     now: Callable[[], float] = time.monotonic
     diagnose: bool = True
+    device_lost: bool = field(default=False, init=False)
 
     def compute(
         self, source: HuggingFaceModel, store: Store, listener: CellListener, save_fit: bool
@@ -103,6 +105,7 @@ class Cell:
                 if is_full(error):
                     raise HarnessError(FULL) from error
                 record.status, record.reason = "failed", f"{type(error).__name__}: {error}"
+                self.device_lost = is_device_lost(error)
                 write_text(store.cell_dir(self.spec) / ERROR, traceback.format_exc())
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
@@ -237,6 +240,18 @@ class Cell:
             listener.answered,
             likelihood,
         )
+
+
+def is_device_lost(error: BaseException | None) -> bool:
+    """Whether an error of the accelerator is behind what was raised, such as an assertion that failed on it.
+
+    CUDA answers every later call of the process with the same one. Memory that runs out is another error.
+    """
+    while error is not None:
+        if isinstance(error, torch.AcceleratorError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -> None:

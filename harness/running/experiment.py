@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import psutil
 import torch
 
+from harness.api import HarnessError
 from harness.model.embedding import load_embedder
 from harness.model.lm import HuggingFaceModel, load
 from harness.registry import model_folder
@@ -21,6 +22,19 @@ from harness.running.cell import Cell, CellListener
 from harness.running.planning import PlannedCell, RunPlan, plan_run
 from harness.running.preparation import Embed, Prepared, prepare
 from harness.specs.run_spec import CellSpec, RunSpec
+
+
+class DeviceLost(HarnessError):
+    """The accelerator failed in a cell, whose `record` is written: this process can compute no other."""
+
+    def __init__(self, record: CellRecord) -> None:
+        cell = record.spec
+        super().__init__(
+            f"{cell.label} on {cell.task}, seed {cell.seed}, ended with an error of the accelerator, after which this "
+            f"process cannot use it any more ({record.reason.splitlines()[0]}). Finished cells are kept: run the same "
+            "command again to resume. If it ends there again, --executor ray goes on, as it replaces the process."
+        )
+        self.record = record
 
 
 class Listener(CellListener, Protocol):
@@ -79,7 +93,7 @@ class Experiment:
         """Compute what is missing and return the record of every cell, in order.
 
         A method that raises gives a record with status `failed`; the others go on. Raises HarnessError for what no cell
-        can do without, and KeyboardInterrupt after recording the interrupted cell.
+        can do without, DeviceLost and KeyboardInterrupt after recording the cell that failed or was interrupted.
         """
         missing = [found for found in self.outlook(fresh) if not found.finished]
         self._prepare(missing)
@@ -153,13 +167,16 @@ class Experiment:
         waiting = f"Waiting for another run, which computes {cell.spec.label} on {cell.spec.task}"
         with self.store.reserved(cell.spec, lambda: self.listener.stage(waiting)):
             known = self.store.finished(cell.spec)
-            record = known or self._compute(cell)
+            record, lost = (known, False) if known else self._compute(cell)
         self.listener.finished(record, reused=known is not None)
         if record.status == "interrupted":
             raise KeyboardInterrupt
+        if lost:
+            raise DeviceLost(record)
         return record
 
-    def _compute(self, planned: PlannedCell) -> CellRecord:
+    def _compute(self, planned: PlannedCell) -> tuple[CellRecord, bool]:
+        """A cell's record, and whether the device was lost with it."""
         if planned.task.name not in self._prepared:  # it was finished when the run began
             self._prepare([Outlook(planned, False, "")])
         prepared = self._prepared[planned.task.name]
@@ -167,7 +184,7 @@ class Experiment:
         cell = Cell(planned.spec, planned.method, prepared, self._embed, provenance, diagnose=self.diagnose)
         record, samples = cell.compute(self._lm, self.store, self.listener, self.save_fits)
         self.store.write(record, samples)
-        return record
+        return record, cell.device_lost
 
 
 def _memory(lm: HuggingFaceModel, device: torch.device) -> int:

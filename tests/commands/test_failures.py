@@ -1,11 +1,14 @@
 """A method that fails costs its own cells alone; the command ends with status 1, and repeated it tries them again."""
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from harness.commands.app import app
+from harness.methods.controls import Constant
 from harness.methods.instruct import Instruct
 from harness.reporting.stored_comparison import read_comparison
+from harness.results.store import Store
 
 SWEEP = "parameters: {methods: {value: 'instruct,constant'}, tasks: {value: lamp3}, users: {value: 2}}"
 ASKED = {
@@ -34,6 +37,28 @@ def test_a_method_that_fails_is_exit_status_1_and_0_once_it_is_mended(command, t
     result = CliRunner().invoke(app, asked)
     assert result.exit_code == 0, result.exception
     assert set(read(tmp_path / "out")[0].values()) == {"complete"}
+
+
+def test_an_error_of_the_accelerator_ends_the_command_and_repeated_it_goes_on(tmp_path, monkeypatch):
+    """All that CUDA is asked afterwards would fail, and every later cell with it."""
+
+    def fail(self, context):
+        try:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCUDA kernel errors might be ...")
+        except RuntimeError as error:
+            raise ValueError("no answer") from error
+
+    methods = ["--methods", "instruct,constant,llm_rec", "--tasks", "lamp3", "--users", "2"]
+    asked = ["compare", *methods, "--out", str(tmp_path), "--wandb", "disabled"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Constant, "fit", fail)
+        told = CliRunner().invoke(app, asked).exception
+    assert "constant on lamp3, seed 0, ended with an error of the accelerator" in str(told)
+    assert "run the same command again" in str(told)
+    found = {record.spec.label: record.status for record in Store(tmp_path).records()}
+    assert found == {"instruct": "complete", "constant": "failed"}
+    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert set(read(tmp_path)[0].values()) == {"complete"}
 
 
 def read(out):

@@ -14,7 +14,7 @@ from harness import compare
 from harness.api import HarnessError
 from harness.commands.app import app
 from harness.executors import cell_worker, distributed
-from harness.executors.ray_pool import Lost
+from harness.executors.ray_pool import Lost, Spent
 from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.progress import Quiet
@@ -182,6 +182,22 @@ def test_a_worker_of_another_machine_or_with_other_code_computes_nothing(tmp_pat
         with pytest.raises(HarnessError, match="different code"):
             first.compute(SPEC.model_dump_json(), "0" * 64, planned.machine)
     assert not (tmp_path / "cells").exists()
+
+
+def test_a_worker_that_lost_its_accelerator_leaves_the_cells_record_and_asks_to_be_replaced(tmp_path, monkeypatch):
+    def fail(self, context):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr("harness.methods.instruct.Instruct.fit", fail)
+    with alone(tmp_path):
+        first = worker(tmp_path)
+        plan = cell_worker.RemotePlan.model_validate_json(first.plan(SPEC.model_dump_json()))
+        with pytest.raises(Spent) as raised:
+            first.compute(SPEC.model_dump_json(), plan.cells[0].spec.digest, plan.machine)
+    computed = cell_worker.Computed.model_validate_json(raised.value.result)
+    assert (computed.record.status, computed.reused) == ("failed", False)
+    assert computed.record.reason == "AcceleratorError: CUDA error: device-side assert triggered"
+    assert [record.status for record in Store(tmp_path).records()] == ["failed"]
 
 
 @pytest.mark.parametrize("command", [("compare",), ("sweep", "sweep.yaml")], ids=lambda command: command[0])

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.api import HarnessError
-from harness.executors.ray_pool import Lost, RayPool, require_executor
+from harness.executors.ray_pool import Lost, RayPool, Spent, require_executor
 
 
 class Toy:
@@ -35,6 +35,9 @@ class Toy:
         if attempt <= times:
             os.kill(os.getpid(), signal.SIGKILL)
         return attempt
+
+    def spend(self):
+        raise Spent(os.getpid())
 
     def fail(self):
         raise HarnessError("no such model")
@@ -92,6 +95,12 @@ def test_a_call_whose_worker_dies_is_begun_again_twice_and_then_lost(pool):
     found = dict(pool.map("die", {"once": ("once", 1), "always": ("always", 9), "never": ("never", 0)}))
     assert found == {"once": 2, "always": Lost("its worker died 3 times", 3), "never": 1}
     assert pool.told[1:] == ["A worker died: its cell is begun again"] * 3
+
+
+def test_a_worker_that_can_do_no_more_is_replaced_and_its_call_not_repeated(pool):
+    pids = dict(pool.map("spend", {str(number): () for number in range(3)}))
+    assert len(set(pids.values())) == 3
+    assert pool.told[1:] == ["A worker can do no more: another takes its place"] * 3
 
 
 def test_what_a_worker_raises_is_told_and_not_repeated(pool):
