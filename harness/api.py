@@ -482,6 +482,11 @@ class FitContext(Protocol):
     scratch: Path  # an empty folder that is deleted after the fit
     search: HistorySearch  # of `users`; indexing is work, and belongs inside `clock.phase`
 
+    @property
+    def shows_history(self) -> bool:
+        """Whether the prompts of evaluated queries may show any history: else searches find none while answering."""
+        ...
+
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Batches of complete examples (query filled in), in seeded order, as long as the clock has room.
 

@@ -57,7 +57,8 @@ class Profiles(Notes):
 class Pag(LlmRec):
     """Writes a profile of each user into the prompt, beside what the query finds in the history (PAG).
 
-    Users are taken as the clock allows, each with a profile of the selected history and an index of the whole one.
+    Users are taken as the clock allows, each with a profile of the selected history and an index of the whole one; the
+    profile alone where prompts may show no history.
     In the regime `unseen` no profile is written: the users it could describe are not those who ask.
     """
 
@@ -73,7 +74,7 @@ class Pag(LlmRec):
         return (self.config.strategy,)
 
     def _write(self, context: FitContext, users: Sequence[User]) -> dict[str, str]:
-        if self.config.by is not None:
+        if self.config.by is not None and context.shows_history:
             for user in users:
                 context.search.index(user.id, self.config.by)
         return super()._write(context, users)

@@ -57,19 +57,21 @@ class Rag(Method):
     """Shows, of a user's whole history, the items that the query finds (RAG).
 
     Histories are indexed a user at a time, as long as the clock has room.
-    In the regime `unseen` nothing is indexed: the histories to search are those of the users who ask.
+    In the regime `unseen` nothing is indexed: the histories to search are those of the users who ask. Nor is anything
+    where prompts may show no history: nobody is served.
     """
 
     Config = RagConfig
 
     def fit(self, context: FitContext) -> Personalizer:
         indexed: dict[str, int] = {}
+        to_index = context.users if context.regime == "seen" and context.shows_history else []
 
         def personalizer() -> Personalizer:
             return RetrievedPrompt(context.task, self.config.by, self.config.k, list(indexed))
 
         with context.clock.phase("index"):
-            for user in context.clock.steps(context.users if context.regime == "seen" else []):
+            for user in context.clock.steps(to_index):
                 if items := context.search.index(user.id, self.config.by):
                     indexed[user.id] = items
                 context.checkpoint(sum(indexed.values()), personalizer)

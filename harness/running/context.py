@@ -49,6 +49,11 @@ class Context:
     report: FitReport = field(default_factory=FitReport)
     checkpoints: Checkpoints | None = None
 
+    @property
+    def shows_history(self) -> bool:
+        """Whether the prompts of evaluated queries may show any history."""
+        return self.select.spec.eval_history == "own"
+
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Complete examples in batches: every user's first, then every user's second, ... while the clock has room.
 

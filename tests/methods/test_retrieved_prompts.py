@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from harness.api import HistoryItem, Query
+from harness.conformance.method_checks import SPEC
 from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.pag import Pag, PagConfig
 from harness.methods.rag import Rag, RagConfig
@@ -87,6 +88,18 @@ def test_nobody_is_indexed_who_will_not_ask(searching, method):
     context = searching(regime="unseen")
     assert not method.fit(context).serves(Query("q", "user 0", "dog"))
     assert context.lm.tokens_in == 0
+
+
+@pytest.mark.parametrize("method", [Rag(RagConfig()), Pag(PagConfig())])
+def test_nothing_is_indexed_for_prompts_that_may_show_no_history(searching, method):
+    context, indexed = searching(), []
+    context.select.spec = SPEC.model_copy(update={"eval_history": "none"})
+    context.search.index = lambda *asked: indexed.append(asked)
+    fitted = method.fit(context)
+    assert indexed == []
+    if isinstance(method, Rag):
+        assert not any(fitted.serves(query) for query in toy_queries(context.users))
+        assert (context.report.users_fitted, context.report.samples_used) == (0, 0)
 
 
 @pytest.mark.parametrize(("by", "found"), [("bm25", ["1", "2"]), (None, ["0"])])
