@@ -5,6 +5,7 @@ import torch
 from typer.testing import CliRunner
 
 from harness.commands.app import app
+from harness.methods.controls import Constant
 from harness.methods.instruct import Instruct
 from harness.reporting.stored_comparison import read_comparison
 from harness.results.store import Store
@@ -47,15 +48,15 @@ def test_an_error_of_the_accelerator_ends_the_command_and_repeated_it_goes_on(tm
         except RuntimeError as error:
             raise ValueError("no answer") from error
 
-    methods = ["--methods", "constant,instruct,user_majority", "--tasks", "lamp3", "--users", "2"]
+    methods = ["--methods", "instruct,constant,llm_rec", "--tasks", "lamp3", "--users", "2"]
     asked = ["compare", *methods, "--out", str(tmp_path), "--wandb", "disabled"]
     with monkeypatch.context() as patch:
-        patch.setattr(Instruct, "fit", fail)
+        patch.setattr(Constant, "fit", fail)
         told = CliRunner().invoke(app, asked).exception
-    assert "instruct on lamp3, seed 0, ended with an error of the accelerator" in str(told)
+    assert "constant on lamp3, seed 0, ended with an error of the accelerator" in str(told)
     assert "run the same command again" in str(told)
     found = {record.spec.label: record.status for record in Store(tmp_path).records()}
-    assert found == {"constant": "complete", "instruct": "failed"}
+    assert found == {"instruct": "complete", "constant": "failed"}
     assert CliRunner().invoke(app, asked).exit_code == 0
     assert set(read(tmp_path)[0].values()) == {"complete"}
 
