@@ -214,8 +214,10 @@ class _Reader:
             raise HarnessError(f"{self.names.questions}: {what}. {self.schema.how_to_get}")
 
     def _some_faults(self) -> str:
+        if not self.faults:
+            return "It holds none at all"
         some = "; ".join(str(fault) for fault in self.faults[:_SHOWN])
-        return f"{len(self.faults)} faults: {some or 'none'}"
+        return f"{len(self.faults)} fault{'s' * (len(self.faults) > 1)}: {some}"
 
 
 def _canonical(key: str) -> str:

@@ -1,7 +1,7 @@
 """Where each architecture keeps its decoder blocks and their MLPs."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -29,7 +29,12 @@ def mlp_modules(model: nn.Module) -> list[nn.Module]:
 
 
 def site_modules(model: nn.Module, site: Site) -> list[nn.Module]:
-    """What gives the output at `site` in every decoder layer, in order; `hidden` finds it. Raises as `mlp_modules`."""
+    """What gives the output at `site` in every decoder layer, in order; `hidden` finds it.
+
+    Raises as `mlp_modules`, and ValueError for another site.
+    """
+    if site not in get_args(Site):
+        raise ValueError(f"there is no site {site!r}; known: {', '.join(get_args(Site))}")
     inner = without_adapter(model)
     # Bloom matches a path, but its MLP adds the residual stream before it returns.
     kind = getattr(inner.config, "model_type", "")

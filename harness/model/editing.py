@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from harness.api import Edits
+from harness.api import EditPositions, Edits
 from harness.model.architectures import hidden
 
 
@@ -58,7 +58,8 @@ def edited(
     `prompts` are the positions in `edits.rows` that make up the batch, in batch order; all by default. A batch that
     was expanded by beams or return sequences, [B * n, T, d], keeps the rows of its prompts. Half-precision outputs are
     edited in float32 and cast back; a row that is not edited stays bit-identical. The hooks go with the context,
-    whatever happens inside. Raises ValueError where banks, rows and layers do not fit each other or the model.
+    whatever happens inside. Raises ValueError where banks, rows and layers do not fit each other or the model, and for
+    positions that there are not.
     """
     made: list[_Hook] = []
     with ExitStack() as hooks:
@@ -91,6 +92,8 @@ def recorded(modules: Sequence[nn.Module], positions: Tensor) -> Iterator[list[T
 
 
 def _check(edits: Edits, num_layers: int) -> None:
+    if edits.positions not in get_args(EditPositions):
+        raise ValueError(f"there are no positions {edits.positions!r}; known: {', '.join(get_args(EditPositions))}")
     if not all(0 <= layer < num_layers for layer in edits.layers):
         raise ValueError(f"edits name layers {edits.layers}, the model has {num_layers}")
     banks = {name: getattr(edits, name) for name in ("personal", "neutral", "offset", "strength")}

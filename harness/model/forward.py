@@ -6,7 +6,7 @@ right, where causal attention does not look; its encoder reads both ways and has
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -70,8 +70,11 @@ def representations(
 ) -> tuple[Tensor, int]:
     """Outputs at `site` of every decoder layer at one position, [B, L, d], and how many tokens were computed.
 
-    `sizes` of the sequences in turn begin alike. The vocabulary projection is not computed.
+    `sizes` of the sequences in turn begin alike. The vocabulary projection is not computed. Raises ValueError for a
+    position or a site that there is not.
     """
+    if position not in get_args(Position):
+        raise ValueError(f"there is no position {position!r}; known: {', '.join(get_args(Position))}")
     inner, lengths = without_adapter(model), torch.tensor([len(answer) for answer in answers])
     sequences, modules = _joined(prompts, answers), site_modules(inner, site)
     if inner.config.is_encoder_decoder:

@@ -20,7 +20,8 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
             problems.append(unknown("key", str(last), _at(path, model).model_fields))
         else:
             key = ".".join(str(part) for part in fault["loc"])
-            problems.append(f"{key + ': ' if key else ''}{fault['msg']} (got {_shown(fault['input'])}).")
+            said = fault["msg"].removeprefix("Value error, ")  # of our own validators
+            problems.append(f"{key + ': ' if key else ''}{said} (got {_shown(fault['input'])}).")
     return " ".join(problems)
 
 

@@ -171,3 +171,14 @@ def test_a_blocks_state_recorded_while_decoding_is_what_represent_gives(kind, lm
 def test_hooks_on_blocks_go_with_the_call(lm):
     lm.generate(PROMPTS, 2, make_edits("block", "generated"))
     assert not any(block._forward_hooks for block in site_modules(lm.model, "block"))
+
+
+@pytest.mark.parametrize("kind", ["llama"], indirect=True)
+def test_a_place_that_there_is_not_is_refused_in_place_of_another_one(kind, lm):
+    with pytest.raises(ValueError, match="no site 'residual'; known: mlp, block"):
+        lm.generate(PROMPTS, 2, make_edits("residual", "all"))
+    with pytest.raises(ValueError, match="no positions 'answer'; known: all, generated"):
+        lm.generate(PROMPTS, 2, make_edits("mlp", "answer"))
+    with pytest.raises(ValueError, match="no position 'first'; known: last, answer_start"):
+        lm.represent(PROMPTS, OUTPUTS, "first")
+    assert not any(module._forward_hooks for module in lm.model.modules())

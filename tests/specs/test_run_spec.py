@@ -210,3 +210,8 @@ def test_a_value_that_json_cannot_read_is_text(text):
 def test_a_seed_that_no_generator_takes_is_refused_before_any_cell(seed):
     with pytest.raises(HarnessError, match=rf"seeds\.1: .*\(got {seed}\)"):
         resolve("instruct", "lamp3", budget=1.0, seeds=(0, seed))
+
+
+def test_a_refusal_of_our_own_begins_with_its_words():
+    with pytest.raises(HarnessError, match=r"seeds: named twice: 0, 0 \(got"):
+        resolve("instruct", "lamp3", budget=1.0, seeds=(0, 0))

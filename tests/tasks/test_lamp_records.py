@@ -39,8 +39,10 @@ def test_questions_that_are_no_list_are_refused() -> None:
 
 
 def test_nothing_usable_says_why() -> None:
-    with pytest.raises(HarnessError, match=r"no usable record. 1 faults: .*field input"):
+    with pytest.raises(HarnessError, match=r"no usable record. 1 fault: .*field input"):
         parsed([question(input="no marker")])
+    with pytest.raises(HarnessError, match=r"no usable record. It holds none at all"):
+        parsed([], {"task": "LaMP_2", "golds": []})
 
 
 BAD_QUESTIONS = {
