@@ -24,7 +24,7 @@ class TaskError(HarnessError):
 def read_split(task: Task, source: str, split: str) -> TaskData:
     """`task.load`. Raises TaskError for whatever that raises beside HarnessErrors, HarnessError for what is no data.
 
-    That is another type, or a query without a gold answer or a history of its user.
+    That is another type, what should be text and is not, two queries of one id, or one without a gold or a history.
     """
     with _told(task, f"reading {source}, split {split}"):
         data = task.load(source, split)
@@ -46,12 +46,28 @@ def _named(task: Task) -> str:
 def _fault(data: TaskData) -> str:
     if not isinstance(data, TaskData):
         return f"gave {type(data).__name__} in place of TaskData"
+    asked: set[str] = set()
     for query in data.queries:
+        if not _texts(query.id, query.user, query.text):
+            return f"the id, user or text of the query {query.id!r} is no text"
+        if query.id in asked:
+            return f"two queries have the id {query.id!r}"
+        asked.add(query.id)
         if query.id not in data.golds:
             return f"the query {query.id!r} has no gold answer"
         if query.user not in data.histories:
             return f"the user {query.user!r} of the query {query.id!r} has no history, not even an empty one"
+        if not _texts(data.golds[query.id]):
+            return f"the gold answer of the query {query.id!r} is no text"
+    for user, history in data.histories.items():
+        for item in history:
+            if not _texts(user, item.id, item.text, item.label, item.date):
+                return f"the id, text, label or date of the item {item.id!r} of the user {user!r} is no text"
     return ""
+
+
+def _texts(*values: object) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 @contextmanager

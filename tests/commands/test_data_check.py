@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -150,10 +150,18 @@ class Broken(Lamp7):
         return ("dev",)
 
     def load(self, source: str, split: str) -> Any:
-        return {"load": lambda: json.loads("{"), "returned": lambda: None, "golds": self._without_golds}[self.when]()
-
-    def _without_golds(self) -> TaskData:
-        return TaskData("dev", {"u": ()}, [Query("q", "u", "text")], {})
+        if self.when == "load":
+            return json.loads("{")
+        query, item, number = Query("q", "u", "text"), HistoryItem("i", "old"), cast("str", 7)
+        made = {
+            "returned": None,
+            "golds": TaskData("dev", {"u": ()}, [query], {}),
+            "twice": TaskData("dev", {"u": ()}, [query, query], {"q": "x"}),
+            "id": TaskData("dev", {"u": ()}, [replace(query, id=number)], {"q": "x"}),
+            "gold": TaskData("dev", {"u": ()}, [query], {"q": number}),
+            "item": TaskData("dev", {"u": (replace(item, text=number),)}, [query], {"q": "x"}),
+        }
+        return made[self.when]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +171,10 @@ class Broken(Lamp7):
         ("splits", "KeyError: 'index'"),
         ("returned", "but gave NoneType in place of TaskData. Mend its load."),
         ("golds", "but the query 'q' has no gold answer. Mend its load."),
+        ("twice", "but two queries have the id 'q'. Mend its load."),
+        ("id", "but the id, user or text of the query 7 is no text. Mend its load."),
+        ("gold", "but the gold answer of the query 'q' is no text. Mend its load."),
+        ("item", "but the id, text, label or date of the item 'i' of the user 'u' is no text. Mend its load."),
     ],
 )
 def test_a_task_whose_code_fails_is_named_with_the_place_and_costs_no_other_its_check(
