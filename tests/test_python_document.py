@@ -13,6 +13,6 @@ def test_the_code_of_the_document_runs_from_top_to_bottom(tmp_path):
     assert len(blocks) == 3
     script = tmp_path / "document.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
-    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs" / "python" / "comparison.md").exists()

@@ -11,7 +11,9 @@ from harness.methods.controls import (
     MeanDifference,
     RandomDirection,
     ShuffledAloe,
+    ShuffledDpo,
     ShuffledHistory,
+    ShuffledOppu,
     UserMajority,
 )
 from harness.methods.dpo import Dpo
@@ -57,7 +59,9 @@ TRAINED = [
     (Aloe, {**FAST, "training": "lora", "lora": LORA, "accumulation": 2}),
     (ShuffledAloe, FAST),
     (Dpo, {**FAST, "lora": LORA}),
+    (ShuffledDpo, {**FAST, "lora": LORA}),
     (Oppu, {**FAST, "lora": LORA, "items": 2, "num_epochs": 1}),
+    (ShuffledOppu, {**FAST, "lora": LORA, "items": 2, "num_epochs": 1}),
 ]
 
 

@@ -69,8 +69,8 @@ def test_one_long_item_is_left_out_and_the_others_are_learned_from(make_context,
     elif name in ("constant", "user_majority", "llm_rec", "rag", "pag"):  # no example is too long for what they count
         assert report.samples_used >= 7
     else:
-        assert report.samples_used + counts.get("identical_outputs", 0) == (24 if name == "oppu" else 6)
-        assert counts["examples_too_long"] == (2 if name == "oppu" else 1)  # the task's adapter is without it too
+        assert report.samples_used + counts.get("identical_outputs", 0) == (24 if "oppu" in name else 6)
+        assert counts["examples_too_long"] == (2 if "oppu" in name else 1)  # the task's adapter is without it too
 
 
 @pytest.mark.parametrize("length", [60, 8])
