@@ -17,7 +17,8 @@ from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode, require_mode
 from harness.results.disk import require_folder
 from harness.results.locking import ERROR, alone
-from harness.results.store import Store, write_text
+from harness.results.store import Store
+from harness.results.writing import write_text
 from harness.running.experiment import Experiment, Listener
 from harness.running.progress import Quiet
 from harness.running.task_data import TaskError

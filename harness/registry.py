@@ -7,18 +7,19 @@ import difflib
 import importlib.util
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from harness.api import HarnessError, Instrument, Task
 from harness.plugin_faults import cause, command_fault, method_fault, model_fault, recipe_fault, task_fault
 from harness.yaml_files import read_yaml
 
+T = TypeVar("T")
 _PRESET_KEYS = ("description", "model", "tasks")
 _FOLDER = re.compile(r"\w([\w .-]*\w)?")  # what every file system takes as a name
 
@@ -159,12 +160,22 @@ def method_class(name: str) -> Any:
 
 def is_control(label: str) -> bool:
     """Whether a method's label, "name" or "name:setting=value", is that of a control."""
-    return label.partition(":")[0] in CONTROLS
+    return method_of(label) in CONTROLS
+
+
+def method_of(label: str) -> str:
+    """The method's name: that of `chameleon:edit=personalized` is `chameleon`."""
+    return label.partition(":")[0]
 
 
 def control_of(label: str) -> str:
     """The method whose place a control takes; "" for other controls and for methods."""
-    return str(method_class(label.partition(":")[0]).control_of) if is_control(label) else ""
+    return str(method_class(method_of(label)).control_of) if is_control(label) else ""
+
+
+def controlled_methods() -> set[str]:
+    """The methods that have a control of their own; a broken plug-in costs only itself, with a warning."""
+    return set(_usable(CONTROLS.names(), control_of)) - {""}
 
 
 def model_folder(name: str) -> str:
@@ -200,13 +211,16 @@ def make_task(name: str) -> Task:
 
 def usable_tasks() -> list[Task]:
     """Every registered task; a broken plug-in costs only itself, with a warning."""
-    tasks = []
-    for name in TASKS.names():
+    return list(_usable(TASKS.names(), make_task))
+
+
+def _usable(names: Iterable[str], make: Callable[[str], T]) -> Iterator[T]:
+    """What `make` gives for each name, those left out with a warning that are broken."""
+    for name in names:
         try:
-            tasks.append(make_task(name))
+            yield make(name)
         except HarnessError as error:
-            warnings.warn(f"Left out: {error}", stacklevel=2)
-    return tasks
+            warnings.warn(f"Left out: {error}", stacklevel=3)
 
 
 def preset(name: str) -> dict[str, Any]:

@@ -7,7 +7,18 @@ import pytest
 
 from harness import compare, registry
 from harness.api import HarnessError
-from harness.registry import COMMANDS, CONTROLS, METHODS, MODELS, PRESETS, TASKS, make_task, method_class, preset
+from harness.registry import (
+    COMMANDS,
+    CONTROLS,
+    METHODS,
+    MODELS,
+    PRESETS,
+    TASKS,
+    controlled_methods,
+    make_task,
+    method_class,
+    preset,
+)
 from harness.reproduction.experiment_spec import common, experiments
 from harness.specs.resolve import resolve
 from tests.installed import write_package
@@ -193,6 +204,13 @@ def test_a_method_or_task_whose_name_can_be_no_folders_is_refused_with_its_packa
 def test_a_name_that_a_folder_can_have_is_a_methods(install, name):
     install({"harness.methods": {name: "plug:Good"}})
     assert method_class(name).__name__ == "Good"
+
+
+def test_a_broken_control_does_not_hide_which_methods_have_controls(install):
+    before = controlled_methods()
+    install({"harness.controls": {"gone": "plug:Gone"}}, {"plug.py": "x = 1\n"})
+    with pytest.warns(UserWarning, match="Left out: .*'gone'"):
+        assert controlled_methods() == before == {"aloe", "chameleon", "dpo", "oppu"}
 
 
 GOOD = "description: d\nmodel: tiny-llama\ntasks: lamp3\n"

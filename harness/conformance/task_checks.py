@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 
 from harness.api import HistoryItem, Metric, SummaryStrategy, Task, TaskData
+from harness.running.task_data import are_texts
 
 _ANSWER = "Your answer:"
 _QUERY = "a new text without an answer"
@@ -38,21 +39,17 @@ def _data(task: Task, data: TaskData) -> Iterator[str]:
         yield "data: no query"
     if len(set(ids)) < len(ids):
         yield "data: query ids are not unique"
-    asked = (query.id for query in data.queries if not _texts(query.id, query.user, query.text))
+    asked = (query.id for query in data.queries if not are_texts(query.id, query.user, query.text))
     yield from _some("query's id, user or text is no text", asked)
     items = (item for history in data.histories.values() for item in history)
-    past = (item.id for item in items if not _texts(item.id, item.text, item.label, item.date))
+    past = (item.id for item in items if not are_texts(item.id, item.text, item.label, item.date))
     yield from _some("history item's id, text, label or date is no text", past)
-    yield from _some("gold is no text", (key for key, gold in data.golds.items() if not _texts(gold)))
+    yield from _some("gold is no text", (key for key, gold in data.golds.items() if not are_texts(gold)))
     if set(ids) != set(data.golds):
         yield "data: queries and golds are not of the same ids"
     yield from _some("query's user has no history entry", (q.id for q in data.queries if q.user not in data.histories))
     repeated = (user for user, items in data.histories.items() if len({item.id for item in items}) < len(items))
     yield from _some("user's history items share an id", repeated)
-
-
-def _texts(*values: object) -> bool:
-    return all(isinstance(value, str) for value in values)
 
 
 def _answers(task: Task, data: TaskData) -> Iterator[str]:

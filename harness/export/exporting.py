@@ -12,8 +12,9 @@ from harness.export.adapters_as_lora import save_row
 from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
 from harness.registry import make_task, method_class, model_folder
-from harness.results.fingerprints import model_identity, path_hash
-from harness.results.store import CellRecord, Store, write_text
+from harness.results.fingerprints import model_identity
+from harness.results.store import CellRecord, Store, is_fit
+from harness.results.writing import write_text
 
 INDEX = "adapters.json"
 
@@ -61,7 +62,7 @@ def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: P
         raise HarnessError(
             f"{store.root} did not keep what was fitted. Repeat the comparison with --save-fits --fresh."
         )
-    if record.fit_hash and path_hash(fit) != record.fit_hash:
+    if not is_fit(fit, record):
         raise HarnessError(
             f"{fit} is damaged: it is not what was fitted. Repeat the comparison with --save-fits, which computes its "
             "cell again."

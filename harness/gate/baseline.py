@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, ValidationE
 
 from harness.api import HarnessError
 from harness.registry import MODELS
-from harness.results.store import write_text
+from harness.results.writing import write_text
 from harness.specs.run_spec import RunSpec
 
 ANSWERING = 600.0  # seconds; binds no fit that a gate can afford

@@ -60,10 +60,11 @@ def update(path: Path, specs: Sequence[RunSpec], console: Console) -> int:
 def _require_answers(repetition: Repetition, path: Path) -> None:
     """A baseline of failures would be met by whoever goes on failing."""
     failed = [cell for cell in repetition.cells if cell.status == "failed"]
-    for cell in failed[:1]:
+    if failed:
+        first = failed[0]
         raise HarnessError(
             f"{len(failed)} of {len(repetition.cells)} cells failed, so {path} was not written: a gate that expects a "
-            f"failure guards nothing. The first is {cell.key}: {cell.reason}. Mend the method, or leave it out."
+            f"failure guards nothing. The first is {first.key}: {first.reason}. Mend the method, or leave it out."
         )
 
 

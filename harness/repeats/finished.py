@@ -17,7 +17,7 @@ from harness.repeats.run_inputs import RunInputs
 from harness.repeats.surroundings import surroundings
 from harness.results.fingerprints import model_identity
 from harness.results.locking import LOCK
-from harness.results.store import write_text
+from harness.results.writing import write_text
 
 NOTE = "finished.json"
 _NO_RESULTS = ("wandb", "run.lock.txt", LOCK, NOTE)  # what may change in a folder of results that stay as they are

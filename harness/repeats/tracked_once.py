@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from harness.repeats.file_states import digest
 from harness.repeats.finished import NOTE, Call
 from harness.reporting.wandb_session import mode_named
-from harness.results.store import write_text
+from harness.results.writing import write_text
 
 _TRACKED = Path("wandb", "tracked.json")
 _NO_SETTINGS = ("WANDB_MODE", "WANDB_ERROR_REPORTING", "WANDB_SERVICE")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.formatting import plain
 from harness.reporting.instruments import with_instruments
-from harness.results.store import replacing
+from harness.results.writing import replacing
 from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:

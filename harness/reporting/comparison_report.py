@@ -17,7 +17,8 @@ from harness.reporting.comparison_plots import figures, write_plots
 from harness.reporting.comparison_tables import Table, tables
 from harness.reporting.conclusions import answer_in_words
 from harness.reporting.instruments import with_instruments
-from harness.results.store import Store, replacing, write_text
+from harness.results.store import Store
+from harness.results.writing import replacing, write_text
 from harness.specs.run_spec import BASELINE
 
 if TYPE_CHECKING:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import get_args
 
 from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.panel import users_needed
 from harness.analysis.preference_likelihood import COPIED, GOLD
 from harness.formatting import listed, number, plain, rounded, seconds, share, signed
-from harness.registry import CONTROLS, control_of, is_control, is_instrument
+from harness.registry import control_of, controlled_methods, is_control, is_instrument, method_of
 from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.comparison_tables import history_range
 from harness.reporting.instruments import instruments
@@ -183,9 +183,9 @@ def _copied(best: Measured, rows: Sequence[Measured]) -> str:
     return copying("its", shares[best.label], shares[BASELINE])
 
 
-def _on(result: Reproduction, method: str, task: str) -> str:
-    """The method, and the task where there are several."""
-    return f"{method} on {task}" if len(result.tasks) > 1 else method
+def _methods(result: Reproduction, keys: Iterable[tuple[str, str]]) -> str:
+    """(task, method) pairs in words, the task where there are several."""
+    return listed([f"{method} on {task}" if len(result.tasks) > 1 else method for task, method in keys])
 
 
 def _personal(result: Reproduction) -> list[str]:
@@ -209,7 +209,7 @@ def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: st
             (test.b, test.a) if test.b == BASELINE else sorted((test.a, test.b), key=is_control, reverse=True)
         )
         key = (test.task, method)
-        theirs = rival == BASELINE or control_of(rival) in ("", method.partition(":")[0])
+        theirs = rival == BASELINE or control_of(rival) in ("", method_of(method))
         if test.metric != metric or is_control(method) or key in late or not theirs:
             continue
         faced.setdefault(key, set()).add(rival)
@@ -220,25 +220,22 @@ def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: st
     every = set().union(*faced.values())
     if not every - {BASELINE}:
         return ""
-    controlled = {control_of(name) for name in CONTROLS.names()}
-    unjudged = [
-        _on(result, method, task)
-        for (task, method), rivals in faced.items()
-        if rivals == {BASELINE} or (method.partition(":")[0] in controlled and not any(map(control_of, rivals)))
-    ]
-    shown = [
-        name
-        for (task, method), rivals in faced.items()
-        if (name := _on(result, method, task)) not in unjudged and beaten.get((task, method)) == rivals
-    ]
+    controlled = controlled_methods()
+    unjudged = {
+        key
+        for key, rivals in faced.items()
+        if rivals == {BASELINE} or (method_of(key[1]) in controlled and not any(map(control_of, rivals)))
+    }
+    shown = [key for key, rivals in faced.items() if key not in unjudged and beaten.get(key) == rivals]
     common = listed([BASELINE, *sorted(rival for rival in every - {BASELINE} if not control_of(rival))])
-    wanting = f" Not judged, for want of a control of their own: {listed(sorted(unjudged))}." if unjudged else ""
+    open_ones = _methods(result, sorted(unjudged, key=lambda key: key[::-1]))
+    wanting = f" Not judged, for want of a control of their own: {open_ones}." if unjudged else ""
     ahead = f"better beyond chance than {common} and than its own controls"
     if len(result.settings["seeds"]) > 1:
         said = f"Shown to personalize by {by}, {ahead}"
     else:  # tests are over users, and do not tell how another fit comes out
         said = f"In one fit each, which shows no more than that, by {by} {ahead}"
-    return f"{said}: {listed(shown) or 'no method'}.{wanting}"
+    return f"{said}: {_methods(result, shown) or 'no method'}.{wanting}"
 
 
 def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:

@@ -271,7 +271,7 @@ def _unequal_work(case: Case, sides: Sequence[Side]) -> str:
         row.users_fitted
         for side in sides
         for row in side.comparison.pooled
-        if row.label == case.a and _rests_on(case, side.model, side.point, row.task, row.label)
+        if _rests_on(case, side.model, side.point, row.task, row.label)
     ]
     if not min(learned, default=0) or max(learned) <= _UNEQUAL * min(learned):
         return ""  # of fits that learned from nobody `_doubts` tells

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import HarnessError
+from harness.registry import method_of
 from harness.reproduction.experiment_spec import ExperimentSpec, MeasuredPace
 from harness.results.store import CellRecord, Store
 from harness.specs.run_spec import FIT_ALONE, RunSpec
@@ -112,7 +113,7 @@ def _fitting(pace: MeasuredPace, cell: Mapping[str, Any], known: Sequence[CellRe
             _examples(r.spec.model_dump()) or r.users for r in known
         )
     else:
-        each = pace.fit.get(cell["method"].partition(":")[0], math.inf)
+        each = pace.fit.get(method_of(cell["method"]), math.inf)
     return min(cell["budget"], each * _examples(cell))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import warnings
@@ -20,6 +19,7 @@ from harness.formatting import listed
 from harness.results.discarding import discard_results
 from harness.results.fingerprints import file_hash, path_hash
 from harness.results.locking import ERROR, is_trace
+from harness.results.writing import replacing, write_text
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ class Store:
         return [
             f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
             for record in self.records()
-            if record.answered and not _is_fit(self.cell_dir(record.spec) / "fit", record)
+            if record.answered and not is_fit(self.cell_dir(record.spec) / "fit", record)
         ]
 
     def earlier(self, spec: CellSpec) -> CellRecord | None:
@@ -332,7 +332,8 @@ def _is_result(path: Path) -> bool:
     return path.is_file() and path.name not in ("cell.json", "attempts", ERROR) and path.name[0] != "."
 
 
-def _is_fit(folder: Path, record: CellRecord) -> bool:
+def is_fit(folder: Path, record: CellRecord) -> bool:
+    """Whether a folder holds the fit that the record is of, as far as the record tells."""
     return folder.is_dir() and record.fit_hash in ("", path_hash(folder))
 
 
@@ -352,7 +353,7 @@ def _intact(folder: Path, spec: CellSpec, fit: bool = False) -> tuple[CellRecord
     wrong = [name for name, known in record.files.items() if _hash(folder / name) != known]
     if wrong or SAMPLES not in record.files:
         return None, f"{', '.join(wrong) or SAMPLES} is missing or not what was written"
-    if fit and (folder / "fit").exists() and not _is_fit(folder / "fit", record):
+    if fit and (folder / "fit").exists() and not is_fit(folder / "fit", record):
         return None, "its saved fit is not what was written"
     return record, ""
 
@@ -386,30 +387,6 @@ def _copy(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cell.json"))
     write_text(target / "cell.json", (source / "cell.json").read_text(encoding="utf-8"))
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place if the block succeeds and is deleted if not.
-
-    An error of the system that names no file, such as that of a full disk, is made to name `path`.
-    """
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        if error.errno is not None and error.filename is None:
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file atomically, as UTF-8."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _parse(model: type[M], path: Path) -> M:

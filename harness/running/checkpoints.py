@@ -11,7 +11,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from harness.api import HarnessError, Personalizer
-from harness.results.store import Store, write_text
+from harness.results.store import Store
+from harness.results.writing import write_text
 from harness.running.clock import BudgetClock
 from harness.specs.run_spec import CellSpec
 

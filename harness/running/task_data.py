@@ -48,7 +48,7 @@ def _fault(data: TaskData) -> str:
         return f"gave {type(data).__name__} in place of TaskData"
     asked: set[str] = set()
     for query in data.queries:
-        if not _texts(query.id, query.user, query.text):
+        if not are_texts(query.id, query.user, query.text):
             return f"the id, user or text of the query {query.id!r} is no text"
         if query.id in asked:
             return f"two queries have the id {query.id!r}"
@@ -57,16 +57,17 @@ def _fault(data: TaskData) -> str:
             return f"the query {query.id!r} has no gold answer"
         if query.user not in data.histories:
             return f"the user {query.user!r} of the query {query.id!r} has no history, not even an empty one"
-        if not _texts(data.golds[query.id]):
+        if not are_texts(data.golds[query.id]):
             return f"the gold answer of the query {query.id!r} is no text"
     for user, history in data.histories.items():
         for item in history:
-            if not _texts(user, item.id, item.text, item.label, item.date):
+            if not are_texts(user, item.id, item.text, item.label, item.date):
                 return f"the id, text, label or date of the item {item.id!r} of the user {user!r} is no text"
     return ""
 
 
-def _texts(*values: object) -> bool:
+def are_texts(*values: object) -> bool:
+    """Whether all of them are text, as ids, inputs, labels, dates and golds have to be."""
     return all(isinstance(value, str) for value in values)
 
 

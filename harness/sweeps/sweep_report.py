@@ -13,7 +13,7 @@ from rich.text import Text
 from harness.formatting import markdown, plain
 from harness.reporting.comparison_report import markdown_table, print_table
 from harness.reporting.instruments import with_instruments
-from harness.results.store import replacing, write_text
+from harness.results.writing import replacing, write_text
 from harness.specs.run_spec import SCHEMA_VERSION
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_plots import write_plots

@@ -13,7 +13,7 @@ from harness.repeats.run_inputs import RunInputs
 from harness.reporting.comparison_report import print_report
 from harness.reporting.stored_comparison import read_comparison, reads_back
 from harness.results.locking import alone
-from harness.results.store import replacing, write_text
+from harness.results.writing import replacing, write_text
 from harness.sweeps.finished_sweep import conclude, finished_sweep, leave_sweep
 from harness.sweeps.point_result import PointResult
 from harness.sweeps.sweep_report import write as write_sweep
