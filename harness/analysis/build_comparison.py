@@ -137,7 +137,7 @@ def _position(spec: RunSpec, record: CellRecord) -> tuple[int, int, str, int]:
 
 def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     """A method's seeds as one row: scores averaged per query, costs over the seeds with answers, the worst status."""
-    answered = [cell.scores for cell in cells if cell.scores is not None]
+    answered = {cell.record.spec.seed: cell.scores for cell in cells if cell.scores is not None}
     records = [cell.record for cell in cells if cell.scores is not None or not answered]
     lost = [cell.record for cell in cells if cell.scores is None and answered]
     spec, scores = records[0].spec, pool(answered) if answered else None
@@ -162,7 +162,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
         diagnosis=records[0].diagnosis if len(records) == 1 else None,
         **fields,
     )
-    beside = tuple(_pooled(seeds) for seeds in zip(*(cell.measured for cell in cells), strict=True))
+    beside = tuple(_pooled(cells, group) for group in range(len(GROUPS)))
     main = metrics[spec.task][0].name
     return Entry(row, scores, beside, tuple(_curve(cell, main) for cell in cells if cell.scores is not None))
 
@@ -173,8 +173,8 @@ def _curve(cell: Cell, metric: str) -> tuple[tuple[float, float], ...]:
     return (*((p.ready, p.metrics[metric]) for p in cell.points if metric in p.metrics and not p.annealed), whole)
 
 
-def _pooled(measured: Sequence[Scores | None]) -> Scores | None:
-    found = [scores for scores in measured if scores is not None]
+def _pooled(cells: Sequence[Cell], group: int) -> Scores | None:
+    found = {cell.record.spec.seed: scores for cell in cells if (scores := cell.measured[group]) is not None}
     return pool(found) if found else None
 
 

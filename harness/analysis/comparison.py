@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
+from harness.analysis.refits import Spread
 from harness.api import Diagnosis, Status
 from harness.specs.run_spec import BASELINE, SCHEMA_VERSION, RunSpec, join_label
 
@@ -157,13 +159,39 @@ class Row(BaseModel):
         return self.method != BASELINE and 0 < self.users_served < self.users
 
 
-class PairTest(BaseModel):
-    """Methods `a` and `b` (labels) on one metric, seeds pooled: `difference` is a minus b.
+class Finding(BaseModel):
+    """What a paired test of two methods on one metric found, seeds pooled.
+
+    `standard_error` is the bootstrap's over users, and `minimum_detectable` the difference found with 80% power at the
+    level that the first step of Holm demands; None where the answers leave no spread to judge by. `fits` counts the
+    seeds of both methods; where these came out differently, `p` and `standard_error` are over users and fits, and
+    `fits_error` is the standard error over fits alone.
+    """
+
+    p: float
+    p_holm: float
+    tests: int = 1  # size of the Holm family
+    users: int
+    standard_error: float | None = None
+    fits: int = 1
+    fits_error: float | None = None
+    minimum_detectable: float | None = None
+    identical: bool = False  # no query was answered differently, as far as the metric sees
+
+    @property
+    def spread(self) -> Spread | None:
+        """How the difference varies; None where nothing is known of it."""
+        if self.standard_error is None:
+            return None
+        over_fits = self.fits_error or 0.0
+        return Spread(math.sqrt(self.standard_error**2 - over_fits**2), self.users, over_fits, self.fits)
+
+
+class PairTest(Finding):
+    """Methods `a` and `b` (labels) on one metric: `difference` is a minus b.
 
     Holm runs over all tests against instruct, and apart from those over all tests among the other methods.
     `smallest_p` is the least that `p` could have been: of few users whose scores differ there are few swaps.
-    `standard_error` is the bootstrap's, and `minimum_detectable` the difference found with 80% power at the level that
-    the first step of Holm demands; None where the answers leave no spread to judge by.
     """
 
     task: str
@@ -171,17 +199,10 @@ class PairTest(BaseModel):
     a: str
     b: str
     difference: float
-    p: float
-    p_holm: float
     smallest_p: float = 0.0
     queries: int
-    users: int
-    standard_error: float | None = None
-    minimum_detectable: float | None
-    effect_size: float | None = None  # difference in standard deviations over users; None like the former
-    identical: bool  # no query was answered differently, as far as the metric sees
+    effect_size: float | None = None  # difference in standard deviations over users; None without any spread
     same_answers: bool = False  # every prediction is the same text
-    tests: int  # size of the Holm family
 
 
 class Ranking(BaseModel):

@@ -12,7 +12,8 @@ import numpy as np
 
 from harness.analysis import stats
 from harness.analysis.comparison import ALPHA, PairTest, Ranking, Row, VsInstruct
-from harness.analysis.panel import Panel, minimum_detectable, permutations_for
+from harness.analysis.panel import Pair, Panel, PermutationP, minimum_detectable, permutations_for
+from harness.analysis.refits import Spread, over_fits
 from harness.analysis.scores import Measure, Scores, align, take
 from harness.analysis.stats import TOLERANCE
 from harness.api import Metric
@@ -46,6 +47,8 @@ class Paired:
     queries: int
     users: int
     standard_error: float | None
+    fits: int
+    fits_error: float | None
     minimum_detectable: float | None
     effect_size: float | None
     identical: bool
@@ -154,23 +157,46 @@ def _compared(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric
     panel = Panel(statistics, scores[0].users, metric.value)
     tested = panel.p_values(pairs, permutations_for(size))
     return [
-        Paired(
-            difference=panel.difference(pair),
-            p=found.p,
-            smallest_p=found.smallest,
-            queries=len(scores[0].queries),
-            users=len(panel.counts),
-            standard_error=_finite(error := panel.standard_error(pair)),
-            # Where so few users' scores differ that no p could pass Holm, no difference is detectable.
-            minimum_detectable=_finite(minimum_detectable(error, ALPHA / size))
-            if found.smallest * size < ALPHA
-            else None,
-            effect_size=_finite(panel.effect_size(pair)),
-            identical=bool((statistics[pair[0]] == statistics[pair[1]]).all()),
-            same_answers=_same_answers(scores[pair[0]], scores[pair[1]]),
-        )
+        _paired(panel, pair, (scores[pair[0]], scores[pair[1]]), found, metric, size)
         for pair, found in zip(pairs, tested, strict=True)
     ]
+
+
+def _paired(
+    panel: Panel, pair: Pair, scores: tuple[Scores, Scores], found: PermutationP, metric: Measure, size: int
+) -> Paired:
+    a, b = (one.statistics[metric.name] for one in scores)
+    difference = panel.difference(pair)
+    spread = _spread(panel, pair, scores, metric)
+    # A test over users and fits is asked for more than one over users, never for less.
+    p = max(found.p, spread.p_value(difference)) if spread.over_fits else found.p
+    # Where so few users' scores differ that no p could pass Holm, no difference is detectable.
+    told = spread.error > 0 and found.smallest * size < ALPHA
+    return Paired(
+        difference=difference,
+        p=p,
+        smallest_p=found.smallest,
+        queries=len(scores[0].queries),
+        users=spread.users,
+        standard_error=spread.error or None,
+        fits=spread.fits,
+        fits_error=spread.over_fits or None,
+        minimum_detectable=minimum_detectable(spread, ALPHA / size) if told else None,
+        effect_size=_finite(panel.effect_size(pair)),
+        identical=bool((a == b).all()),
+        same_answers=_same_answers(*scores),
+    )
+
+
+def _spread(panel: Panel, pair: Pair, scores: tuple[Scores, Scores], metric: Measure) -> Spread:
+    """How the difference varies over users and over the seeds that both methods were fitted with."""
+    error, users = panel.standard_error(pair), len(panel.counts)
+    over_users = error if math.isfinite(error) else 0.0
+    seeds = sorted(set(scores[0].by_seed) & set(scores[1].by_seed))
+    if len(seeds) < 2:
+        return Spread(over_users, users)
+    a, b = (np.stack([one.by_seed[seed][metric.name] for seed in seeds]) for one in scores)
+    return Spread(over_users, users, over_fits(a, b, metric.value), len(seeds))
 
 
 def _same_answers(a: Scores, b: Scores) -> bool:

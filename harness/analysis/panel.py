@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.comparison import ALPHA
+from harness.analysis.comparison import ALPHA, Finding
+from harness.analysis.refits import Spread
 from harness.analysis.stats import TOLERANCE, Floats, Value, bootstrap, by_user
 
 FIRST_LOOK = 10_000  # permutations of every test; after that only the small p values go on
@@ -168,22 +169,24 @@ def smallest_p(users: int, permutations: int = FIRST_LOOK) -> float:
     return max(2.0 ** (1 - users), 1 / (1 + permutations)) if users else 1.0
 
 
-def minimum_detectable(standard_error: float, alpha: float) -> float:
-    """The true difference that a two-sided test at `alpha` finds with 80% power, by a normal approximation."""
-    from scipy.special import ndtri
-
-    return float(ndtri(1 - alpha / 2) + ndtri(_POWER)) * standard_error
+def minimum_detectable(spread: Spread, alpha: float) -> float:
+    """The true difference that a two-sided test at `alpha` finds with 80% power, by a shifted Student's t."""
+    return (spread.quantile(1 - alpha / 2) + spread.quantile(_POWER)) * spread.error
 
 
-def users_needed(users: int, detectable: float | None, difference: float | None) -> int | None:
+def users_needed(test: Finding, difference: float) -> int | None:
     """How many users would find a true difference of this size with 80% power; None where nothing can be said.
 
-    Standard errors fall with the root of the users, so the detectable difference does. If these users should have found
-    it and did not, they are too few for a standard error, or the difference is not of this size.
+    Squared standard errors fall with the number of users, all but the share of them that comes from the fits: where
+    this alone hides the difference, no number of users would find it. If these users should have found it and did not,
+    they are too few for a standard error, or the difference is not of this size.
     """
-    if not detectable or not difference or detectable <= abs(difference):
+    detectable = test.minimum_detectable
+    if test.spread is None or not detectable or not difference or detectable <= abs(difference):
         return None
-    return math.ceil(users * (detectable / difference) ** 2)
+    of_fits = (test.spread.over_fits / test.spread.error) ** 2
+    left = (difference / detectable) ** 2 - of_fits
+    return math.ceil(test.users * (1 - of_fits) / left) if left > 0 else None
 
 
 def _looks(permutations: int) -> set[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -42,7 +42,9 @@ class Scores:
     """Answers to `queries` [n], sorted, by `users` [n], as each metric's statistics [n, S].
 
     `history_items` [n] is how long the user's history is; None for samples that do not say. `answers` [n] are the
-    predictions as text, those of several seeds together where they differ; None where nothing compares them.
+    predictions as text, those of several seeds together where they differ; None where nothing compares them. `by_seed`
+    has the statistics [n, S] of each fit that these are the average of, NaN for queries that it lacks; it is empty for
+    a single fit.
     """
 
     queries: NDArray[Any]
@@ -50,6 +52,7 @@ class Scores:
     statistics: Mapping[str, NDArray[np.float64]]
     history_items: NDArray[np.int64] | None = None
     answers: NDArray[Any] | None = None
+    by_seed: Mapping[int, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
     @property
     def sole_answer(self) -> str | None:
@@ -79,21 +82,28 @@ def score(samples: pd.DataFrame, metrics: Sequence[Metric]) -> Scores:
     return Scores(samples["query_id"].to_numpy(str), samples["user_id"].to_numpy(str), statistics, items, answers)
 
 
-def pool(seeds: Sequence[Scores]) -> Scores:
+def pool(seeds: Mapping[int, Scores]) -> Scores:
     """Average over seeds per query; a query that some seeds lack is averaged over the others."""
-    if len(seeds) == 1:
-        return seeds[0]
-    every = np.concatenate([scores.queries for scores in seeds])
-    queries, first, index, counts = np.unique(every, return_index=True, return_inverse=True, return_counts=True)
-    statistics = {}
-    for name, one in seeds[0].statistics.items():
-        sums = np.zeros((len(queries), one.shape[1]))
-        np.add.at(sums, index, np.concatenate([scores.statistics[name] for scores in seeds]))
-        statistics[name] = sums / counts[:, None]
-    lengths = [scores.history_items for scores in seeds if scores.history_items is not None]
-    items = np.concatenate(lengths)[first] if len(lengths) == len(seeds) else None
-    users = np.concatenate([scores.users for scores in seeds])[first]
-    return Scores(queries, users, statistics, items, _pooled_answers(seeds, index, len(queries)))
+    fits = list(seeds.values())
+    if len(fits) == 1:
+        return fits[0]
+    every = np.concatenate([scores.queries for scores in fits])
+    queries, first, index = np.unique(every, return_index=True, return_inverse=True)
+    by_seed = {seed: _spread(scores, queries) for seed, scores in seeds.items()}
+    statistics = {name: np.nanmean([own[name] for own in by_seed.values()], axis=0) for name in fits[0].statistics}
+    lengths = [scores.history_items for scores in fits if scores.history_items is not None]
+    items = np.concatenate(lengths)[first] if len(lengths) == len(fits) else None
+    users = np.concatenate([scores.users for scores in fits])[first]
+    return Scores(queries, users, statistics, items, _pooled_answers(fits, index, len(queries)), by_seed)
+
+
+def _spread(scores: Scores, queries: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
+    """Statistics over all of `queries`, NaN where there is no answer."""
+    place = np.searchsorted(queries, scores.queries)
+    found = {name: np.full((len(queries), one.shape[1]), np.nan) for name, one in scores.statistics.items()}
+    for name, one in scores.statistics.items():
+        found[name][place] = one
+    return found
 
 
 def _pooled_answers(seeds: Sequence[Scores], index: NDArray[Any], queries: int) -> NDArray[Any] | None:
@@ -120,4 +130,5 @@ def take(scores: Scores, rows: NDArray[Any]) -> Scores:
     statistics = {name: array[rows] for name, array in scores.statistics.items()}
     items = None if scores.history_items is None else scores.history_items[rows]
     answers = None if scores.answers is None else scores.answers[rows]
-    return Scores(scores.queries[rows], scores.users[rows], statistics, items, answers)
+    by_seed = {seed: {name: one[rows] for name, one in own.items()} for seed, own in scores.by_seed.items()}
+    return Scores(scores.queries[rows], scores.users[rows], statistics, items, answers, by_seed)

@@ -33,7 +33,7 @@ def against_instruct(
     gain = f"{gap} better than {BASELINE}, {p_value(test.p_holm)} after Holm"
     if test.p_holm < ALPHA:
         return f"{label} is best, {score} ({gain})."
-    needed = users_needed(test.users, test.minimum_detectable, test.difference)
+    needed = users_needed(test, test.difference)
     decide = f"; if that is the true gain, about {needed:,} users would show it" if needed else ""
     nobody = f"no method is better than {BASELINE} beyond chance. " if alone else ""
     return f"{nobody}{label} scores best, {score} ({gain}{decide})."

@@ -119,7 +119,8 @@ def _versus(test: PairTest | None) -> str:
         return "–"
     effect = "" if test.effect_size is None else f" (d {signed(test.effect_size, 2)})"
     blind = f",\nMDD {rounded(test.minimum_detectable)}" if test.p_holm >= ALPHA and test.minimum_detectable else ""
-    return f"{signed(test.difference)}{effect},\n{p_value(test.p_holm)}{blind}"
+    luck = f",\n±{rounded(test.fits_error)} over {test.fits} fits" if test.fits_error else ""
+    return f"{signed(test.difference)}{effect}{luck},\n{p_value(test.p_holm)}{blind}"
 
 
 # ----------------------------------------------------------------------------------------------------------- for whom

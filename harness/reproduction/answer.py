@@ -119,7 +119,7 @@ def _undecided(result: Reproduction, names: Mapping[str, str]) -> list[str]:
             (needed, test.a)
             for test in _against(result, best.task, best.metric)
             if test.p_holm >= ALPHA and not is_control(test.a)
-            if (needed := users_needed(test.users, test.minimum_detectable, test.difference))
+            if (needed := users_needed(test, test.difference))
         ]
         if needs:
             on = f" on {names.get(best.task, best.task)}" if len(result.tasks) > 1 else ""
@@ -253,7 +253,7 @@ def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:
 
 
 def _users(test: ClaimTest) -> int | None:
-    return users_needed(test.users, test.minimum_detectable, test.reported_gain or test.gain)
+    return users_needed(test, test.reported_gain or test.gain)
 
 
 def _against(result: Reproduction, task: str, metric: str) -> list[PairTest]:

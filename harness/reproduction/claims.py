@@ -1,8 +1,8 @@
 """What the paper claims, judged by the answers of this run.
 
 A claim is a set of comparisons. Each is tested: two methods, or two points of one method, by the paired permutation
-test over users; a trend along the axis by Page's test on per-user scores (Page 1963). Holm runs over all tests of the
-experiment, a test that two claims need counting once. One comparison is
+test over users and, with several seeds, over fits as well; a trend along the axis by Page's test on per-user scores
+(Page 1963). Holm runs over all tests of the experiment, a test that two claims need counting once. One comparison is
 
 - supported: significant, the way the claim says;
 - not supported: significant the other way; or null, and too small for the difference that the paper reports: were
@@ -111,12 +111,10 @@ def verdict(gain: float, p_holm: float, p_reported: float | None) -> Verdict:
 
 
 def _shortfall(test: ClaimTest) -> float | None:
-    """P(a gain this small | the true one is the reported one), by Student's t over users; None if it cannot be said."""
-    from scipy.special import stdtr
-
-    if test.standard_error is None or test.reported_gain is None or test.reported_gain <= 0:
+    """P(a gain this small | the true one is the reported one), by Student's t; None if it cannot be said."""
+    if test.spread is None or test.reported_gain is None or test.reported_gain <= 0:
         return None
-    return float(stdtr(test.users - 1, (test.gain - test.reported_gain) / test.standard_error))
+    return test.spread.below(test.gain - test.reported_gain)
 
 
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
@@ -187,6 +185,8 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         p_holm=found.p,
         users=found.users,
         standard_error=None if hopeless else found.standard_error,
+        fits=found.fits,
+        fits_error=found.fits_error,
         minimum_detectable=found.minimum_detectable,
         identical=found.identical,
     )
@@ -207,8 +207,11 @@ def _improvement(side: Side, case: Case, label: str, metric: Metric) -> Scores |
     if not case.over or found is None or base is None:
         return None if case.over else found
     ours, theirs = align(found, base)
-    gained = ours.statistics[metric.name] - theirs.statistics[metric.name]
-    return Scores(ours.queries, ours.users, {metric.name: gained})
+    name = metric.name
+    gained = {name: ours.statistics[name] - theirs.statistics[name]}
+    seeds = [seed for seed in ours.by_seed if seed in theirs.by_seed]
+    by_seed = {seed: {name: ours.by_seed[seed][name] - theirs.by_seed[seed][name]} for seed in seeds}
+    return Scores(ours.queries, ours.users, gained, by_seed=by_seed)
 
 
 def _trend(case: Case, sides: Sequence[Side], metric: Metric) -> ClaimTest | None:

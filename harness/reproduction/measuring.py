@@ -59,10 +59,11 @@ def _group(place: int) -> Callable[[Cell], Scores | None]:
 
 
 def _pooled(cells: Sequence[Cell], read: Callable[[Cell], Scores | None]) -> dict[tuple[str, str], Scores]:
-    grouped: dict[tuple[str, str], list[Scores]] = {}
+    grouped: dict[tuple[str, str], dict[int, Scores]] = {}
     for cell in cells:
         if (found := read(cell)) is not None:
-            grouped.setdefault((cell.record.spec.task, cell.record.spec.label), []).append(found)
+            spec = cell.record.spec
+            grouped.setdefault((spec.task, spec.label), {})[spec.seed] = found
     return {key: pool(seeds) for key, seeds in grouped.items()}
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from harness.analysis.comparison import HistoryBin, PairTest
+from harness.analysis.comparison import Finding, HistoryBin, PairTest
 from harness.api import Status
 from harness.reproduction.experiment_spec import Layout
 
@@ -49,13 +49,13 @@ class Measured(BaseModel):
     sole_answer: str | None = None  # to every question, whoever asked; None where answers differ
 
 
-class ClaimTest(BaseModel):
+class ClaimTest(Finding):
     """`a` against `b` on one metric: `gain` is a's advantage, positive where it goes the way of the claim.
 
-    `pair`: paired permutation test. `trend`: Page's test over the points, `b` empty; its gain is Page's L less what
-    chance expects. `p` is two-sided, Holm runs over all tests of the experiment; `standard_error` and
-    `minimum_detectable` are as in a comparison. `p_reported` is how probable a gain this small would be if the reported
-    one were true, after Holm over all reported ones of the experiment; None where that cannot be said.
+    `pair`: as in a comparison. `trend`: Page's test over the points, `b` empty; its gain is Page's L less what chance
+    expects, its p over users alone. Holm runs over all tests of the experiment. `p_reported` is how probable a gain
+    this small would be if the reported one were true, after Holm over all reported ones of the experiment; None where
+    that cannot be said.
     """
 
     kind: Literal["pair", "trend"]
@@ -68,13 +68,6 @@ class ClaimTest(BaseModel):
     b_tick: str = ""
     over: str = ""  # if set, the improvements of a and b on this method are compared
     gain: float
-    p: float
-    p_holm: float
-    tests: int = 1
-    users: int
-    standard_error: float | None = None
-    minimum_detectable: float | None = None
-    identical: bool = False
     reported_gain: float | None = None
     p_reported: float | None = None
     verdict: Verdict = "undecided"

@@ -45,7 +45,9 @@ def subject(test: ClaimTest) -> str:
 
 def method(test: ClaimTest) -> str:
     """The test's name."""
-    return "Page's trend test" if test.kind == "trend" else "the paired permutation test"
+    if test.kind == "trend":
+        return "Page's trend test"
+    return "the paired permutation test" if test.fits_error is None else f"the test over users and {test.fits} fits"
 
 
 def placed(label: str, tick: str) -> str:

@@ -1,7 +1,8 @@
 """How often the tests and intervals of `harness.analysis` err, measured on made-up users.
 
 A user has one to five queries, whose scores share the user's own level; under the null, two methods differ by noise
-only, some of it shared by all of a user's queries. Run as a script, it prints the figures of docs/statistics.md.
+only, some of it shared by all of a user's queries. Where a method is fitted several times, a fit moves all users
+alike. Run as a script, it prints the figures of docs/statistics.md.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import stats
+from harness.analysis.paired_tests import paired
 from harness.analysis.panel import Panel
+from harness.analysis.scores import Scores, pool
 from harness.tasks.metrics import macro_f1
 
 USERS = 100
@@ -36,6 +39,15 @@ def mean(means: stats.Floats) -> stats.Floats:
 def root(means: stats.Floats) -> stats.Floats:
     """RMSE."""
     return np.sqrt(means[..., 0])
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of one number per query."""
+
+    name = "mean"
+    higher_is_better = True
+    value = staticmethod(mean)
 
 
 @dataclass(frozen=True)
@@ -104,6 +116,39 @@ def coverage(draw: Draw, value: stats.Value, truth: float, draws: int, resamples
     return float(np.mean((low <= truth) & (truth <= high))), float(np.mean(high - low))
 
 
+def scores(values: stats.Floats, queries: NDArray[Any] | None = None) -> Scores:
+    """A number [n] for one query of each of n users."""
+    ids = np.arange(len(values)).astype(str) if queries is None else queries
+    return Scores(ids, ids, {Mean.name: values[:, None]})
+
+
+def refits(
+    rng: np.random.Generator, fits: int, luck: float, gain: float = 0.0, own: float = 0.5
+) -> tuple[dict[int, Scores], dict[int, Scores]]:
+    """`fits` fits of a method, better by `gain` on average, and a baseline without randomness, one query a user.
+
+    A fit moves all users by `luck` standard deviations of what a user makes of the method, each user again by `own`.
+    """
+    level, taste = rng.normal(size=(2, USERS))
+    moved = [luck * rng.normal() + own * rng.normal(size=USERS) for _ in range(fits)]
+    method = {seed: scores(level + taste + gain + one) for seed, one in enumerate(moved)}
+    return method, dict.fromkeys(range(fits), scores(level))
+
+
+def refit_error(draws: int, fits: int, fits_count: bool, luck: float = 0.3, gain: float = 0.0) -> float:
+    """Share of such samples on which the test is significant at 0.05; unless `fits_count`, it is over users alone."""
+    rng = np.random.default_rng(0)
+    rejected = 0
+    for _ in range(draws):
+        method, baseline = (pool(own) for own in refits(rng, fits, luck, gain))
+        if not fits_count:
+            method = replace(method, by_seed={})
+        found = paired(method, baseline, Mean(), 1)
+        assert found is not None
+        rejected += found.p < 0.05
+    return rejected / draws
+
+
 def true_mae() -> float:
     """E|X| of the centred normal X of `ratings`."""
     return float(np.sqrt(2 / np.pi) * true_rmse())
@@ -148,6 +193,10 @@ def main() -> None:
         covered, width = coverage(draw, value, truth, draws)
         spent = time.perf_counter() - begun
         print(f"coverage, {name}: {covered:.3f}, mean width {width:.3f}, truth {truth:.3f} ({spent:.0f} s)")
+    for luck, gain in ((0.0, 0.0), (0.1, 0.0), (0.3, 0.0), (1.0, 0.0), (0.0, 0.3), (0.1, 0.3), (0.3, 0.3)):
+        for fits in (2, 3, 5, 10):
+            both, alone = (refit_error(draws, fits, counted, luck, gain) for counted in (True, False))
+            print(f"{fits} fits, luck {luck}, gain {gain}: over users and fits {both:.3f}, users {alone:.3f}")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW
 
 from harness.analysis import panel
+from harness.analysis.comparison import Finding
 from harness.analysis.panel import Panel, minimum_detectable, permutations_for, smallest_p, users_needed
+from harness.analysis.refits import Spread
 from harness.analysis.stats import Value, holm
 from tests.analysis.test_stats import USERS, clustered, column, mean, root
 from tests.fabricate import F1, LABELS
@@ -40,7 +42,8 @@ def effect(a: np.ndarray, b: np.ndarray, users: np.ndarray, value: Value) -> flo
 
 
 def detectable(a: np.ndarray, b: np.ndarray, users: np.ndarray, value: Value, alpha: float = 0.05) -> float:
-    return minimum_detectable(Panel([a, b], users, value).standard_error((0, 1)), alpha)
+    panel = Panel([a, b], users, value)
+    return minimum_detectable(Spread(panel.standard_error((0, 1)), len(panel.counts)), alpha)
 
 
 def test_paired_test_is_scipys_where_every_user_has_one_query() -> None:
@@ -262,7 +265,8 @@ def test_the_users_that_would_decide_a_difference_are_those_of_a_power_calculati
     sd, difference, users = 0.3, 0.05, 100
     detectable = 2.8016 * sd / users**0.5  # two-sided 0.05, 80% power
     exact = TTestPower().solve_power(effect_size=difference / sd, alpha=0.05, power=0.8)
-    assert users_needed(users, detectable, difference) == pytest.approx(exact, rel=0.02)
-    assert users_needed(users, None, difference) is None
-    assert users_needed(2, 0.01, 0.02) is None  # these two should have told
-    assert users_needed(users, detectable, 0.0) is None
+    test = Finding(p=0.5, p_holm=0.5, users=users, standard_error=sd / 10, minimum_detectable=detectable)
+    assert users_needed(test, difference) == pytest.approx(exact, rel=0.02)
+    assert users_needed(test, 0.0) is None
+    assert users_needed(test.model_copy(update={"minimum_detectable": None}), difference) is None
+    assert users_needed(test.model_copy(update={"minimum_detectable": 0.01}), 0.02) is None  # these should have told

@@ -73,7 +73,7 @@ def test_its_tests_share_a_holm_correction_of_their_own(comparison):
     assert [test.metric for test in tests] == ["gold_nats", "label_accuracy"]
     assert [test.p_holm for test in tests] == holm([test.p for test in tests])
     assert {test.tests for test in tests} == {2}
-    assert tests[0].minimum_detectable == pytest.approx(minimum_detectable(tests[0].standard_error, 0.025))
+    assert tests[0].minimum_detectable == pytest.approx(minimum_detectable(tests[0].spread, 0.025))
 
 
 def test_official_metrics_tests_and_rankings_are_the_same_without_it(tmp_path, comparison):

@@ -188,6 +188,18 @@ def test_several_seeds_get_a_table_of_their_own(tmp_path: Path) -> None:
     ]
 
 
+def test_a_difference_over_several_seeds_says_how_fits_vary(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("instruct,dpo", seeds=(0, 1, 2)))
+    for seed in (0, 1, 2):
+        for label, quality in {"instruct": 0.2, "dpo": 0.5 + 0.1 * seed}.items():
+            frame = samples("lamp2", quality, seed=seed if label == "dpo" else 9)
+            run.write(record("lamp2", label, frame, seed=seed), frame)
+    scores, *_, seeds = tables(compare(run), "lamp2")
+    cells = {row[0]: row[2] for row in scores.rows}
+    assert re.search(r"±0\.\d+ over 3 fits,\np = ", cells["dpo ≈"])
+    assert not any("over 3 fits" in cell for row in seeds.rows for cell in row)
+
+
 def test_the_best_and_those_tied_with_it_are_marked_in_every_table(tmp_path: Path) -> None:
     run = store(tmp_path, run_spec("instruct,dpo,aloe", seeds=(0, 1)))
     for seed in (0, 1):

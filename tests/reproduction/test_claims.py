@@ -19,6 +19,9 @@ from harness.reproduction.reported import reported
 from harness.reproduction.result import ClaimTest
 from harness.reproduction.verdicts import sentence
 from harness.results.store import Store
+from harness.sweeps.point_result import PointResult
+from harness.sweeps.sweep_spec import Point
+from tests import fabricate
 from tests.reproduction.made_up import experiment, point
 
 GAINS, SHARES = st.floats(-1, 1), st.floats(0, 1)
@@ -87,6 +90,23 @@ def test_a_method_that_is_better_by_far_supports_its_claim(tmp_path):
     assert text.startswith('Supported on tiny-llama and these data: "Editing both')
     assert "Holm over 8 tests" in text
     assert "minimum detectable" in text
+
+
+@pytest.mark.parametrize(("fits", "decided"), [((0.95, 0.93, 0.96), "supported"), ((0.95, 0.31, 0.6), "undecided")])
+def test_a_claim_holds_over_the_fits_of_all_seeds_or_is_undecided(tmp_path, fits, decided):
+    spec = experiment("table3")
+    labels = ",".join(("instruct", "chameleon", *EDITS))
+    run = fabricate.store(tmp_path, fabricate.run_spec(labels, seeds=range(len(fits))))
+    for seed, quality in enumerate(fits):
+        for number, (label, right) in enumerate(
+            {"instruct": 0.3, "chameleon": quality, **dict.fromkeys(EDITS, 0.3)}.items()
+        ):
+            frame = fabricate.samples("lamp2", right, seed=10 * number + (seed if label == "chameleon" else 0))
+            run.write(fabricate.record("lamp2", label, frame, seed=seed), frame)
+    (claim,) = assemble(spec, [PointResult(Point({}, run.read_run().spec), tmp_path, build(run))], "tiny").claims
+    assert claim.verdict == decided
+    assert {test.fits for test in claim.tests} == {3}
+    assert "by the test over users and 3 fits, Holm over" in sentence(claim)
 
 
 def test_a_method_that_is_worse_by_far_does_not(tmp_path):

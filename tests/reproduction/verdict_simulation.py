@@ -19,6 +19,7 @@ from scipy.special import ndtri
 
 from harness.analysis.comparison import ALPHA
 from harness.analysis.panel import Panel, minimum_detectable
+from harness.analysis.refits import Spread
 from harness.reproduction.claims import combined, decide
 from harness.reproduction.result import ClaimTest
 
@@ -109,7 +110,7 @@ def _tests(panel: Panel, setting: Setting, printed: float) -> Iterator[ClaimTest
             p_holm=found.p,
             users=len(panel.counts),
             standard_error=error,
-            minimum_detectable=None if error is None else minimum_detectable(error, ALPHA / setting.comparisons),
+            minimum_detectable=minimum_detectable(Spread(error, USERS), ALPHA / setting.comparisons) if error else None,
             reported_gain=printed,
         )
 
