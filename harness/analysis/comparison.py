@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -162,14 +161,15 @@ class Row(BaseModel):
 class Finding(BaseModel):
     """What a paired test of two methods on one metric found, seeds pooled.
 
-    `standard_error` is the bootstrap's over users, and `minimum_detectable` the difference found with 80% power at the
-    level that the first step of Holm demands; None where the answers leave no spread to judge by. `fits` counts the
-    seeds of both methods; where these came out differently, `p` and `standard_error` are over users and fits, and
-    `fits_error` is the standard error over fits alone.
+    `p` is over users, and `p_holm`, which decides, is after Holm. `fits` counts the seeds of both methods. Where these
+    came out differently, `p_fits` is over users and fits, and `p_holm` is no smaller. `standard_error` is the
+    bootstrap's over users, `fits_error` that over fits, and `minimum_detectable` the difference found with 80% power at
+    the level that the first step of Holm demands; None where the answers leave no spread to judge by.
     """
 
     p: float
     p_holm: float
+    p_fits: float | None = None
     tests: int = 1  # size of the Holm family
     users: int
     standard_error: float | None = None
@@ -183,8 +183,7 @@ class Finding(BaseModel):
         """How the difference varies; None where nothing is known of it."""
         if self.standard_error is None:
             return None
-        over_fits = self.fits_error or 0.0
-        return Spread(math.sqrt(self.standard_error**2 - over_fits**2), self.users, over_fits, self.fits)
+        return Spread(self.standard_error, self.users, self.fits_error or 0.0, self.fits)
 
 
 class PairTest(Finding):

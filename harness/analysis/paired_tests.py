@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from harness.analysis import stats
-from harness.analysis.comparison import ALPHA, PairTest, Ranking, Row, VsInstruct
+from harness.analysis.comparison import ALPHA, Finding, PairTest, Ranking, Row, VsInstruct
 from harness.analysis.panel import Pair, Panel, PermutationP, minimum_detectable, permutations_for
 from harness.analysis.refits import Spread, over_fits
 from harness.analysis.scores import Measure, Scores, align, take
@@ -43,6 +43,7 @@ class Paired:
 
     difference: float
     p: float
+    p_fits: float | None
     smallest_p: float
     queries: int
     users: int
@@ -120,8 +121,17 @@ def _family(pairs: Sequence[tuple[Entry, Entry]], metrics: Measures) -> list[Pai
             tests = _tests([pairs[number] for number in numbers], metric, size)
             found |= {(number, metric.name): test for number, test in zip(numbers, tests, strict=True)}
     order = [(n, m.name) for n, (a, _) in enumerate(pairs) for m in metrics[a.row.task] if (n, m.name) in found]
-    adjusted = stats.holm([found[key].p for key in order])
+    adjusted = decisive([found[key] for key in order])
     return [found[key].model_copy(update={"p_holm": p}) for key, p in zip(order, adjusted, strict=True)]
+
+
+def decisive(tests: Sequence[Finding]) -> list[float]:
+    """By which p each of a family of tests is decided: Holm's over users or, if larger, the one over users and fits.
+
+    The latter is not corrected: with the few degrees of freedom that a few fits leave, none could pass.
+    """
+    adjusted = stats.holm([test.p for test in tests])
+    return [max(p, test.p_fits or 0.0) for p, test in zip(adjusted, tests, strict=True)]
 
 
 def _tests(pairs: Sequence[tuple[Entry, Entry]], metric: Measure, size: int) -> list[PairTest]:
@@ -166,26 +176,30 @@ def _paired(
     panel: Panel, pair: Pair, scores: tuple[Scores, Scores], found: PermutationP, metric: Measure, size: int
 ) -> Paired:
     a, b = (one.statistics[metric.name] for one in scores)
-    difference = panel.difference(pair)
-    spread = _spread(panel, pair, scores, metric)
-    # A test over users and fits is asked for more than one over users, never for less.
-    p = max(found.p, spread.p_value(difference)) if spread.over_fits else found.p
+    difference, spread = panel.difference(pair), _spread(panel, pair, scores, metric)
     # Where so few users' scores differ that no p could pass Holm, no difference is detectable.
-    told = spread.error > 0 and found.smallest * size < ALPHA
+    told = spread.over_users > 0 and found.smallest * size < ALPHA
     return Paired(
         difference=difference,
-        p=p,
+        p=found.p,
+        p_fits=spread.p_value(difference) if spread.over_fits else None,
         smallest_p=found.smallest,
         queries=len(scores[0].queries),
         users=spread.users,
-        standard_error=spread.error or None,
+        standard_error=spread.over_users or None,
         fits=spread.fits,
         fits_error=spread.over_fits or None,
-        minimum_detectable=minimum_detectable(spread, ALPHA / size) if told else None,
+        minimum_detectable=_detectable(spread, size) if told else None,
         effect_size=_finite(panel.effect_size(pair)),
         identical=bool((a == b).all()),
         same_answers=_same_answers(*scores),
     )
+
+
+def _detectable(spread: Spread, size: int) -> float:
+    """What both a test over users after Holm and, where fits came out differently, one over users and fits find."""
+    alone = minimum_detectable(spread.of_users, ALPHA / size)
+    return max(alone, minimum_detectable(spread, ALPHA)) if spread.over_fits else alone
 
 
 def _spread(panel: Panel, pair: Pair, scores: tuple[Scores, Scores], metric: Measure) -> Spread:

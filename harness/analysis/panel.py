@@ -181,12 +181,15 @@ def users_needed(test: Finding, difference: float) -> int | None:
     this alone hides the difference, no number of users would find it. If these users should have found it and did not,
     they are too few for a standard error, or the difference is not of this size.
     """
-    detectable = test.minimum_detectable
-    if test.spread is None or not detectable or not difference or detectable <= abs(difference):
+    detectable, spread = test.minimum_detectable, test.spread
+    if not detectable or not difference or detectable <= abs(difference):
         return None
-    of_fits = (test.spread.over_fits / test.spread.error) ** 2
-    left = (difference / detectable) ** 2 - of_fits
-    return math.ceil(test.users * (1 - of_fits) / left) if left > 0 else None
+    if spread is None or not spread.over_fits:
+        return math.ceil(test.users * (detectable / difference) ** 2)
+    alone = minimum_detectable(spread.of_users, ALPHA / test.tests) / abs(difference)
+    of_fits = (spread.over_fits / spread.error) ** 2
+    left = (difference / minimum_detectable(spread, ALPHA)) ** 2 - of_fits
+    return math.ceil(test.users * max(alone**2, (1 - of_fits) / left)) if left > 0 else None
 
 
 def _looks(permutations: int) -> set[int]:

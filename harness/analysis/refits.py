@@ -30,6 +30,11 @@ class Spread:
     fits: int = 1
 
     @property
+    def of_users(self) -> Spread:
+        """What of it is over users."""
+        return Spread(self.over_users, self.users)
+
+    @property
     def error(self) -> float:
         """The standard error over both."""
         return math.hypot(self.over_users, self.over_fits)

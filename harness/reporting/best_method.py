@@ -30,7 +30,8 @@ def against_instruct(
     if test is None:
         return f"{label} scores best, {score}, and was not tested against {BASELINE}."
     gap = "less than 0.001" if abs(test.difference) < 0.0005 else number(abs(test.difference))
-    gain = f"{gap} better than {BASELINE}, {p_value(test.p_holm)} after Holm"
+    by = f"over users and {test.fits} fits" if test.p_holm == test.p_fits else "after Holm"
+    gain = f"{gap} better than {BASELINE}, {p_value(test.p_holm)} {by}"
     if test.p_holm < ALPHA:
         return f"{label} is best, {score} ({gain})."
     needed = users_needed(test, test.difference)

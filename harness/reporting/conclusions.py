@@ -57,6 +57,7 @@ def _task(comparison: Comparison, task: str) -> str:
         _cost(main, rows),
         _newcomer(best),
         *better_and_worse(better, worse),
+        _luck(list(tests.values())),
         *(_other_metric(main, other) for other in rankings[1:]),
         *_blindness(comparison, task, tests),
         _likelihood(comparison, task),
@@ -92,6 +93,7 @@ def _floor(comparison: Comparison, ranking: Ranking) -> str:
         for test in comparison.comparisons
         if (test.task, test.metric) == (ranking.task, ranking.metric) and test.p_holm >= ALPHA
         if ranking.best in (test.a, test.b) and not test.identical and test.p <= test.smallest_p
+        if test.smallest_p * test.tests >= ALPHA
     ]
     if not bound:
         return ""
@@ -100,6 +102,17 @@ def _floor(comparison: Comparison, ranking: Ranking) -> str:
     return (
         f"Too few users decide between {ranking.best} and {names}: as many as scored differently allow no p below "
         f"{rounded(least)}, and Holm over {counted(tests, 'test')} asks for less."
+    )
+
+
+def _luck(tests: Sequence[PairTest]) -> str:
+    """Which methods these users tell from instruct as they were fitted, while other fits might come out otherwise."""
+    told = [test for test in tests if test.p_fits is not None and test.p_fits >= ALPHA > test.p * test.tests]
+    if not told:
+        return ""
+    return (
+        f"As they were fitted, {listed([test.a for test in told])} would be told from {BASELINE}, but their "
+        f"{told[0].fits} fits differ too much to say so of others: more seeds would tell, more users would not."
     )
 
 

@@ -228,14 +228,21 @@ def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: st
     }
     shown = [key for key, rivals in faced.items() if key not in unjudged and beaten.get(key) == rivals]
     common = listed([BASELINE, *sorted(rival for rival in every - {BASELINE} if not control_of(rival))])
-    open_ones = _methods(result, sorted(unjudged, key=lambda key: key[::-1]))
-    wanting = f" Not judged, for want of a control of their own: {open_ones}." if unjudged else ""
     ahead = f"better beyond chance than {common} and than its own controls"
     if len(result.settings["seeds"]) > 1:
         said = f"Shown to personalize by {by}, {ahead}"
-    else:  # tests are over users, and do not tell how another fit comes out
-        said = f"In one fit each, which shows no more than that, by {by} {ahead}"
-    return f"{said}: {_methods(result, shown) or 'no method'}.{wanting}"
+    else:
+        said = f"By {by} {ahead}, in the one fit of each, which does not tell how another would come out"
+    return " ".join([f"{said}: {_methods(result, shown) or 'no method'}.", *_unjudged(result, unjudged)])
+
+
+def _unjudged(result: Reproduction, keys: Iterable[tuple[str, str]]) -> list[str]:
+    """Of which methods no control was run, and which have none."""
+    ordered, controlled = sorted(keys, key=lambda key: key[::-1]), controlled_methods()
+    lacking = [key for key in ordered if method_of(key[1]) in controlled]
+    without = [key for key in ordered if key not in lacking]
+    told = (("as no control of theirs was run", lacking), ("as no control of theirs exists", without))
+    return [f"Not judged, {why}: {_methods(result, found)}." for why, found in told if found]
 
 
 def _need(result: Reproduction, claim: ClaimResult) -> tuple[int, str] | None:

@@ -1,8 +1,9 @@
 """What the paper claims, judged by the answers of this run.
 
 A claim is a set of comparisons. Each is tested: two methods, or two points of one method, by the paired permutation
-test over users and, with several seeds, over fits as well; a trend along the axis by Page's test on per-user scores
-(Page 1963). Holm runs over all tests of the experiment, a test that two claims need counting once. One comparison is
+test over users and, with several seeds, by one over users and fits as well; a trend along the axis by Page's test on
+per-user scores (Page 1963). Holm runs over all tests of the experiment, a test that two claims need counting once. One
+comparison is
 
 - supported: significant, the way the claim says;
 - not supported: significant the other way; or null, and too small for the difference that the paper reports: were
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 
 from harness.analysis import stats
 from harness.analysis.comparison import ALPHA, Row
-from harness.analysis.paired_tests import Metrics, paired
+from harness.analysis.paired_tests import Metrics, decisive, paired
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
 from harness.formatting import listed, share
@@ -93,12 +94,11 @@ def judge(
 
 def decide(tests: Sequence[ClaimTest]) -> None:
     """Fill in what all tests of an experiment decide together: both of Holm's corrections, then the verdicts."""
-    for test, adjusted in zip(tests, stats.holm([test.p for test in tests]), strict=True):
-        test.p_holm, test.tests = adjusted, len(tests)
-    tails = [_shortfall(test) for test in tests]
-    known = [(test, tail) for test, tail in zip(tests, tails, strict=True) if tail is not None]
-    for (test, _), adjusted in zip(known, stats.holm([tail for _, tail in known]), strict=True):
-        test.p_reported = adjusted
+    for test, decided in zip(tests, decisive(tests), strict=True):
+        test.p_holm, test.tests = decided, len(tests)
+    known = [(test, tails) for test in tests if (tails := _shortfall(test)) is not None]
+    for (test, (_, both)), adjusted in zip(known, stats.holm([alone for _, (alone, _) in known]), strict=True):
+        test.p_reported = max(adjusted, both)
     for test in tests:
         test.verdict = verdict(test.gain, test.p_holm, test.p_reported)
 
@@ -110,11 +110,12 @@ def verdict(gain: float, p_holm: float, p_reported: float | None) -> Verdict:
     return "not supported" if p_reported is not None and p_reported < ALPHA else "undecided"
 
 
-def _shortfall(test: ClaimTest) -> float | None:
-    """P(a gain this small | the true one is the reported one), by Student's t; None if it cannot be said."""
+def _shortfall(test: ClaimTest) -> tuple[float, float] | None:
+    """P(a gain this small | the true one is the reported one) over users, and over users and fits; None if unknown."""
     if test.spread is None or test.reported_gain is None or test.reported_gain <= 0:
         return None
-    return test.spread.below(test.gain - test.reported_gain)
+    missing = test.gain - test.reported_gain
+    return test.spread.of_users.below(missing), test.spread.below(missing)
 
 
 def combined(verdicts: Sequence[Verdict]) -> Verdict:
@@ -183,6 +184,7 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         gain=found.difference if metric.higher_is_better else -found.difference,
         p=found.p,
         p_holm=found.p,
+        p_fits=found.p_fits,
         users=found.users,
         standard_error=None if hopeless else found.standard_error,
         fits=found.fits,

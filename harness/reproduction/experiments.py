@@ -203,7 +203,7 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
     ended = ("complete", "budget_exhausted", "overran")
     fits = [record for record in records if record.spec.method != BASELINE and record.status in ended]
     stopped = [record for record in fits if record.status in ("budget_exhausted", "overran")]
-    notes = [f"The clock ended {len(stopped)} of {len(fits)} fits; the others came to their natural end."]
+    notes = [_ends(len(stopped), len(fits))]
     for record in records:
         if record.status in ("failed", "interrupted", "overran"):
             why = f": {record.reason}" if record.reason else ""
@@ -228,6 +228,15 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
         if row.sole_answer is not None
     ]
     return notes + list(dict.fromkeys(note for side in sides for note in side.comparison.notes))
+
+
+def _ends(stopped: int, fits: int) -> str:
+    """How many fits the clock ended."""
+    if stopped == fits:
+        return f"The clock ended all {fits} fits."
+    if not stopped:
+        return f"All {fits} fits came to their natural end."
+    return f"The clock ended {stopped} of {fits} fits; the others came to their natural end."
 
 
 def _without_files(spec: CellSpec) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.preference_likelihood import BESIDE
-from harness.formatting import listed, number, plain, seconds, share, signed
+from harness.formatting import bounds, listed, number, plain, seconds, share, signed
 from harness.registry import control_of, is_control
 from harness.reporting.comparison_tables import Table
 from harness.reporting.losses import quoted
@@ -15,11 +15,12 @@ from harness.specs.run_spec import BASELINE
 
 _MEANING = (
     f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "
-    "beyond chance, gains and losses alike, after correction for all tests of that kind in the experiment: a claim "
-    "below, tested among fewer, has another p. Arrows say what is better; of what is copied, only that less is taken "
-    "from the question. Better and worse off are users by the first metric; learned from are those whose examples the "
-    "fit used before its time was up; all are scored. What does not beat its controls has not shown that it "
-    "personalizes."
+    "beyond chance, gains and losses alike, after correction for all tests of that kind in the experiment (under a "
+    "claim below, where fewer tests are corrected for together, the same difference has another p); in brackets its "
+    "95% interval over users, without correction. Arrows say which way is better, except of what is copied: fewer "
+    "words from the question are neither good nor bad. Better and worse off are users by the first metric; learned "
+    "from are those whose examples the fit used before its time was up; all are scored. What does not beat its "
+    "controls has not shown that it personalizes."
 )
 
 
@@ -53,7 +54,8 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
         label = f"control: {row.label}" if is_control(row.label) else row.label
         label += "" if row.sole_answer is None else f", always {quoted(row.sole_answer)}"
         label += ", overran" if row.status == "overran" else ""
-        table.rows.append([plain(label), *map(_against, own, told), *_costs(row)])
+        first, *beside = map(_against, own, told)
+        table.rows.append([plain(label), first + _range(row), *beside, *_costs(row)])
     return table
 
 
@@ -68,6 +70,14 @@ def _against(row: Measured | None, test: PairTest | None) -> str:
     if row is not None and row.label == BASELINE:
         return number(row.value)
     return "–" if test is None else signed(test.difference)
+
+
+def _range(row: Measured) -> str:
+    """The interval of the difference from instruct, which an improvement has the sign of where higher is better."""
+    if row.label == BASELINE or row.improvement_interval is None:
+        return ""
+    low, high = row.improvement_interval
+    return " " + bounds((low, high) if row.higher_is_better else (-high, -low))
 
 
 def _costs(row: Measured) -> Sequence[str]:

@@ -24,8 +24,8 @@ from harness.specs.run_spec import BASELINE, RunSpec, format_value
 
 RULE = (
     "Supported: every comparison behind the claim is significant its way. Not supported: one is significant the other "
-    "way, or null and too small for the difference that the paper reports, which it would fall short of by as much in "
-    "less than 5% of such samples. Undecided: anything else. Tests are paired and clustered by user; Holm runs over "
+    "way, or shows no difference where, if the paper's were true, fewer than 5% of such samples would show so little. "
+    "Undecided: anything else. Tests are paired and clustered by user; Holm runs over "
     "all tests of an experiment, and over all its reported differences, so that a claim that is true as reported is "
     "refuted in about 5% of runs, however many comparisons it has, and in up to 14% where few users score otherwise."
 )

@@ -47,7 +47,8 @@ def method(test: ClaimTest) -> str:
     """The test's name."""
     if test.kind == "trend":
         return "Page's trend test"
-    return "the paired permutation test" if test.fits_error is None else f"the test over users and {test.fits} fits"
+    over_fits = "" if test.p_fits is None else f" and the one over users and {test.fits} fits"
+    return f"the paired permutation test{over_fits}"
 
 
 def placed(label: str, tick: str) -> str:

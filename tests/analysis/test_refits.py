@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from harness.analysis.comparison import PairTest
+from harness.analysis.comparison import Finding
 from harness.analysis.paired_tests import paired
 from harness.analysis.panel import minimum_detectable, users_needed
 from harness.analysis.refits import Spread, over_fits
 from harness.analysis.scores import align, pool
+from harness.analysis.stats import holm
+from harness.reporting.conclusions import answer_in_words
 from tests.analysis import simulation
 from tests.fabricate import compare, pair_of, record, row_of, run_spec, samples, store
 
@@ -60,7 +62,7 @@ def test_fits_that_all_came_out_alike_leave_the_test_over_users() -> None:
     )
     assert alone is not None
     assert thrice is not None
-    assert (thrice.fits, thrice.fits_error, thrice.p) == (3, None, alone.p)
+    assert (thrice.fits, thrice.fits_error, thrice.p_fits, thrice.p) == (3, None, None, alone.p)
     assert (thrice.difference, thrice.standard_error) == pytest.approx((alone.difference, alone.standard_error))
 
 
@@ -90,9 +92,13 @@ def test_seeds_that_disagree_do_not_make_a_difference_however_many_users_there_a
     comparison = compare(run)
     test = pair_of(comparison, "dpo", "instruct")
     assert test.difference > 0.1
-    assert test.p > 0.05
-    assert (test.fits, row_of(comparison, "dpo").vs_instruct["accuracy"].p) == (3, test.p)
+    assert test.p < 0.001
+    assert test.p_fits is not None
+    assert test.p_fits > 0.05
+    assert (test.fits, test.p_holm) == (3, test.p_fits)
+    assert row_of(comparison, "dpo").vs_instruct["accuracy"].p_holm == test.p_fits
     assert comparison.rankings[0].tied
+    assert "dpo would be told from instruct, but their 3 fits differ" in "\n".join(answer_in_words(comparison))
     alone = [row.vs_instruct["accuracy"].p for row in comparison.rows if row.label == "dpo" and row.seed == 0]
     assert alone[0] < 0.001
 
@@ -103,10 +109,11 @@ def test_seeds_that_agree_do(tmp_path: Path) -> None:
         for label, right in (("instruct", 0.3), ("dpo", 0.6)):
             frame = samples("lamp2", right, users=200, seed=seed if label == "dpo" else 99)
             run.write(record("lamp2", label, frame, seed=seed), frame)
-    test = pair_of(compare(run), "dpo", "instruct")
-    assert test.p < 0.01
-    assert test.spread is not None
-    assert 0 < test.spread.over_fits < test.spread.error
+    comparison = compare(run)
+    test = pair_of(comparison, "dpo", "instruct")
+    assert test.p_fits is not None
+    assert test.p < test.p_fits < 0.02
+    assert (test.p_holm, comparison.rankings[0].tied) == (max(holm([test.p] * 2)[0], test.p_fits), [])
 
 
 def test_a_pooled_score_keeps_its_fits_and_what_each_lacks() -> None:
@@ -129,19 +136,26 @@ def test_the_smallest_detectable_difference_of_few_fits_is_larger() -> None:
     assert minimum_detectable(few, 0.05) > 1.2 * minimum_detectable(alone, 0.05)
 
 
-@given(st.floats(0, 0.9), st.floats(0.01, 0.099))
-def test_more_users_only_lower_what_comes_from_users(share: float, difference: float) -> None:
-    test = PairTest(
-        task="t", metric="m", a="a", b="b", difference=difference, p=0.5, p_holm=0.5, queries=100, users=100,
-        standard_error=0.04, fits=3, fits_error=0.04 * math.sqrt(share), minimum_detectable=0.1,
+@given(fits_error=st.floats(0.001, 0.1), difference=st.floats(0.01, 0.4), tests=st.integers(1, 30))
+def test_the_users_that_would_decide_leave_the_luck_of_the_fits_as_it_is(
+    fits_error: float, difference: float, tests: int
+) -> None:
+    alone, both = Spread(0.04, 100), Spread(0.04, 100, fits_error, 5)
+    detectable = max(minimum_detectable(alone, 0.05 / tests), minimum_detectable(both, 0.05))
+    test = Finding(
+        p=0.5, p_holm=0.5, tests=tests, users=100, standard_error=0.04, fits=5, fits_error=fits_error,
+        minimum_detectable=detectable,
     )  # fmt: skip
     needed = users_needed(test, difference)
-    reachable = 0.1 * math.sqrt(share)  # with users without end
     if needed is None:
-        assert difference <= reachable * (1 + 1e-9)
+        # These users should have told, or fits hide the difference by themselves.
+        assert difference >= detectable or difference <= fits_error / both.error * minimum_detectable(both, 0.05)
     else:
-        left = 0.1 * math.sqrt(share + (1 - share) * 100 / needed)
-        assert left <= difference * (1 + 1e-9)
+        shrunk = 100 / needed
+        assert math.sqrt(shrunk) * minimum_detectable(alone, 0.05 / tests) <= difference * (1 + 1e-9)
+        of_fits = (fits_error / both.error) ** 2
+        left = math.sqrt(of_fits + (1 - of_fits) * shrunk)
+        assert left * minimum_detectable(both, 0.05) <= difference * (1 + 1e-9)
 
 
 @pytest.mark.thorough

@@ -106,7 +106,7 @@ def test_a_claim_holds_over_the_fits_of_all_seeds_or_is_undecided(tmp_path, fits
     (claim,) = assemble(spec, [PointResult(Point({}, run.read_run().spec), tmp_path, build(run))], "tiny").claims
     assert claim.verdict == decided
     assert {test.fits for test in claim.tests} == {3}
-    assert "by the test over users and 3 fits, Holm over" in sentence(claim)
+    assert "by the paired permutation test and the one over users and 3 fits, Holm over" in sentence(claim)
 
 
 def test_a_method_that_is_worse_by_far_does_not(tmp_path):

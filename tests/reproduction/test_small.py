@@ -176,8 +176,8 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert lines[4].startswith("rag on LaMP2 took ")
     assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[4]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
     assert lines[1] == (
-        "In one fit each, which shows no more than that, by score better beyond chance than instruct and constant and "
-        "than its own controls: rag on lamp2 and rag on lamp3."
+        "By score better beyond chance than instruct and constant and than its own controls, in the one fit of each, "
+        "which does not tell how another would come out: rag on lamp2 and rag on lamp3."
     )
     page = joined([result], common(), reported(), "{name}.png")
     title, opening, meaning, answered = page.split("\n\n")[:4]
@@ -242,10 +242,12 @@ def test_what_has_no_control_is_not_judged_and_one_fit_shows_no_more_than_that(r
     rivals = [("chameleon", "random_direction", 0.5), ("rag", "random_direction", 0.01)]
     tests = [(method, "instruct", 0.01) for method in ("chameleon", "rag", "oppu")]
     line = told_by_likelihood(result, [0], *tests, *rivals)
-    assert line.startswith(
-        "In one fit each, which shows no more than that, by the likelihood of what users wrote better"
+    said = (
+        "By the likelihood of what users wrote better beyond chance than instruct and than its own controls, in the one"
     )
-    assert line.endswith(": no method. Not judged, for want of a control of their own: oppu on lamp2 and rag on lamp2.")
+    assert line.startswith(said)
+    unjudged = "Not judged, as no control of theirs was run: oppu on lamp2."
+    assert line.endswith(f": no method. {unjudged} Not judged, as no control of theirs exists: rag on lamp2.")
 
 
 def test_the_answer_says_how_many_users_would_tell_a_method_from_instruct(result):
@@ -283,7 +285,7 @@ def test_with_a_single_task_the_answer_does_not_repeat_its_name(result):
         "tests": [test for test in result.tests if test.task == "lamp2"],
     }
     lines = answer([real(result).model_copy(update=of_lamp2)], common().names)
-    assert any(line.endswith("than its own controls: rag.") for line in lines)
+    assert any(line.endswith("how another would come out: rag.") for line in lines)
     assert any(line.startswith("rag took ") for line in lines)
 
 
@@ -308,7 +310,7 @@ def test_at_a_glance_each_method_stands_beside_instruct_and_what_is_beyond_chanc
     assert by_method["rag"][2] == "+0.500"
     assert by_method["control: random_direction"][2] == "–"
     value = {row.label: row.value for row in rows}
-    assert by_method["rag"][1] == f"{value['rag'] - value['instruct']:+.3f}"
+    assert re.fullmatch(rf"\+{value['rag'] - value['instruct']:.3f} \[\d\.\d+, \d\.\d+\]", by_method["rag"][1])
     assert (1, 2) in table.bold
     assert (2, 2) not in table.bold
     page = joined([made], common(), reported(), "")
