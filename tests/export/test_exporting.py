@@ -1,6 +1,7 @@
 """`harness export` after a real comparison: adapters that peft loads and that answer as the run's samples say."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from harness import compare
 from harness.api import HarnessError
 from harness.commands.app import app
 from harness.export import exporting
+from harness.export.edits_as_lora import save_edits
 from harness.export.exporting import choose_cell, export
 from harness.model.lm import load
 from harness.registry import TASKS, model_folder
@@ -69,6 +71,17 @@ def test_a_damaged_fit_is_not_exported(run, tmp_path):
         file.write_bytes(content)
 
 
+def test_an_edit_that_no_adapter_can_express_leaves_nothing_behind(run, tmp_path, monkeypatch):
+    def refuse(model, edits, row, directory):
+        save_edits(model, edits, row, directory)
+        save_edits(model, replace(edits, bounded=True), row, directory)
+
+    monkeypatch.setattr(exporting, "save_edits", refuse)
+    with pytest.raises(HarnessError, match="not linear"):
+        export(run, choose_cell(run, GROUPED, None, None), None, tmp_path / "adapters")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_users_of_a_group_share_an_adapter(run, tmp_path):
     record = choose_cell(run, GROUPED, "lamp7", 0)
     folders = export(run, record, None, tmp_path / "adapters")
@@ -79,7 +92,8 @@ def test_users_of_a_group_share_an_adapter(run, tmp_path):
 
 def test_a_method_of_prompts_alone_leaves_nothing_to_export(run, tmp_path):
     with pytest.raises(HarnessError, match="neither an adapter nor an edit"):
-        export(run, choose_cell(run, "llm_rec", None, None), None, tmp_path / "adapters")
+        export(run, choose_cell(run, "llm_rec", None, None), None, tmp_path / "new" / "adapters")
+    assert list(tmp_path.iterdir()) == [], "a refusal leaves a folder behind"
 
 
 def test_the_command_writes_the_adapters_of_those_asked_for_and_says_how_many(run, tmp_path):
@@ -144,6 +158,7 @@ def test_what_cannot_be_exported_is_explained(run, arguments, message, tmp_path)
     done = CliRunner().invoke(app, ["export", str(run.root), *arguments, "--out", str(tmp_path / "adapters")])
     assert isinstance(done.exception, HarnessError)
     assert message in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_fits_of_a_quantized_model_are_refused(run, tmp_path):
