@@ -12,7 +12,7 @@ from harness.api import Adapters, HarnessError, Method, Personalizer, Query, Tas
 from harness.export.adapters_as_lora import save_row
 from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
-from harness.registry import make_task, method_class, model_folder
+from harness.registry import hub_name, make_task, method_class, model_folder
 from harness.results.fingerprints import model_identity
 from harness.results.store import CellRecord, Store, is_fit
 from harness.results.writing import write_text
@@ -50,8 +50,9 @@ def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -
 def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: Path) -> dict[str, str]:
     """Write an adapter folder for each different adapter of `users` (None: all evaluated ones), and `adapters.json`.
 
-    Returns user id -> folder name. Raises HarnessError if the model was quantized, the fit was not kept, a user is
-    unknown, or the method leaves nothing that is an adapter; `out` is then as it was.
+    The base model that each names is the one on the hub where a registered model has a name there, else what was
+    loaded. Returns user id -> folder name. Raises HarnessError if the model was quantized, the fit was not kept, a user
+    is unknown, or the method leaves nothing that is an adapter; `out` is then as it was.
     """
     if record.spec.quantization is not None:
         raise HarnessError(
@@ -83,6 +84,8 @@ def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: P
     if model_identity(folder)[0] != record.spec.model_fingerprint:
         raise HarnessError(f"{folder} is not the model that was fitted: its files have changed since.")
     lm = load(folder, "cpu", "float32")
+    if public := hub_name(record.spec.model):
+        lm.model.name_or_path = lm.model.config.name_or_path = public  # which is what peft writes
     place = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
     with tempfile.TemporaryDirectory(dir=place, prefix=".adapters-") as scratch:
         folders = _write(lm, personalizer, users or known, Path(scratch))

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -50,6 +50,27 @@ def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp
     index = json.loads((tmp_path / "adapters" / "adapters.json").read_text())
     assert index["users"] == folders
     assert index["prompt"] == "base"
+
+
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("method", [GROUPED, "dpo", "oppu"])
+def test_an_adapter_names_its_base_model_as_anybody_finds_it_and_asks_the_hub_for_nothing(
+    run, method, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exporting, "hub_name", {"tiny-llama": "someone/tiny-llama"}.get)
+    record = choose_cell(run, method, None, None)
+    users = [run.samples(record.spec)["user_id"][0]]
+    [folder] = {tmp_path / "public" / name for name in export(run, record, users, tmp_path / "public").values()}
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "someone/tiny-llama"
+    assert not [path for path in folder.iterdir() if model_folder("tiny-llama").encode() in path.read_bytes()]
+    base = AutoModelForCausalLM.from_pretrained(model_folder("tiny-llama"))
+    assert PeftModel.from_pretrained(base, folder).active_adapters == ["default"]
+
+
+def test_an_adapter_of_a_model_without_a_public_name_can_be_loaded_here_by_itself(run, tmp_path):
+    folders = export(run, choose_cell(run, "dpo", None, None), None, tmp_path / "adapters")
+    loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapters" / next(iter(folders.values())))
+    assert loaded.peft_config["default"].base_model_name_or_path == model_folder("tiny-llama")
 
 
 def test_a_model_whose_files_have_changed_since_is_refused(run, tmp_path, monkeypatch):
