@@ -12,6 +12,7 @@ from typing import Any
 from harness.analysis.comparison import Comparison
 from harness.api import HarnessError, home
 from harness.executors.ray_pool import Executor, require_executor
+from harness.quiet import quiet_libraries
 from harness.reporting.comparison_report import build, write
 from harness.reporting.tracking import track
 from harness.reporting.wandb_session import Mode, require_mode
@@ -47,8 +48,9 @@ def compare(
     "20m", or seconds. `settings` are further fields of `harness.specs.run_spec.RunSpec`:
     model, data, split, users, limit, regime, eval_history, group_size, history, likelihood, device, dtype, ... `out`
     defaults to a dated folder under runs/; finished cells in it are not computed again. `executor` "ray" has workers
-    compute the cells, see docs/scaling.md. Raises HarnessError for what the caller can mend; a method that fails does
-    not raise, it is a row with status "failed".
+    compute the cells, see docs/scaling.md. Prints nothing but warnings, and libraries show no progress bars; `listener`
+    hears how it goes, e.g. a `harness.running.progress.Display`, which prints it. Raises HarnessError for what the
+    caller can mend; a method that fails does not raise, it is a row with status "failed".
     """
     seconds = parse_budget(budget) if isinstance(budget, str) else budget
     chosen = {**settings, "budget": seconds, "seeds": None if seeds is None else parse_seeds(seeds)}
@@ -56,7 +58,8 @@ def compare(
     spec = resolve(join_names("methods", methods), of_tasks, preset, overrides, **chosen)
     mode = require_mode(wandb)
     folder = home(out) if out else default_folder(spec)
-    comparison = run(spec, folder, save_fits, fresh, listener, executor=require_executor(executor))
+    with quiet_libraries():
+        comparison = run(spec, folder, save_fits, fresh, listener, executor=require_executor(executor))
     track(comparison, folder, mode)
     return comparison
 

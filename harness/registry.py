@@ -186,6 +186,11 @@ def model_folder(name: str) -> str:
     return str(model if isinstance(model, str | PathLike) else model.path())
 
 
+def hub_name(name: str) -> str:
+    """The name under which anybody finds a registered model on the Hugging Face hub; "" where it states none."""
+    return str(getattr(MODELS.get(name), "hub_name", "")) if name in MODELS else ""
+
+
 def is_instrument(name: str) -> bool:
     """Whether a registered model is a test instrument, which is no evidence about real models."""
     return name in MODELS and isinstance(MODELS.get(name), Instrument)

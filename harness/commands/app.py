@@ -41,8 +41,8 @@ class _Interruptible(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            _end_interrupted()
+        except KeyboardInterrupt as stop:
+            _end_interrupted(stop)
 
 
 app = typer.Typer(
@@ -124,8 +124,8 @@ def main() -> None:
     except OSError as error:
         typer.echo(printable(f"Error: {explain(error)}"), err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        _end_interrupted()
+    except KeyboardInterrupt as stop:
+        _end_interrupted(stop)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -135,6 +135,8 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _end_interrupted() -> NoReturn:
-    typer.echo("Interrupted. Repeat the same command to go on where it stopped.", err=True)
+def _end_interrupted(stop: KeyboardInterrupt) -> NoReturn:
+    """A command that does not go on where it stopped raises with what holds for it."""
+    what = str(stop) or "Repeat the same command to go on where it stopped."
+    typer.echo(printable(f"Interrupted. {what}"), err=True)
     sys.exit(128 + (_received[0] if _received else signal.SIGINT))

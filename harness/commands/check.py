@@ -55,7 +55,11 @@ def check(
     from harness.gate import gating
 
     warn_if_crowded()
-    if not update:
-        sys.exit(gating.check(baseline, console))
-    specs = gating.plan(methods, tasks, preset_name or "tiny", model, data, 16 if users is None else users)
-    sys.exit(gating.update(baseline, specs, console))
+    try:
+        if not update:
+            sys.exit(gating.check(baseline, console))
+        specs = gating.plan(methods, tasks, preset_name or "tiny", model, data, 16 if users is None else users)
+        sys.exit(gating.update(baseline, specs, console))
+    except KeyboardInterrupt as stop:
+        said = f"No cell is kept, and {baseline} is as it was: the same command begins again."
+        raise KeyboardInterrupt(said) from stop

@@ -208,11 +208,12 @@ def _run(
     from harness.repeats.run_inputs import run_inputs
     from harness.reporting.wandb_session import require_mode
     from harness.results.disk import require_folder
+    from harness.results.store import Store
     from harness.running.progress import Display
 
     mode = require_mode(wandb)
     folder = require_folder(folder)
-    if (folder / "run.json").exists() and not fresh:
+    if (folder / "run.json").exists() and not fresh and Store(folder).read_run().spec == spec:
         console.print(f"Going on in {folder}: what is finished there is not computed again.", soft_wrap=True)
     warn_if_crowded()
     if chosen == "local":

@@ -114,6 +114,8 @@ class CellWorker:
             try:
                 record = experiment.record(found[0])
             except DeviceLost as error:
+                if error.record is None:
+                    raise
                 record, lost = error.record, True
         computed = Computed(record=record, reused=reused, warnings=texts).model_dump_json()
         if lost:

@@ -26,6 +26,7 @@ def save_row(model: PreTrainedModel, adapters: Adapters, row: int, directory: Pa
             lora: Any = adapted.get_base_model().get_submodule(name)
             lora.lora_A["default"].weight.data = a[row].float().contiguous()
             lora.lora_B["default"].weight.data = b[row].float().contiguous()
-        adapted.save_pretrained(str(directory))
+        # No embeddings beside it: to tell whether they are needed, peft would ask the hub.
+        adapted.save_pretrained(str(directory), save_embedding_layers=False)
     finally:
         adapted.unload()

@@ -67,7 +67,8 @@ def save_edits(model: PreTrainedModel, edits: Edits, row: int, directory: Path) 
             strength = 1.0 if edits.strength is None else float(edits.strength[row, position])
             a, b = factors(lora.weight.detach().cpu(), personal, neutral, strength)
             lora.lora_A["default"].weight.data, lora.lora_B["default"].weight.data = a, b
-        adapted.save_pretrained(str(directory))
+        # No embeddings beside it: to tell whether they are needed, peft would ask the hub.
+        adapted.save_pretrained(str(directory), save_embedding_layers=False)
     finally:
         adapted.unload()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from harness.api import Adapters, HarnessError, Method, Personalizer, Query, Tas
 from harness.export.adapters_as_lora import save_row
 from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
-from harness.registry import make_task, method_class, model_folder
+from harness.registry import hub_name, make_task, method_class, model_folder
 from harness.results.fingerprints import model_identity
 from harness.results.store import CellRecord, Store, is_fit
 from harness.results.writing import write_text
@@ -49,8 +50,9 @@ def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -
 def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: Path) -> dict[str, str]:
     """Write an adapter folder for each different adapter of `users` (None: all evaluated ones), and `adapters.json`.
 
-    Returns user id -> folder name. Raises HarnessError if the model was quantized, the fit was not kept, a user is
-    unknown, or the method leaves nothing that is an adapter.
+    The base model that each names is the one on the hub where a registered model has a name there, else what was
+    loaded. Returns user id -> folder name. Raises HarnessError if the model was quantized, the fit was not kept, a user
+    is unknown, or the method leaves nothing that is an adapter; `out` is then as it was.
     """
     if record.spec.quantization is not None:
         raise HarnessError(
@@ -82,42 +84,44 @@ def export(store: Store, record: CellRecord, users: Sequence[str] | None, out: P
     if model_identity(folder)[0] != record.spec.model_fingerprint:
         raise HarnessError(f"{folder} is not the model that was fitted: its files have changed since.")
     lm = load(folder, "cpu", "float32")
-    folders = _write(lm, personalizer, users or known, out)
-    if not folders:
-        raise HarnessError(
-            f"{record.spec.label} gives these users neither an adapter nor an edit: what it does is in the "
-            "prompt, or it fitted nothing. There is nothing to export."
-        )
-    write_text(out / INDEX, json.dumps(_index(record, task, personalizer, folders), indent=1, ensure_ascii=False))
+    if public := hub_name(record.spec.model):
+        lm.model.name_or_path = lm.model.config.name_or_path = public  # which is what peft writes
+    place = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
+    with tempfile.TemporaryDirectory(dir=place, prefix=".adapters-") as scratch:
+        folders = _write(lm, personalizer, users or known, Path(scratch))
+        if not folders:
+            raise HarnessError(
+                f"{record.spec.label} gives these users neither an adapter nor an edit: what it does is in the "
+                "prompt, or it fitted nothing. There is nothing to export."
+            )
+        index = json.dumps(_index(record, task, personalizer, folders), indent=1, ensure_ascii=False)
+        out.mkdir(parents=True, exist_ok=True)
+        for name in sorted(set(folders.values())):
+            (Path(scratch) / name).rename(out / name)
+    write_text(out / INDEX, index)
     return folders
 
 
-def _write(lm: HuggingFaceModel, personalizer: Personalizer, users: Sequence[str], out: Path) -> dict[str, str]:
+def _write(lm: HuggingFaceModel, personalizer: Personalizer, users: Sequence[str], scratch: Path) -> dict[str, str]:
     """Folders are numbered: a user id is no file name."""
-    out.mkdir(parents=True, exist_ok=True)
     queries = [Query(id=user, user=user, text="") for user in users]
     if personalizer.answers(queries) is not None:
         return {}
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        if personalizer.save_adapter(lm, Path(scratch)):
-            _keep(Path(scratch), out / "adapter-0")
-            return {query.user: "adapter-0" for query in queries if personalizer.serves(query)}
+    whole = scratch / "adapter-0"
+    whole.mkdir()
+    if personalizer.save_adapter(lm, whole):
+        return {query.user: whole.name for query in queries if personalizer.serves(query)}
+    shutil.rmtree(whole)
     edits = personalizer.edits(queries)
     if edits is None:
         return {}
     for row in sorted(set(edits.rows) - {-1}):
-        folder = out / f"adapter-{row}"
+        folder = scratch / f"adapter-{row}"
         if isinstance(edits, Adapters):
             save_row(lm.model, edits, row, folder)
         else:
             save_edits(lm.model, edits, row, folder)
     return {user: f"adapter-{row}" for user, row in zip(users, edits.rows, strict=True) if row >= 0}
-
-
-def _keep(scratch: Path, folder: Path) -> None:
-    folder.mkdir()
-    for path in scratch.iterdir():
-        path.rename(folder / path.name)
 
 
 def _index(record: CellRecord, task: Task, personalizer: Personalizer, folders: dict[str, str]) -> dict[str, object]:

@@ -20,7 +20,8 @@ def adapted(model: nn.Module, adapters: Adapters, prompts: Sequence[int] | None 
     `prompts` are the positions in `adapters.rows` that make up the batch, in batch order; all by default.
     Half-precision outputs are adapted in float32 and cast back; a row without an adapter stays bit-identical. The hooks
     go with the context, whatever happens inside. Raises ValueError where banks, rows and layers do not fit each other
-    or the model, and where a layer is given no row for each prompt (as experts are).
+    or the model, the latter in part once the model runs, and where a layer is given no row for each prompt (as experts
+    are).
     """
     rows = torch.tensor([adapters.rows[i] for i in (range(len(adapters.rows)) if prompts is None else prompts)])
     made: list[_Hook] = []
@@ -67,6 +68,12 @@ class _Hook:
             raise ValueError(
                 f"{self._name} is given {tuple(x.shape)} for {len(rows.taken)} prompts: it has no row for each of "
                 "them, so that it cannot be adapted by row"
+            )
+        needed, widths = (rows.taken.shape[1], rows.given.shape[2]), (x.shape[2], output.shape[2])
+        if needed != widths:
+            raise ValueError(
+                f"the adapters of {self._name} lead from width {needed[0]} to {needed[1]}, but this layer from "
+                f"{widths[0]} to {widths[1]}: they were fitted to another model"
             )
         found = torch.baddbmm(output.float(), torch.bmm(x.float(), rows.taken), rows.given).to(output.dtype)
         return found if rows.chosen is None else torch.where(rows.chosen, found, output)

@@ -59,7 +59,7 @@ def edited(
     was expanded by beams or return sequences, [B * n, T, d], keeps the rows of its prompts. Half-precision outputs are
     edited in float32 and cast back; a row that is not edited stays bit-identical. The hooks go with the context,
     whatever happens inside. Raises ValueError where banks, rows and layers do not fit each other or the model, and for
-    positions that there are not.
+    positions that there are not; once the model runs, also for directions of another width than what it puts out.
     """
     made: list[_Hook] = []
     with ExitStack() as hooks:
@@ -104,6 +104,9 @@ def _check(edits: Edits, num_layers: int) -> None:
             raise ValueError(f"{name} has shape {tuple(bank.shape)} for {len(edits.layers)} layers")
         if not all(-1 <= row < len(bank) for row in edits.rows):
             raise ValueError(f"rows reach outside of {name}, which holds {len(bank)} users")
+    widths = {name: bank.shape[2] for name, bank in banks.items() if bank is not None and bank.ndim == 3}
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"the banks have directions of different widths: {widths}")
 
 
 class _Hook:
@@ -151,6 +154,12 @@ class _LayerEdit:
 
     def __call__(self, output: Tensor) -> Tensor:
         """The equations of Section 3.2 on `output` [B, T, d], or [B * n, T, d] with n copies of each prompt."""
+        width = next((t.shape[axis] for t, axis in ((self.taken, 1), (self.offset, 2)) if t is not None), None)
+        if width not in (None, output.shape[-1]):
+            raise ValueError(
+                f"the edits' directions have width {width}, but this layer puts out vectors of width "
+                f"{output.shape[-1]}: they were found on another model"
+            )
         copies, rest = divmod(len(output), self.prompts)
         if rest:
             raise ValueError(f"a batch of {len(output)} rows cannot be edited for {self.prompts} prompts")

@@ -64,7 +64,10 @@ def inspect_query(store: Store, query: str) -> list[Answer]:
 
 
 def print_inspection(answers: list[Answer], console: Console) -> None:
-    """Print, for each task, the gold answer, a table of what each method answered, and every distinct prompt."""
+    """Print, for each task, the gold answer, tables of what each method answered and scored, and every distinct prompt.
+
+    Scores come in several parts where the screen is too narrow for all.
+    """
     for task in dict.fromkeys(answer.task for answer in answers):
         _print_task([answer for answer in answers if answer.task == task], console)
 
@@ -78,7 +81,6 @@ def _answer(task: str, method: str, seed: int, row: pd.Series[Any]) -> Answer:
 
 
 def _print_task(answers: list[Answer], console: Console) -> None:
-    from rich.markup import escape
     from rich.panel import Panel
     from rich.table import Table
     from rich.text import Text
@@ -86,25 +88,36 @@ def _print_task(answers: list[Answer], console: Console) -> None:
     first = answers[0]
     console.print(Text(_visible(f"{first.task}, user {plain(first.user)}, gold answer: {first.gold}"), style="bold"))
     prompts = list(dict.fromkeys(answer.prompt for answer in answers if answer.prompt))
-    scores = list(answers[0].scores)
     labels = ["likely label"] if any(answer.likely_label for answer in answers) else []
-    heads = ["method", "seed", "prompt", "output", "prediction", "parsed", *labels]
-    table = Table(*heads, *(escape(plain(name)) for name in scores))
+    table = Table()
+    for head in ("method", "seed", "prompt", "output", "prediction", "parsed", *labels):
+        table.add_column(head, no_wrap=head in ("seed", "prompt", "parsed"), overflow="fold")
     for answer in answers:
-        number = str(prompts.index(answer.prompt) + 1) if answer.prompt else "–"
+        number = str(prompts.index(answer.prompt) + 1) if answer.prompt else DASH
         cells = [answer.method, str(answer.seed), number, answer.output, answer.prediction]
-        cells += [
-            "yes" if answer.parsed else "no",
-            *([answer.likely_label or DASH] if labels else []),
-            *(rounded(answer.scores.get(name), 3) for name in scores),
-        ]
+        cells += ["yes" if answer.parsed else "no", *([answer.likely_label or DASH] if labels else [])]
         table.add_row(*(Text(_visible(cell)) for cell in cells))
     console.print(table)
+    _print_scores(answers, console)
     for index, prompt in enumerate(prompts, start=1):
-        users = [f"{answer.method} (seed {answer.seed})" for answer in answers if answer.prompt == prompt]
+        users = [_cell(answer) for answer in answers if answer.prompt == prompt]
         console.print(
             Panel(Text(_visible(prompt)), title=Text(plain(f"Prompt {index}: {', '.join(users)}")), title_align="left")
         )
+
+
+def _print_scores(answers: list[Answer], console: Console) -> None:
+    from harness.reporting.comparison_report import print_table
+    from harness.reporting.comparison_tables import Table
+
+    names = list(answers[0].scores)
+    if names:
+        rows = [[plain(_cell(a)), *(rounded(a.scores.get(name), 3) for name in names)] for a in answers]
+        print_table(Table("scores", ["method", *map(plain, names)], rows, set()), console)
+
+
+def _cell(answer: Answer) -> str:
+    return f"{answer.method} (seed {answer.seed})"
 
 
 def _visible(text: str) -> str:

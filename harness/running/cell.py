@@ -106,7 +106,7 @@ class Cell:
                 if is_full(error):
                     raise HarnessError(explain_full(Path(folder), store.root)) from error
                 record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}", keep="\n")
-                self.device_lost = is_device_lost(error)
+                self.device_lost = device_error(error) is not None
                 write_text(store.cell_dir(self.spec) / ERROR, printable(traceback.format_exc(), keep="\n"))
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
@@ -243,16 +243,16 @@ class Cell:
         )
 
 
-def is_device_lost(error: BaseException | None) -> bool:
-    """Whether an error of the accelerator is behind what was raised, such as an assertion that failed on it.
+def device_error(error: BaseException | None) -> torch.AcceleratorError | None:
+    """The error of the accelerator behind what was raised, such as an assertion that failed on it, if one is.
 
     CUDA answers every later call of the process with the same one. Memory that runs out is another error.
     """
     while error is not None:
         if isinstance(error, torch.AcceleratorError):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -> None:

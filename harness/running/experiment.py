@@ -18,22 +18,25 @@ from harness.registry import model_folder
 from harness.results.environment import git_state, hardware, versions
 from harness.results.staleness import changes
 from harness.results.store import CellRecord, Store
-from harness.running.cell import Cell, CellListener
+from harness.running.cell import Cell, CellListener, device_error
 from harness.running.planning import PlannedCell, RunPlan, plan_run
 from harness.running.preparation import Embed, Prepared, prepare
 from harness.specs.run_spec import CellSpec, RunSpec
 
+_LOST = (
+    "{} ended with an error of the accelerator, after which this process cannot use it any more ({}). Finished cells "
+    "are kept: run the same command again to resume."
+)
+
 
 class DeviceLost(HarnessError):
-    """The accelerator failed in a cell, whose `record` is written: this process can compute no other."""
+    """The accelerator failed: this process can compute no other cell.
 
-    def __init__(self, record: CellRecord) -> None:
-        cell = record.spec
-        super().__init__(
-            f"{cell.label} on {cell.task}, seed {cell.seed}, ended with an error of the accelerator, after which this "
-            f"process cannot use it any more ({record.reason.splitlines()[0]}). Finished cells are kept: run the same "
-            "command again to resume. If it ends there again, --executor ray goes on, as it replaces the process."
-        )
+    `record` is that of the cell in which it did, and is written; None where that was before a cell.
+    """
+
+    def __init__(self, message: str, record: CellRecord | None = None) -> None:
+        super().__init__(message)
         self.record = record
 
 
@@ -93,7 +96,8 @@ class Experiment:
         """Compute what is missing and return the record of every cell, in order.
 
         A method that raises gives a record with status `failed`; the others go on. Raises HarnessError for what no cell
-        can do without, DeviceLost and KeyboardInterrupt after recording the cell that failed or was interrupted.
+        can do without, DeviceLost and KeyboardInterrupt after recording the cell that failed or was interrupted, if it
+        was one.
         """
         missing = [found for found in self.outlook(fresh) if not found.finished]
         self._prepare(missing)
@@ -153,7 +157,18 @@ class Experiment:
         return {"hardware": self.machine, "versions": versions(), "git": git_state()}
 
     def _prepare(self, missing: Sequence[Outlook]) -> None:
-        """Load what the missing cells share."""
+        """Load what the missing cells share. Raises DeviceLost, whatever an error of the accelerator was taken for."""
+        try:
+            self._load_shared(missing)
+        except Exception as error:
+            if (lost := device_error(error)) is None:
+                raise
+            raise DeviceLost(
+                f"{_LOST.format('What comes before the cells', f'{type(lost).__name__}: {lost}'.splitlines()[0])} If "
+                "it ends there again, the device may be at fault: see what nvidia-smi says, or give --device cpu."
+            ) from error
+
+    def _load_shared(self, missing: Sequence[Outlook]) -> None:
         for task in {found.cell.task.name: found.cell.task for found in missing}.values():
             lm, embed = self._lm, self._embed
             self.listener.stage(f"Selecting histories of {task.name}")
@@ -172,7 +187,13 @@ class Experiment:
         if record.status == "interrupted":
             raise KeyboardInterrupt
         if lost:
-            raise DeviceLost(record)
+            spec = record.spec
+            where = f"{spec.label} on {spec.task}, seed {spec.seed},"
+            raise DeviceLost(
+                f"{_LOST.format(where, record.reason.splitlines()[0])} If it ends there again, --executor ray goes on, "
+                "as it replaces the process.",
+                record,
+            )
         return record
 
     def _compute(self, planned: PlannedCell) -> tuple[CellRecord, bool]:

@@ -88,7 +88,8 @@ class Trained(BasePrompt):
         if self.lora is None:
             raise HarnessError("What was fitted are all weights, no adapter. Fit with --set aloe.training=lora.")
         with _adapted(lm.model, self.tensors, self.lora) as adapted:
-            adapted.save_pretrained(str(directory))
+            # No embeddings beside it: to tell whether they are needed, peft would ask the hub.
+            adapted.save_pretrained(str(directory), save_embedding_layers=False)
         return True
 
     def save(self, directory: Path) -> None:

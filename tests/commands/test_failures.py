@@ -4,11 +4,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from harness.api import HarnessError
 from harness.commands.app import app
 from harness.methods.controls import Constant
 from harness.methods.instruct import Instruct
 from harness.reporting.stored_comparison import read_comparison
 from harness.results.store import Store
+from harness.running import experiment
 
 SWEEP = "parameters: {methods: {value: 'instruct,constant'}, tasks: {value: lamp3}, users: {value: 2}}"
 ASKED = {
@@ -59,6 +61,26 @@ def test_an_error_of_the_accelerator_ends_the_command_and_repeated_it_goes_on(tm
     assert found == {"instruct": "complete", "constant": "failed"}
     assert CliRunner().invoke(app, asked).exit_code == 0
     assert set(read(tmp_path)[0].values()) == {"complete"}
+
+
+@pytest.mark.parametrize("part", ["load", "load_embedder"])
+def test_an_error_of_the_accelerator_before_any_cell_is_told_as_one(part, tmp_path, monkeypatch):
+    """It may have been taken for something else on its way, such as a model's folder that is not complete."""
+
+    def fail(*_):
+        try:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered\nCUDA kernel errors might be ...")
+        except RuntimeError as error:
+            raise HarnessError("Check that the folder is complete.") from error
+
+    monkeypatch.setattr(experiment, part, fail)
+    asked = ["compare", "--methods", "instruct", "--tasks", "lamp3", "--users", "2", "--wandb", "disabled"]
+    told = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "out")]).exception
+    assert isinstance(told, HarnessError)
+    assert "an error of the accelerator" in str(told)
+    assert "(AcceleratorError: CUDA error: device-side assert triggered)" in str(told)
+    assert "run the same command again" in str(told)
+    assert "folder" not in str(told)
 
 
 def read(out):

@@ -155,6 +155,14 @@ def test_what_reads_as_markup_in_a_path_is_printed_as_it_is(harness, home):
     assert (status, odd in told) == (2, True)
 
 
+def test_a_run_that_the_folder_cannot_take_is_not_said_to_go_on_there(harness, home):
+    status, printed, told = harness(*COMPARE, "--out", "out")
+    assert status == 0, told
+    status, printed, told = harness(*COMPARE, "--users", "3", "--out", "out")
+    assert (status, "out holds the results of another specification" in told) == (2, True)
+    assert "Going on" not in printed
+
+
 def test_a_path_in_an_error_steers_no_terminal(harness, home):
     status, _, told = harness("report", "a\x1b[2Jb")
     assert (status, "a [2Jb" in told, "\x1b" in told) == (2, True, False)

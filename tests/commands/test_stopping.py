@@ -88,20 +88,27 @@ def test_a_stopped_run_can_be_read_and_goes_on_to_the_results_of_an_undisturbed_
         pd.testing.assert_frame_equal(store.samples(record.spec), undisturbed.samples(record.spec))
 
 
+GOES_ON = "Interrupted. Repeat the same command to go on where it stopped.\n"
+BEGINS_AGAIN = "Interrupted. No cell is kept, and mine.json is as it was: the same command begins again.\n"
+
+
 @pytest.mark.parametrize(
-    "command",
+    ("command", "last"),
     [
-        ("sweep", "sweep.yaml", "--wandb", "disabled"),
-        ("reproduce", "figure5", "--users", "2"),
-        ("check", "--baseline", "mine.json", "--update", "--methods", "instruct,chameleon", "--users", "2"),
+        (("sweep", "sweep.yaml", "--wandb", "disabled"), GOES_ON),
+        (("reproduce", "figure5", "--users", "2"), GOES_ON),
+        (
+            ("check", "--baseline", "mine.json", "--update", "--methods", "instruct,chameleon", "--users", "2"),
+            BEGINS_AGAIN,
+        ),
     ],
-    ids=lambda command: command[0],
+    ids=["sweep", "reproduce", "check"],
 )
-def test_every_command_that_fits_ends_on_sigterm_with_143(tmp_path, command):
+def test_every_command_that_fits_ends_on_sigterm_with_143_and_says_what_a_repetition_does(tmp_path, command, last):
     (tmp_path / "sweep.yaml").write_text(
         "parameters: {methods: {value: 'instruct,chameleon'}, tasks: {value: lamp3}, users: {value: 2}}"
     )
     ended, said = stop_while_fitting(tmp_path, command, signal.SIGTERM)
     assert ended == 143, said
-    assert said.endswith("Interrupted. Repeat the same command to go on where it stopped.\n")
+    assert said.endswith(last)
     assert "Traceback" not in said

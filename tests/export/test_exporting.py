@@ -1,10 +1,11 @@
 """`harness export` after a real comparison: adapters that peft loads and that answer as the run's samples say."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
-from peft import PeftModel
+from peft import AutoPeftModelForCausalLM, PeftModel
 from transformers import AutoModelForCausalLM
 from typer.testing import CliRunner
 
@@ -12,6 +13,7 @@ from harness import compare
 from harness.api import HarnessError
 from harness.commands.app import app
 from harness.export import exporting
+from harness.export.edits_as_lora import save_edits
 from harness.export.exporting import choose_cell, export
 from harness.model.lm import load
 from harness.registry import TASKS, model_folder
@@ -50,6 +52,27 @@ def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp
     assert index["prompt"] == "base"
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+@pytest.mark.parametrize("method", [GROUPED, "dpo", "oppu"])
+def test_an_adapter_names_its_base_model_as_anybody_finds_it_and_asks_the_hub_for_nothing(
+    run, method, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(exporting, "hub_name", {"tiny-llama": "someone/tiny-llama"}.get)
+    record = choose_cell(run, method, None, None)
+    users = [run.samples(record.spec)["user_id"][0]]
+    [folder] = {tmp_path / "public" / name for name in export(run, record, users, tmp_path / "public").values()}
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "someone/tiny-llama"
+    assert not [path for path in folder.iterdir() if model_folder("tiny-llama").encode() in path.read_bytes()]
+    base = AutoModelForCausalLM.from_pretrained(model_folder("tiny-llama"))
+    assert PeftModel.from_pretrained(base, folder).active_adapters == ["default"]
+
+
+def test_an_adapter_of_a_model_without_a_public_name_can_be_loaded_here_by_itself(run, tmp_path):
+    folders = export(run, choose_cell(run, "dpo", None, None), None, tmp_path / "adapters")
+    loaded = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapters" / next(iter(folders.values())))
+    assert loaded.peft_config["default"].base_model_name_or_path == model_folder("tiny-llama")
+
+
 def test_a_model_whose_files_have_changed_since_is_refused(run, tmp_path, monkeypatch):
     record = choose_cell(run, GROUPED, "lamp7", 0)
     monkeypatch.setattr(exporting, "model_identity", lambda folder: ("of today", {}))
@@ -69,6 +92,17 @@ def test_a_damaged_fit_is_not_exported(run, tmp_path):
         file.write_bytes(content)
 
 
+def test_an_edit_that_no_adapter_can_express_leaves_nothing_behind(run, tmp_path, monkeypatch):
+    def refuse(model, edits, row, directory):
+        save_edits(model, edits, row, directory)
+        save_edits(model, replace(edits, bounded=True), row, directory)
+
+    monkeypatch.setattr(exporting, "save_edits", refuse)
+    with pytest.raises(HarnessError, match="not linear"):
+        export(run, choose_cell(run, GROUPED, None, None), None, tmp_path / "adapters")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_users_of_a_group_share_an_adapter(run, tmp_path):
     record = choose_cell(run, GROUPED, "lamp7", 0)
     folders = export(run, record, None, tmp_path / "adapters")
@@ -79,7 +113,8 @@ def test_users_of_a_group_share_an_adapter(run, tmp_path):
 
 def test_a_method_of_prompts_alone_leaves_nothing_to_export(run, tmp_path):
     with pytest.raises(HarnessError, match="neither an adapter nor an edit"):
-        export(run, choose_cell(run, "llm_rec", None, None), None, tmp_path / "adapters")
+        export(run, choose_cell(run, "llm_rec", None, None), None, tmp_path / "new" / "adapters")
+    assert list(tmp_path.iterdir()) == [], "a refusal leaves a folder behind"
 
 
 def test_the_command_writes_the_adapters_of_those_asked_for_and_says_how_many(run, tmp_path):
@@ -144,6 +179,7 @@ def test_what_cannot_be_exported_is_explained(run, arguments, message, tmp_path)
     done = CliRunner().invoke(app, ["export", str(run.root), *arguments, "--out", str(tmp_path / "adapters")])
     assert isinstance(done.exception, HarnessError)
     assert message in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_fits_of_a_quantized_model_are_refused(run, tmp_path):

@@ -7,6 +7,8 @@ import pytest
 
 from harness.leaderboards.recording import record
 from harness.leaderboards.site import render
+from harness.leaderboards.views import INSTRUMENTS
+from harness.registry import MODELS, is_instrument
 
 
 @pytest.fixture
@@ -17,6 +19,11 @@ def board(run):
     values["id"] = "another-0123"
     values["setting"]["model"] = "another"
     return render([tiny, type(tiny).model_validate(values)])["index.html"]
+
+
+def test_the_pages_know_every_registered_instrument():
+    """They are built from records alone, whatever models this installation has: plug-ins do not import the registry."""
+    assert [name for name in MODELS.names() if is_instrument(name)] == list(INSTRUMENTS)
 
 
 def test_real_models_come_first_and_instruments_stand_apart_below(board):

@@ -167,6 +167,10 @@ def test_a_row_saved_for_peft_answers_as_the_row(
             "does not have",
         ),
         ({"layers": {"model.layers.0.self_attn.q_proj": (torch.ones(1, 2, 32), torch.ones(1, 32, 1))}}, "shapes"),
+        (
+            {"layers": {"model.layers.0.self_attn.q_proj": (torch.ones(2, 1, 48), torch.ones(2, 48, 1))}},
+            "from width 48 to 48, but this layer from 32 to 32",
+        ),
     ],
 )
 def test_banks_that_do_not_fit_are_refused(llama: HuggingFaceModel, change: dict[str, object], message: str) -> None:

@@ -178,6 +178,18 @@ def test_edits_that_do_not_fit_are_refused_and_leave_no_hook(edits: Edits, llama
     assert hooks_left(llama.model) == 0
 
 
+@pytest.mark.parametrize("name", ["personal", "neutral", "offset"])
+def test_directions_of_another_model_are_refused_with_both_widths(name: str, llama: HuggingFaceModel) -> None:
+    """An offset of width 1 would even fit by broadcasting."""
+    for width in (1, 48):
+        edits = Edits((0, 2), (0, -1, 1), **{name: torch.ones(2, 2, width)})
+        with pytest.raises(ValueError, match=f"directions have width {width}, but .* of width {WIDTH}"):
+            llama.generate(PROMPTS, 4, edits)
+    mixed = Edits((0,), (0,) * 3, personal=torch.ones(1, 1, WIDTH), neutral=torch.ones(1, 1, 48))
+    with pytest.raises(ValueError, match=r"different widths: \{'personal': 32, 'neutral': 48\}"):
+        llama.generate(PROMPTS, 4, mixed)
+
+
 def test_edits_for_another_number_of_prompts_are_refused(llama: HuggingFaceModel) -> None:
     with pytest.raises(ValueError, match="edits are for 3 prompts, but there are 2"):
         llama.generate(PROMPTS[:2], 4, make_edits())

