@@ -82,6 +82,6 @@ def reproduce(
     }
     overrides = parse_overrides(settings or [])
     chosen = choose(name, preset_name, models.split(",") if models else [], overrides, **given)
-    print_plan(chosen, preset_name, folder, console)
+    print_plan(chosen, preset_name, folder, console, fresh)
     if not dry_run:
         sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs, on, call))

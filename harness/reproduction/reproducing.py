@@ -71,8 +71,8 @@ def choose(
     return found
 
 
-def print_plan(chosen: Chosen, preset: str, out: Path, console: Console) -> None:
-    """Cells, time and disk, as far as they can be known beforehand."""
+def print_plan(chosen: Chosen, preset: str, out: Path, console: Console, fresh: bool = False) -> None:
+    """Cells, time and disk, as far as they can be known beforehand; `fresh` leaves all cells to be computed."""
     forecast = Forecast(out, common().paces)
     table = Table("experiment", "points", "cells", "not shared with those above", "time at most", "time expected")
     expected = []
@@ -88,7 +88,7 @@ def print_plan(chosen: Chosen, preset: str, out: Path, console: Console) -> None
     cells = sum(plan.new for plan in found)
     known = [value for value in expected if value is not None]
     about = f", about {seconds(sum(known))} expected" if len(known) == len(expected) else ""
-    left = [forecast.left(plan.own) for plan in found]
+    left = [list(plan.own) if fresh else forecast.left(plan.own) for plan in found]
     if (count := sum(map(len, left))) < cells:
         rest = [
             forecast.seconds(own, s.overlay(preset).seconds_per_cell) for own, (s, _) in zip(left, chosen, strict=True)

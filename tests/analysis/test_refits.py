@@ -160,6 +160,6 @@ def test_the_users_that_would_decide_leave_the_luck_of_the_fits_as_it_is(
 
 @pytest.mark.thorough
 def test_over_users_and_fits_it_errs_as_rarely_as_it_says_and_over_users_alone_far_too_often() -> None:
-    both, users = (simulation.refit_error(draws=400, fits=3, fits_count=counted) for counted in (True, False))
+    users, both = simulation.refit_errors(draws=400, fits=3)
     assert both <= 0.07
     assert users > 0.2

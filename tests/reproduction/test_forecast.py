@@ -1,13 +1,15 @@
 """What `harness reproduce --dry-run` expects: how long, and which cells are left."""
 
+import io
 import json
 
 import pytest
+from rich.console import Console
 
 from harness.registry import make_task, method_class
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.forecast import Forecast, plans
-from harness.reproduction.reproducing import choose
+from harness.reproduction.reproducing import choose, print_plan
 from harness.results.fingerprints import digest
 from harness.results.source_closure import engine_closure, plugin_closure
 from harness.results.store import Store
@@ -49,6 +51,18 @@ def test_a_cell_on_the_only_split_that_the_data_have_is_not_left_to_compute(tmp_
     first, second = plans([(spec, points)])[0].own
     finished_cell(first, tmp_path)
     assert Forecast(tmp_path, common().paces).left([first, second]) == [second]
+
+
+def test_what_fresh_discards_is_left_to_compute(tmp_path):
+    chosen = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,rag", users=10)
+    finished_cell(plans(chosen)[0].own[0], tmp_path)
+    shown = {}
+    for fresh in (False, True):
+        console = Console(file=io.StringIO(), width=200)
+        print_plan(chosen, "small", tmp_path, console, fresh)
+        shown[fresh] = console.file.getvalue()
+    assert "for the 1 cells that are left" in shown[False]
+    assert "cells that are left" not in shown[True]
 
 
 @pytest.mark.parametrize("source", ["engine_source", "task_source", "method_source"])
