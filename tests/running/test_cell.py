@@ -315,6 +315,22 @@ def test_an_interruption_is_recorded_as_such(compute):
     assert samples is None
 
 
+@pytest.mark.parametrize(
+    ("ends", "status", "reason"),
+    [
+        (KeyboardInterrupt(), "interrupted", "interrupted by Ctrl-C or SIGTERM"),
+        (ValueError("the loss is not finite"), "failed", "ValueError: the loss is not finite"),
+    ],
+)
+def test_a_count_that_is_unfinished_hides_nothing_that_ends_a_fit(compute, ends, status, reason):
+    def fit(context):
+        context.report.counts["loss"] = float("nan")
+        raise ends
+
+    record, _, _ = compute(Probe(fit))
+    assert (record.status, record.reason) == (status, reason)
+
+
 def test_a_method_that_changes_its_model_changes_nobody_elses(compute, source):
     before = {name: weight.clone() for name, weight in source.model.named_parameters()}
 
