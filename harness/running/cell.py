@@ -202,7 +202,9 @@ class Cell:
         if result.likelihood is not None:
             _account_for_likelihood(record, result.likelihood)
         items = {user: len(history) for user, history in self.prepared.data.histories.items()}
-        return result.samples.assign(history_items=result.samples["user_id"].map(items).astype("int64"))
+        samples = result.samples.assign(history_items=result.samples["user_id"].map(items).astype("int64"))
+        samples.to_parquet(index=False)  # what no file can hold fails the cell here, and would end the run later
+        return samples
 
     def _anytime(
         self, source: HuggingFaceModel, checkpoints: Checkpoints, record: CellRecord, listener: CellListener
