@@ -234,10 +234,11 @@ class Store:
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self.attempts(spec) + 1
         write_text(folder / "attempts", str(attempt))
-        for name in ("cell.json", ERROR):
-            (folder / name).unlink(missing_ok=True)
-        if (folder / "fit").is_dir():
-            shutil.rmtree(folder / "fit")
+        for path in folder.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != "attempts":
+                path.unlink()
         return attempt
 
     def attempts(self, spec: CellSpec) -> int:

@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from harness.api import FitReport, HarnessError, Method, printable
+from harness.api import FitReport, HarnessError, LanguageModel, Method, printable
 from harness.model.lm import HuggingFaceModel
 from harness.results.disk import explain_full, is_full
 from harness.results.environment import PeakMemory
@@ -163,7 +163,8 @@ class Cell:
                 personalizer.save(saved)
         finally:
             clock.stop()
-            _account_for_fit(record, clock, context)
+            _account_for_time(record, clock, context.lm)
+        _account_for_report(record, context.report)
         record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
         record.fit_hash = path_hash(saved)
         if self.diagnose:
@@ -201,7 +202,9 @@ class Cell:
         if result.likelihood is not None:
             _account_for_likelihood(record, result.likelihood)
         items = {user: len(history) for user, history in self.prepared.data.histories.items()}
-        return result.samples.assign(history_items=result.samples["user_id"].map(items).astype("int64"))
+        samples = result.samples.assign(history_items=result.samples["user_id"].map(items).astype("int64"))
+        samples.to_parquet(index=False)  # what no file can hold fails the cell here, and would end the run later
+        return samples
 
     def _anytime(
         self, source: HuggingFaceModel, checkpoints: Checkpoints, record: CellRecord, listener: CellListener
@@ -255,15 +258,19 @@ def device_error(error: BaseException | None) -> torch.AcceleratorError | None:
     return None
 
 
-def _account_for_fit(record: CellRecord, clock: BudgetClock, context: Context) -> None:
+def _account_for_time(record: CellRecord, clock: BudgetClock, lm: LanguageModel) -> None:
+    """Raises nothing, which would hide what ended the fit."""
     record.fit_seconds = clock.elapsed()
     record.phases = clock.phases
     record.status = "overran" if clock.overran else "budget_exhausted" if clock.exhausted else "complete"
     record.reason = clock.reason if clock.exhausted else ""
-    record.users_fitted = _whole(context.report.users_fitted, "users_fitted")
-    record.samples_used = _whole(context.report.samples_used, "samples_used")
-    record.counts = {name: _finite(count, f"counts[{name!r}]") for name, count in context.report.counts.items()}
-    record.fit_tokens_in, record.fit_tokens_out = context.lm.tokens_in, context.lm.tokens_out
+    record.fit_tokens_in, record.fit_tokens_out = lm.tokens_in, lm.tokens_out
+
+
+def _account_for_report(record: CellRecord, report: FitReport) -> None:
+    record.users_fitted = _whole(report.users_fitted, "users_fitted")
+    record.samples_used = _whole(report.samples_used, "samples_used")
+    record.counts = {name: _finite(count, f"counts[{name!r}]") for name, count in report.counts.items()}
 
 
 def _finite(value: object, name: str) -> float:

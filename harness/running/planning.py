@@ -109,4 +109,6 @@ def _planned(
             "seed": seed,
         }
     )
-    return PlannedCell(spec, {**parts, "task_source": of_task.modules, "method_source": of_method.modules}, task, built)
+    parts = {**parts, "task_source": of_task.modules, "method_source": of_method.modules}
+    # A method of the cell's own: what a fit changes of it reaches no other cell.
+    return PlannedCell(spec, parts, task, type(built)(built.config.model_copy(deep=True)))

@@ -32,7 +32,7 @@ class Selector:
     _embeddings: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._search = HistorySearch(self.embed, self.whole)
+        self._search = HistorySearch(self.embed, self.whole, remembers=False)
 
     def __call__(self, user: str, without: Collection[int] = ()) -> tuple[HistoryItem, ...]:
         """H_u^k of a user, chosen as if the items at `without` did not exist.

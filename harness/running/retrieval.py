@@ -45,10 +45,14 @@ def _words(texts: Sequence[str]) -> list[list[str]]:
 
 @dataclass
 class HistorySearch:
-    """Implements `harness.api.HistorySearch` over `whole`, by user id; of users not in it there is no history."""
+    """Implements `harness.api.HistorySearch` over `whole`, by user id; of users not in it there is no history.
+
+    `remembers` the embeddings of what it was asked for. A search that fits share must not: the first would pay for all.
+    """
 
     embed: Embed
     whole: Mapping[str, Sequence[HistoryItem]] = field(default_factory=dict)
+    remembers: bool = True
     _bm25: dict[str, Bm25] = field(default_factory=dict)
     _embeddings: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     _asked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
@@ -91,9 +95,10 @@ class HistorySearch:
 
     def _cosines(self, user: str, text: str) -> NDArray[np.float64]:
         self.index(user, "dense")
-        if text not in self._asked:
-            self._asked[text] = self.embed([text])[0]
-        rows, asked = self._embeddings[user].astype(np.float64), self._asked[text].astype(np.float64)
+        vector = self._asked[text] if text in self._asked else self.embed([text])[0]
+        if self.remembers:
+            self._asked[text] = vector
+        rows, asked = self._embeddings[user].astype(np.float64), vector.astype(np.float64)
         lengths = np.linalg.norm(rows, axis=1) * np.linalg.norm(asked)
         # Four digits, as everywhere: equal texts tie whatever batch and processor embedded them.
         return np.round(rows @ asked / np.maximum(lengths, np.finfo(np.float64).tiny), 4)

@@ -92,19 +92,20 @@ class RunSpec(_Frozen):
             raise ValueError("marks are rising shares of the budget between 0 and 1, as in 0.25,0.5,0.75")
         return values
 
+    @field_validator("methods")
+    @classmethod
+    def _methods_as_json(cls, values: tuple[MethodSpec, ...]) -> tuple[MethodSpec, ...]:
+        return tuple(value.model_copy(update={"settings": as_json(value.settings)}) for value in values)
+
     @field_validator("methods", "tasks", "seeds")
     @classmethod
     def _some_and_distinct(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if not values:
             raise ValueError("name at least one")
-        if len({str(value) for value in values}) < len(values):
-            raise ValueError(f"named twice: {', '.join(str(value) for value in values)}")
+        names = [value.label if isinstance(value, MethodSpec) else str(value) for value in values]
+        if len(set(names)) < len(names):
+            raise ValueError(f"named twice: {', '.join(names)}")
         return values
-
-    @field_validator("methods")
-    @classmethod
-    def _methods_as_json(cls, values: tuple[MethodSpec, ...]) -> tuple[MethodSpec, ...]:
-        return tuple(value.model_copy(update={"settings": as_json(value.settings)}) for value in values)
 
     @field_validator("overrides")
     @classmethod

@@ -23,8 +23,8 @@ def distinct_cells(points: Sequence[Point]) -> dict[str, float]:
 
 def planned_cells(spec: RunSpec) -> Iterator[tuple[str, float]]:
     """(what tells a run's cells apart, seconds that its fit may take) for each of them; equal keys are one cell."""
-    same = sorted((set(CellSpec.model_fields) & set(RunSpec.model_fields)) - {"method"})
-    shared = spec.model_dump(mode="json", include=set(same))
+    same = (set(CellSpec.model_fields) & set(RunSpec.model_fields)) - {"method"}
+    shared = spec.model_dump(mode="json", include={*same, "data"})
     if spec.regime == "seen":
         shared["fit_users"] = None  # the evaluated users are fitted on, however many others there are
     for method in spec.methods:
@@ -45,8 +45,8 @@ def cells_left(cells: Iterable[str], records: Iterable[CellRecord]) -> list[str]
 
 def _same(cell: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
     # The machine decides the first two, and a cell has a batch size only where its answers depend on it. Data with a
-    # single split have a cell name that one, whatever was asked for.
-    return all(spec[key] == value for key, value in cell.items() if key not in ("batch_size", "dtype", "split"))
+    # single split have a cell name that one, whatever was asked for; where data lie is in no cell.
+    return all(spec[key] == value for key, value in cell.items() if key not in ("batch_size", "dtype", "split", "data"))
 
 
 def _of_today(spec: CellSpec) -> bool:

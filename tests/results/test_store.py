@@ -85,6 +85,18 @@ def test_a_damaged_fit_is_computed_again_where_fits_are_asked_for(store):
     assert store.look(spec) == (None, "stopped before its record was written")
 
 
+def test_what_an_earlier_attempt_came_to_is_forgotten_when_the_next_begins(store):
+    store.write(record(), SAMPLES)
+    folder = store.cell_dir(CellSpec(**CELL))
+    (folder / "anytime.json").write_text("{}")
+    (folder / "fit").mkdir()
+    assert store.begin(CellSpec(**CELL)) == 1
+    assert [path.name for path in folder.iterdir()] == ["attempts"]
+    store.write(record(status="failed"), None)
+    with pytest.raises(HarnessError, match="absent"):
+        store.samples(CellSpec(**CELL))
+
+
 def test_samples_without_a_record_do_not_count_as_finished(store):
     spec = CellSpec(**CELL)
     store.begin(spec)

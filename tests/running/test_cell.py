@@ -17,7 +17,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from harness.api import HarnessError, Method, Personalizer
+from harness.api import HarnessError, Method, Metric, Personalizer
 from harness.model.lm import load
 from harness.registry import MODELS
 from harness.results.store import Store
@@ -313,6 +313,33 @@ def test_an_interruption_is_recorded_as_such(compute):
     record, samples, _ = compute(Probe(interrupt))
     assert record.status == "interrupted"
     assert samples is None
+
+
+@pytest.mark.parametrize(
+    ("ends", "status", "reason"),
+    [
+        (KeyboardInterrupt(), "interrupted", "interrupted by Ctrl-C or SIGTERM"),
+        (ValueError("the loss is not finite"), "failed", "ValueError: the loss is not finite"),
+    ],
+)
+def test_a_count_that_is_unfinished_hides_nothing_that_ends_a_fit(compute, ends, status, reason):
+    def fit(context):
+        context.report.counts["loss"] = float("nan")
+        raise ends
+
+    record, _, _ = compute(Probe(fit))
+    assert (record.status, record.reason) == (status, reason)
+
+
+def test_samples_that_no_file_can_hold_fail_the_cell_and_end_no_run(compute, monkeypatch):
+    kinds = iter(range(4))
+    monkeypatch.setattr(Lamp7, "parse", lambda self, output: (output if next(kinds) % 2 else 5, True))
+    monkeypatch.setattr(Lamp7, "metrics", (Metric("same", True, lambda answer, gold: (0.0,), lambda means: means[0]),))
+    monkeypatch.setattr(Lamp7, "labels", ("5",))
+    record, samples, folder = compute(Probe())
+    assert (record.status, samples) == ("failed", None)
+    assert "prediction" in record.reason
+    assert json.loads((folder / "cell.json").read_text())["status"] == "failed"
 
 
 def test_a_method_that_changes_its_model_changes_nobody_elses(compute, source):

@@ -76,6 +76,17 @@ def test_the_batch_size_counts_only_where_answers_depend_on_it(digests):
     assert digests(batch_size=4, dtype="bfloat16") != digests(batch_size=8, dtype="bfloat16")
 
 
+def test_what_a_fit_changes_of_its_method_reaches_no_other_cell(model, data):
+    spec = resolve("chameleon", "lamp2", budget=60, model=str(model), data=str(data), device="cpu", seeds=(0, 1))
+    first, second = (cell.method for cell in plan_run(spec).cells)
+    before = second.config.model_copy(deep=True)
+    first.found = "what the first cell has learned"
+    first.config.__dict__["edit"] = "personalized"
+    first.config.ccs.__dict__["restarts"] = 99
+    assert not hasattr(second, "found")
+    assert second.config == before != first.config
+
+
 def test_an_automatic_dtype_is_the_one_it_comes_to(digests):
     assert digests(dtype="auto") == digests(dtype="float32") != digests(dtype="bfloat16")
 

@@ -105,6 +105,17 @@ def test_a_tweets_items_are_those_for_its_own_words(tmp_path):
     }
 
 
+def test_every_fit_pays_for_what_it_asks_of_the_histories_that_all_share():
+    embedded = []
+    items = history("dog", "cat", "rain")
+    select = Selector(selecting("dense", 1), lambda many: embedded.extend(many) or embed(many), {"ann": items})
+    select.for_queries([Query("q", "ann", "sun")])
+    del embedded[:]
+    for _ in range(2):
+        select.for_example("ann", items[0], "dog", "5")
+    assert embedded == ["dog", "dog"]
+
+
 def test_the_rows_of_a_users_embeddings_are_those_of_the_items_left():
     items = history("dog dog", "cat", "cat cat cat", "rain")
     select = Selector(selecting("dense", 1), embed, {"ann": items})

@@ -114,3 +114,9 @@ def test_cells_that_points_share_are_planned_once(tmp_path):
     tasks = len(points[0].spec.tasks)
     assert len(distinct_cells(points)) == tasks * (1 + len(points))
     assert sum(distinct_cells(points).values()) == tasks * (1 + len(points)) * points[0].spec.budget
+
+
+def test_cells_on_two_data_sets_are_two(tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("parameters: {methods: {value: instruct}, tasks: {value: lamp3}, data: {values: [here, there]}}")
+    assert len(distinct_cells(expand(read_sweep(file)))) == 2
