@@ -98,10 +98,16 @@ class Caa(Method):
         return layers
 
     def _differences(self, context: FitContext, pairs: Sequence[Choice], layers: tuple[int, ...]) -> list[Differences]:
-        """Of the pairs that fit the context with their prompt; the others are counted."""
+        """Of the pairs that fit the context with their prompt, and whose neutral answer says anything.
+
+        The others are counted: of an empty answer there is no representation but that of the prompt.
+        """
+        said = [pair for pair in pairs if pair[2]]
+        if len(said) < len(pairs):
+            context.report.count("empty_outputs", len(pairs) - len(said))
         prompted = [
             (pair, prompt)
-            for pair in pairs
+            for pair in said
             if (prompt := pair_prompt(context, pair[0], () if self.personal else pair[0].history, pair[1:])) is not None
         ]
         if not prompted:

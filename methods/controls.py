@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from harness.api import FitContext, HistoryItem, Method, Personalizer, Query, Task, User
+from harness.api import FitContext, Method, Personalizer, Query, Task, User
 from harness.methods.aloe import Aloe
 from harness.methods.base_prompt import BasePrompt
 from harness.methods.chameleon.directions import Directions, Source, group_slices
@@ -178,17 +178,25 @@ class MeanDifference(Chameleon):
 def _shuffled(context: FitContext) -> FitContext:
     """A context in which every user has the history of the next one, paraphrases and the examples' histories included.
 
-    Only a fit on one user is not changed: there is nobody to exchange with.
+    Where the run selects by what is asked, it does so here: only whose history it is may differ. A fit on one user is
+    not changed: there is nobody to exchange with.
     """
     donors = [*context.users[1:], *context.users[:1]]
     shuffled = copy(context)
-    shuffled.users = [_with(user, donor.history) for user, donor in zip(context.users, donors, strict=True)]
+    with context.clock.phase("selection"):
+        shuffled.users = [_with(context, user, donor) for user, donor in zip(context.users, donors, strict=True)]
     return shuffled
 
 
-def _with(user: User, history: tuple[HistoryItem, ...]) -> User:
-    examples = tuple(replace(example, history=history) for example in user.examples)
-    return replace(user, history=history, examples=examples)
+def _with(context: FitContext, user: User, donor: User) -> User:
+    if donor is user:  # whose examples stand beside a history without them
+        return user
+    examples = tuple(
+        # An input that is not there yet will be a paraphrase of the answer.
+        replace(one, history=context.history_for(donor, one.answer if one.query is None else one.query))
+        for one in user.examples
+    )
+    return replace(user, history=donor.history, examples=examples)
 
 
 def mean_change(pairs: Tensor, mask: Tensor, banks: Banks, strength: Tensor) -> Tensor:

@@ -158,6 +158,13 @@ class FitContext(Protocol):
         """
         ...
 
+    def history_for(self, user: User, asked: str) -> tuple[HistoryItem, ...]:
+        """What the run selects of the user's history for a question of these words.
+
+        That is `user.history` unless the selection depends on what is asked; then it is work, for `clock.phase`.
+        """
+        ...
+
     def shorten(
         self,
         build: Callable[[Sequence[HistoryItem]], str],

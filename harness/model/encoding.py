@@ -39,10 +39,14 @@ class Encoder:
         self._reader = _reader(tokenizer, added)
         # Unigram vocabularies (T5) hold their special tokens as ordinary pieces too and would find them in any text.
         self._found = [token.content for token in added if self._finds(token.content)]
+        self._ends = {*ends, tokenizer.eos_token_id}
         self.answer_end: int = tokenizer.eos_token_id
+        self._gap = " "
         if self._is_chat:
             self._before, self._head, self._tail, self._after, self._cue = self._template(_pattern(added))
-            self.answer_end = self._end_of_turn({*ends, tokenizer.eos_token_id})
+            before, after = self._around_answer()
+            self._gap = before if self._cue or not self._begins_with_space() else ""
+            self.answer_end = next((token for token in self._ids(after) if token in self._ends), self.answer_end)
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """The prompt as the model reads it: template, begin of sequence and, for T5, the end included."""
@@ -58,23 +62,25 @@ class Encoder:
         """The tokens with which the model would write `output` after a prompt, without `answer_end`.
 
         After a plain prompt a space stands between the cue and the answer; `decode` takes it off again. In a chat the
-        cue is what the template writes after its last special token.
+        cue is what the template writes after its last special token, and between the two stands what the template puts
+        there in a whole conversation, which the model has to write itself.
         """
         if not output:
             return []
         if self.is_encoder_decoder:
             return self._plain(output)
         if self._is_chat:
-            cue, both = self._plain(self._cue), self._plain(self._cue + output)
-            return both[len(cue) :] if both[: len(cue)] == cue else self._plain(output)
-        cue, both = self._plain(ANSWER_CUE), self._plain(f"{ANSWER_CUE} {output}")
+            cue, both = self._plain(self._cue), self._plain(self._cue + self._gap + output)
+            return both[len(cue) :] if both[: len(cue)] == cue else self._plain(self._gap + output)
+        cue, both = self._plain(ANSWER_CUE), self._plain(ANSWER_CUE + self._gap + output)
         shared = takewhile(lambda pair: pair[0] == pair[1], zip(cue, both, strict=False))
         return both[len(list(shared)) :]
 
     def decode(self, ids: list[int]) -> str:
-        """The text of generated ids, without special tokens and without the space after the cue."""
-        text = self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return str(text).removeprefix(" ")
+        """The text of generated ids, without the token that ends it, special ones and what stands after the cue."""
+        said = ids[:-1] if ids and ids[-1] in self._ends else ids  # not every vocabulary marks its ends as special
+        text = str(self.tokenizer.decode(said, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        return text.removeprefix(self._gap if self._gap and text.startswith(self._gap) else " ")
 
     def _plain(self, text: str, add_special_tokens: bool = False) -> list[int]:
         for token in self._found:
@@ -109,14 +115,23 @@ class Encoder:
         cue = tail[max((match.end() for match in special.finditer(tail)), default=len(tail)) :]
         return self._ids(head[:start]), head[start:], tail[:end], self._ids(tail[end:]), cue
 
-    def _end_of_turn(self, ends: set[int]) -> int:
-        """The first of `ends` that the template puts after an assistant's text."""
-        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": _PLACEHOLDER}]
+    def _around_answer(self) -> tuple[str, str]:
+        """(the white space between a prompt and an assistant's text, all that follows the text), as far as known."""
+        question = {"role": "user", "content": "a"}
+        asked = self._render([question], add_generation_prompt=True)
         try:
-            tail = self._render(turns, add_generation_prompt=False).rpartition(_PLACEHOLDER)[2]
+            answered = self._render(
+                [question, {"role": "assistant", "content": _PLACEHOLDER}], add_generation_prompt=False
+            )
         except Exception:  # a template for single questions; an answer ends as a text does
-            tail = ""
-        return next((token for token in self._ids(tail) if token in ends), self.tokenizer.eos_token_id)
+            return "", ""
+        head, _, tail = answered.rpartition(_PLACEHOLDER)
+        gap = head.removeprefix(asked) if head.startswith(asked) else ""
+        return "" if gap.strip() else gap, tail
+
+    def _begins_with_space(self) -> bool:
+        """Whether any text begins with a space for this vocabulary, as for those of the SentencePiece kind."""
+        return any(token.startswith("▁") for token in self.tokenizer.convert_ids_to_tokens(self._plain("a")[:1]))
 
     def _render(self, turns: list[dict[str, str]], add_generation_prompt: bool) -> str:
         template = self.tokenizer.get_chat_template()

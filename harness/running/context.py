@@ -17,6 +17,7 @@ from harness.api import (
     HistorySearch,
     LanguageModel,
     Personalizer,
+    Query,
     Regime,
     Reserve,
     Task,
@@ -91,6 +92,10 @@ class Context:
     def example_of(self, user: str, item: HistoryItem) -> Example | None:
         """What one item of the user's history supervises, beside the history selected without it."""
         return self.select.example_of(self.task, user, item)
+
+    def history_for(self, user: User, asked: str) -> tuple[HistoryItem, ...]:
+        """What the run selects of the user's history for a question of these words."""
+        return self.select.for_query(Query("history", user.id, asked)) if self.select.asks else user.history
 
     def shorten(
         self,

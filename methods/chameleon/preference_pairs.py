@@ -48,8 +48,9 @@ def generate_pairs(
 ) -> list[OutputPair]:
     """Both agents' outputs to each example, identical ones left out (Section 4.1); with their states at `record`.
 
-    Counts `identical_outputs`, `examples_too_long` to be asked, and `overlong_pairs` that would not fit the context
-    together with their prompts.
+    Counts `identical_outputs`, `examples_too_long` to be asked, `overlong_pairs` that would not fit the context
+    together with their prompts, and `empty_outputs`: where one side says nothing there is no preference, and its
+    representation would be that of the prompt.
     """
     asked = [agents for example in examples if (agents := _agents(context, example, insights)) is not None]
     # An example's prompts are neighbours: what they share is computed once where they are in one batch.
@@ -62,11 +63,14 @@ def generate_pairs(
         )
     ]
     different = [pair for pair in made if pair.personal.strip() != pair.neutral.strip()]
-    kept = [pair for pair in different if _fits(context, pair)]
+    said = [pair for pair in different if pair.personal.strip() and pair.neutral.strip()]
+    kept = [pair for pair in said if _fits(context, pair)]
     context.report.count("identical_outputs", len(made) - len(different))
+    if len(said) < len(different):
+        context.report.count("empty_outputs", len(different) - len(said))
     if len(asked) < len(examples):
         context.report.count("examples_too_long", len(examples) - len(asked))
-    context.report.count("overlong_pairs", len(different) - len(kept))
+    context.report.count("overlong_pairs", len(said) - len(kept))
     return kept
 
 

@@ -56,6 +56,21 @@ def test_a_style_vector_is_a_users_own_and_shows_no_history(make_context, toy_so
     assert not fitted.serves(Query("q", "stranger", "a movie"))
 
 
+@pytest.mark.parametrize("method", [caa, style])
+def test_a_neutral_answer_that_says_nothing_is_no_part_of_a_difference(make_context, monkeypatch, method):
+    context, other = make_context(users=toy_users(2)), make_context(users=toy_users(2)[:1])
+    generate = context.lm.generate
+
+    def silent(prompts, *rest, **named):
+        outputs = generate(prompts, *rest, **named)
+        return ["" if "of user 1. Which" in prompt else text for prompt, text in zip(prompts, outputs, strict=True)]
+
+    monkeypatch.setattr(context.lm, "generate", silent)
+    found, expected = (method().fit(one).banks.offset for one in (context, other))
+    torch.testing.assert_close(found, expected)
+    assert context.report.counts["empty_outputs"] == context.report.samples_used == 2
+
+
 def test_tweets_without_an_input_are_paraphrased_first(make_context):
     context = make_context(users=toy_users(2, task=ToyFreeText()), task=ToyFreeText())
     style().fit(context)

@@ -81,6 +81,18 @@ def test_identical_outputs_are_dropped_and_counted(make_context):
     assert "Your answer should be plain." in pairs[0].neutral_prompt
 
 
+@pytest.mark.parametrize("silent", ["prefers", "should"])
+def test_pairs_of_which_one_side_says_nothing_are_dropped_and_counted(make_context, silent):
+    lm = Recorder(lambda prompt: " " if silent in prompt and "user 1" in prompt else prompt[-40:])
+    context = make_context(lm=lm, users=toy_users(2, examples=1))
+    examples = [user.examples[0] for user in context.users]
+    insights = {example.user: Insights(f"likes of {example.user}", "be plain") for example in examples}
+    pairs = generate_pairs(context, examples, insights)
+    assert [pair.example.user for pair in pairs] == ["user 0"]
+    counts = context.report.counts
+    assert (counts["empty_outputs"], counts["identical_outputs"], counts["overlong_pairs"]) == (1, 0, 0)
+
+
 @pytest.mark.parametrize("text", ["full", "history"])
 def test_pair_text(make_context, text):
     lm = Recorder(lambda prompt: "classic" if "prefers" in prompt else "comedy")

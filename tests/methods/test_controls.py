@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from harness.api import HistoryItem, Query
+from harness.conformance.method_checks import SPEC
 from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.aloe import Aloe
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
@@ -204,7 +205,23 @@ def test_mean_difference_leaves_layers_alone_that_a_group_did_not_choose(make_co
     assert torch.equal(found.neutral.any(-1).sum(1), torch.ones(4, dtype=torch.long))
 
 
-def test_one_user_has_nobody_to_shuffle_with(make_context):
-    users = [replace(user) for user in toy_users(1, examples=4)]
+@pytest.mark.parametrize(("selection", "shown"), [("pca", 4), ("bm25", 1)])
+def test_others_histories_are_selected_as_the_run_selects_the_own(make_context, monkeypatch, selection, shown):
+    monkeypatch.setattr(Aloe, "fit", lambda self, context: context.users)
+    context = make_context(users=toy_users(3))
+    context.select.spec = SPEC.model_copy(update={"selection": selection, "history": 1})
+    for user, donor in zip(ShuffledAloe(Aloe.Config()).fit(context), [*toy_users(3)[1:], toy_users(1)[0]], strict=True):
+        second = user.examples[1]
+        assert len(second.history) == shown
+        assert user.history == donor.history
+        if selection == "bm25":
+            [item] = second.history
+            assert item.text == second.query.replace(user.id, donor.id)
+
+
+def test_one_user_has_nobody_to_shuffle_with(make_context, monkeypatch):
+    users = toy_users(1, examples=4)
     fitted = ShuffledHistory(ChameleonConfig(**FAST)).fit(make_context(users=users))
     assert fitted.banks is not None
+    monkeypatch.setattr(Aloe, "fit", lambda self, context: context.users)
+    assert ShuffledAloe(Aloe.Config()).fit(make_context(users=users)) == users, "an example beside its own answer"

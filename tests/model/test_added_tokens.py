@@ -73,6 +73,14 @@ def test_an_answer_ends_as_the_template_ends_an_assistants_turn() -> None:
     assert Encoder(byte_level_tokenizer(), False, [end]).answer_end == chat.eos_token_id
 
 
+def test_the_token_that_ends_an_answer_is_no_part_of_its_text_though_it_is_not_marked_as_special() -> None:
+    tokenizer = byte_level_tokenizer()
+    tokenizer.add_tokens(AddedToken("<|turn_end|>", special=False))
+    end = tokenizer.convert_tokens_to_ids("<|turn_end|>")
+    encoder = Encoder(tokenizer, False, [end])
+    assert encoder.decode([*encoder.answer_ids("comedy"), end]) == "comedy"
+
+
 @pytest.mark.parametrize(
     "template",
     [

@@ -116,6 +116,38 @@ def test_an_answer_to_a_chat_turn_is_tokenised_as_in_the_whole_rendered_conversa
     assert ids == whole[: len(ids)]
 
 
+IN_WORDS = (  # as Falcon's: the prompt ends before the space
+    "{% for m in messages %}{% if m.role == 'user' %}User: {{ m.content }}{% else %}\nAssistant: {{ m.content }}</s>"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}\nAssistant:{% endif %}"
+)
+LINES = (  # as Zephyr's: the prompt ends before the line break
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("template", "gap"), [(IN_WORDS, " "), (LINES, "\n")], ids=["words", "lines"])
+def test_white_space_that_a_template_puts_before_an_answer_is_the_answers_and_not_its_text(
+    template: str, gap: str
+) -> None:
+    tokenizer = byte_level_tokenizer(chat_template=template)
+    encoder = Encoder(tokenizer, False)
+    turns = [{"role": "user", "content": PROMPT}, {"role": "assistant", "content": "comedy"}]
+    whole = tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False)
+    answer = encoder.answer_ids("comedy")
+    assert [*encoder.prompt_ids(PROMPT), *answer, encoder.answer_end] == whole
+    assert tokenizer.decode(answer) == f"{gap}comedy"
+    assert encoder.decode(answer) == encoder.decode(tokenizer("comedy").input_ids) == "comedy"
+
+
+@pytest.mark.parametrize("kind", ["prepended", "first", "always"])
+def test_a_vocabulary_that_marks_the_beginning_of_a_text_as_a_space_gets_no_second_one(kind: str) -> None:
+    tokenizer = word_piece_tokenizer(kind)
+    plain = tokenizer("comedy").input_ids
+    tokenizer.chat_template = IN_WORDS
+    assert Encoder(tokenizer, False).answer_ids("comedy") == plain
+
+
 def word_piece_tokenizer(kind: str) -> PreTrainedTokenizerFast:
     """A tokenizer of the SentencePiece kind, which marks spaces, with a template that ends in plain text."""
     made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
