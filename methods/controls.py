@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from harness.api import FitContext, Method, Personalizer, Query, Task, User
+from harness.api import FitContext, HistoryItem, HistorySearch, Method, Personalizer, Query, Task, User
 from harness.methods.aloe import Aloe
 from harness.methods.base_prompt import BasePrompt
 from harness.methods.chameleon.directions import Directions, Source, group_slices
@@ -22,6 +22,7 @@ from harness.methods.dpo import Dpo
 from harness.methods.oppu import Oppu
 
 _FILE = "answers.json"
+_SHOWN = "shown.json"
 _BISECTIONS = 60
 
 
@@ -120,6 +121,42 @@ class ShuffledHistory(Chameleon):
 
     def fit(self, context: FitContext) -> Personalizer:
         return super().fit(_shuffled(context))
+
+
+class OthersHistories(BasePrompt):
+    """The base prompt with another user's history: what is `shown` to each; nothing where prompts may show none."""
+
+    def __init__(self, task: Task, shown: Mapping[str, Sequence[HistoryItem]]) -> None:
+        self.task = task
+        self.shown = {user: tuple(items) for user, items in shown.items()}
+
+    def retrieve(
+        self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
+    ) -> tuple[HistoryItem, ...]:
+        return self.shown.get(query.user, history) if history else history
+
+    def serves(self, query: Query) -> bool:
+        return query.user in self.shown
+
+    def save(self, directory: Path) -> None:
+        shown = {user: [asdict(item) for item in items] for user, items in self.shown.items()}
+        (directory / _SHOWN).write_text(json.dumps(shown, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+class ShuffledPrompt(Method):
+    """The model as it is, shown the next user's history in place of the user's own: what is personal in a prompt."""
+
+    Config = NothingToSet
+
+    def fit(self, context: FitContext) -> Personalizer:
+        donors = [*context.users[1:], *context.users[:1]]
+        shown = {user.id: donor.history for user, donor in zip(context.users, donors, strict=True)}
+        context.report.users_fitted = len(shown)
+        return OthersHistories(context.task, shown)
+
+    def load(self, directory: Path, task: Task) -> Personalizer:
+        shown = json.loads((directory / _SHOWN).read_text(encoding="utf-8"))
+        return OthersHistories(task, {user: [HistoryItem(**item) for item in items] for user, items in shown.items()})
 
 
 class ShuffledAloe(Aloe):

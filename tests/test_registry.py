@@ -21,7 +21,7 @@ from harness.specs.resolve import build_method, expand_methods, resolve
 def test_the_methods_and_seven_tasks_are_registered():
     prompting, training = ["instruct", "llm_rec", "pag", "rag"], ["aloe", "dpo", "oppu"]
     assert METHODS.names() == sorted([*prompting, *training, "caa", "chameleon", "style_vector"])
-    shuffled = ["shuffled_aloe", "shuffled_dpo", "shuffled_history", "shuffled_oppu"]
+    shuffled = ["shuffled_aloe", "shuffled_dpo", "shuffled_history", "shuffled_oppu", "shuffled_prompt"]
     assert CONTROLS.names() == ["constant", "mean_difference", "random_direction", *shuffled, "user_majority"]
     assert TASKS.names() == [f"lamp{number}" for number in range(1, 8)]
     assert "tiny-llama" in MODELS
@@ -29,7 +29,7 @@ def test_the_methods_and_seven_tasks_are_registered():
 
 def test_a_control_says_of_which_method_it_is_one():
     found = {name: control_of(name) for name in CONTROLS.names()}
-    assert {name for name, method in found.items() if not method} == {"constant", "user_majority"}
+    assert {name for name, method in found.items() if not method} == {"constant", "shuffled_prompt", "user_majority"}
     assert {name for name, method in found.items() if method == "aloe"} == {"shuffled_aloe"}
     assert set(found.values()) <= {*METHODS.names(), ""}
     assert control_of("random_direction:subspace=principal") == "chameleon"

@@ -14,6 +14,7 @@ from harness.methods.controls import (
     ShuffledDpo,
     ShuffledHistory,
     ShuffledOppu,
+    ShuffledPrompt,
     UserMajority,
 )
 from harness.methods.dpo import Dpo
@@ -67,7 +68,7 @@ TRAINED = [
 
 def test_every_registered_method_is_checked():
     registered = {registry.get(name) for registry in (METHODS, CONTROLS) for name in registry.names()}
-    assert {method for method, _ in [*WITHOUT_TRAINING, *TRAINED]} >= registered
+    assert {ShuffledPrompt, *(method for method, _ in [*WITHOUT_TRAINING, *TRAINED])} >= registered
 
 
 @pytest.mark.parametrize(("method", "config"), WITHOUT_TRAINING)
@@ -115,6 +116,11 @@ def test_methods_that_train_encoder_decoders(method, config, t5: HuggingFaceMode
 )
 def test_individual_methods_share_nothing(method, config, toy_source: HuggingFaceModel):
     check_method(method, config, lm=toy_source, shares_users=False)
+
+
+def test_shuffled_prompt_conforms_but_for_the_history_of_others_that_it_is_made_to_show(toy_source: HuggingFaceModel):
+    with pytest.raises(AssertionError, match="a word of one user's history is in another user's prompt"):
+        check_method(ShuffledPrompt, {}, lm=toy_source)
 
 
 def test_conformance_catches_a_leak_between_users(toy_source: HuggingFaceModel):

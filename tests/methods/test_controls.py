@@ -23,6 +23,7 @@ from harness.methods.controls import (
     ShuffledDpo,
     ShuffledHistory,
     ShuffledOppu,
+    ShuffledPrompt,
     UserMajority,
     mean_change,
 )
@@ -175,6 +176,23 @@ def test_shuffled_dpo_prefers_users_answers_beside_others_histories(make_context
         [shown] = [number for number, user in enumerate(context.users) if f"of {user.id}:" in prompt]
         assert chosen.strip().startswith(answers[context.users[shown - 1].id])
     assert "user 0" in fitted.prompt(toy_queries(context.users)[0], context.users[0].history)
+
+
+def test_shuffled_prompt_shows_the_next_user_s_history_where_prompts_show_any(make_context, tmp_path):
+    context = make_context(users=toy_users(3))
+    method = ShuffledPrompt(NothingToSet())
+    method.fit(context).save(tmp_path)
+    fitted = method.load(tmp_path, context.task)
+    shown = [fitted.retrieve(query, user.history, context.search) for query, user in _asked(context.users)]
+    assert shown == [user.history for user in [*context.users[1:], context.users[0]]]
+    stranger = Query("q", "stranger", "?")
+    assert fitted.retrieve(stranger, context.users[0].history, context.search) == context.users[0].history
+    assert not fitted.serves(stranger)
+    assert [fitted.retrieve(query, (), context.search) for query, _ in _asked(context.users)] == [()] * 3
+
+
+def _asked(users):
+    return zip(toy_queries(users), users, strict=False)
 
 
 def test_shuffled_oppu_gives_each_user_the_adapter_of_the_next(make_context):
