@@ -196,7 +196,7 @@ def test_a_changed_edit_or_prompt_is_computed_again_and_a_changed_comment_plot_o
     edit(place / "methods" / "dpo.py", "class Dpo(", "OTHER = 1\n\n\nclass Dpo(")
     edit(place / "formatting.py", "\n\n\ndef ", "\n\nCOLOUR = 'red'\n\n\ndef ")
     assert "finished" in run("--dry-run")
-    edit(place / "model" / "encoding.py", '.removeprefix(" ")', '.removeprefix("  ")')
+    edit(place / "model" / "encoding.py", '_gap = " "', '_gap = "  "')
     edit(place / "tasks" / "prompts.py", '"Your answer:"', '"Your reply:"')
     said = " ".join(run().split())
     assert "Computing instruct on lamp3, seed 0 again: " in said
