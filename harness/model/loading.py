@@ -209,6 +209,11 @@ def _fetch(get: Callable[[], T], source: str, what: str) -> T:
     # do not have the configured shapes (RuntimeError) or are cut short (SafetensorError).
     try:
         return get()
+    except torch.OutOfMemoryError as error:  # a RuntimeError, too
+        raise HarnessError(
+            f"{source!r} does not fit what is free of the device's memory. See nvidia-smi for what else is there, "
+            f"choose --dtype bfloat16 or --quantization nf4, or another --device. Reason: {_first_line(error)}"
+        ) from error
     except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
         hint = (
             "Check that the folder is complete."

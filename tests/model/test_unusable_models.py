@@ -5,7 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from harness.api import HarnessError
 from harness.model.architectures import site_modules
@@ -21,6 +22,15 @@ def copied(model_folder, tmp_path):
         return shutil.copytree(model_folder(kind), tmp_path / kind)
 
     return copy
+
+
+def test_a_model_that_does_not_fit_the_device_is_not_called_incomplete(model_folder, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 14.00 GiB.")
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", full)
+    with pytest.raises(HarnessError, match=r"does not fit .* --quantization nf4.* Tried to allocate 14.00 GiB"):
+        load(str(model_folder("llama")))
 
 
 @pytest.mark.parametrize("kind", ["llama", "t5"])
