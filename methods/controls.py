@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -21,6 +21,7 @@ from harness.methods.chameleon.steering import Banks
 from harness.methods.dpo import Dpo
 from harness.methods.oppu import Oppu
 
+T = TypeVar("T")
 _FILE = "answers.json"
 _SHOWN = "shown.json"
 _BISECTIONS = 60
@@ -149,8 +150,7 @@ class ShuffledPrompt(Method):
     Config = NothingToSet
 
     def fit(self, context: FitContext) -> Personalizer:
-        donors = [*context.users[1:], *context.users[:1]]
-        shown = {user.id: donor.history for user, donor in zip(context.users, donors, strict=True)}
+        shown = {user.id: donor.history for user, donor in zip(context.users, _next(context.users), strict=True)}
         context.report.users_fitted = len(shown)
         return OthersHistories(context.task, shown)
 
@@ -186,8 +186,7 @@ class ShuffledOppu(Oppu):
     control_of = "oppu"
 
     def _personalizer(self, task: Task, own: Mapping[str, Mapping[str, Tensor]], common: Personalizer) -> Personalizer:
-        adapters = list(own.values())
-        return super()._personalizer(task, dict(zip(own, [*adapters[1:], *adapters[:1]], strict=True)), common)
+        return super()._personalizer(task, dict(zip(own, _next(list(own.values())), strict=True)), common)
 
 
 class MeanDifferenceConfig(ChameleonConfig):
@@ -212,13 +211,18 @@ class MeanDifference(Chameleon):
         return Banks(found.layers, offset=offset)
 
 
+def _next(items: Sequence[T]) -> list[T]:
+    """What comes after each, the first after the last."""
+    return [*items[1:], *items[:1]]
+
+
 def _shuffled(context: FitContext) -> FitContext:
     """A context in which every user has the history of the next one, paraphrases and the examples' histories included.
 
     Where the run selects by what is asked, it does so here: only whose history it is may differ. A fit on one user is
     not changed: there is nobody to exchange with.
     """
-    donors = [*context.users[1:], *context.users[:1]]
+    donors = _next(context.users)
     shuffled = copy(context)
     with context.clock.phase("selection"):
         shuffled.users = [_with(context, user, donor) for user, donor in zip(context.users, donors, strict=True)]

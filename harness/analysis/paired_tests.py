@@ -197,9 +197,8 @@ def _paired(
 
 
 def _detectable(spread: Spread, size: int) -> float:
-    """What both a test over users after Holm and, where fits came out differently, one over users and fits find."""
-    alone = minimum_detectable(spread.of_users, ALPHA / size)
-    return max(alone, minimum_detectable(spread, ALPHA)) if spread.over_fits else alone
+    """What both a test over users after Holm and one over users and fits find."""
+    return max(minimum_detectable(spread.of_users, ALPHA / size), minimum_detectable(spread, ALPHA))
 
 
 def _spread(panel: Panel, pair: Pair, scores: tuple[Scores, Scores], metric: Measure) -> Spread:

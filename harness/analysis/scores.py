@@ -89,7 +89,7 @@ def pool(seeds: Mapping[int, Scores]) -> Scores:
         return fits[0]
     every = np.concatenate([scores.queries for scores in fits])
     queries, first, index = np.unique(every, return_index=True, return_inverse=True)
-    by_seed = {seed: _spread(scores, queries) for seed, scores in seeds.items()}
+    by_seed = {seed: _over(queries, scores) for seed, scores in seeds.items()}
     statistics = {name: np.nanmean([own[name] for own in by_seed.values()], axis=0) for name in fits[0].statistics}
     lengths = [scores.history_items for scores in fits if scores.history_items is not None]
     items = np.concatenate(lengths)[first] if len(lengths) == len(fits) else None
@@ -97,12 +97,12 @@ def pool(seeds: Mapping[int, Scores]) -> Scores:
     return Scores(queries, users, statistics, items, _pooled_answers(fits, index, len(queries)), by_seed)
 
 
-def _spread(scores: Scores, queries: NDArray[Any]) -> dict[str, NDArray[np.float64]]:
-    """Statistics over all of `queries`, NaN where there is no answer."""
-    place = np.searchsorted(queries, scores.queries)
-    found = {name: np.full((len(queries), one.shape[1]), np.nan) for name, one in scores.statistics.items()}
-    for name, one in scores.statistics.items():
-        found[name][place] = one
+def _over(queries: NDArray[Any], scores: Scores) -> dict[str, NDArray[np.float64]]:
+    """Statistics of all `queries`, NaN where there is no answer."""
+    places, found = np.searchsorted(queries, scores.queries), {}
+    for name, answered in scores.statistics.items():
+        found[name] = np.full((len(queries), answered.shape[1]), np.nan)
+        found[name][places] = answered
     return found
 
 

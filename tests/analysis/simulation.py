@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from harness.analysis import stats
 from harness.analysis.paired_tests import paired
 from harness.analysis.panel import Panel
+from harness.analysis.preference_likelihood import Mean
 from harness.analysis.scores import Scores, pool
 from harness.tasks.metrics import macro_f1
 
 USERS = 100
+MEAN = Mean("mean", higher_is_better=True)
 LABELS = tuple(f"tag {index}" for index in range(15))
 F1 = macro_f1(LABELS)
 SHARES = np.array([0.8**index for index in range(15)]) / sum(0.8**index for index in range(15))  # of the gold labels
@@ -39,15 +41,6 @@ def mean(means: stats.Floats) -> stats.Floats:
 def root(means: stats.Floats) -> stats.Floats:
     """RMSE."""
     return np.sqrt(means[..., 0])
-
-
-@dataclass(frozen=True)
-class Mean:
-    """The mean of one number per query."""
-
-    name = "mean"
-    higher_is_better = True
-    value = staticmethod(mean)
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,7 @@ def coverage(draw: Draw, value: stats.Value, truth: float, draws: int, resamples
 def scores(values: stats.Floats, queries: NDArray[Any] | None = None) -> Scores:
     """A number [n] for one query of each of n users."""
     ids = np.arange(len(values)).astype(str) if queries is None else queries
-    return Scores(ids, ids, {Mean.name: values[:, None]})
+    return Scores(ids, ids, {MEAN.name: values[:, None]})
 
 
 def refits(
@@ -141,7 +134,7 @@ def refit_errors(draws: int, fits: int, luck: float = 0.3, gain: float = 0.0) ->
     p = []
     for _ in range(draws):
         method, baseline = (pool(own) for own in refits(rng, fits, luck, gain))
-        found = paired(method, baseline, Mean(), 1)
+        found = paired(method, baseline, MEAN, 1)
         assert found is not None
         p.append((found.p, max(found.p, found.p_fits or 0.0)))
     alone, both = np.mean(np.array(p) < 0.05, axis=0)

@@ -21,7 +21,7 @@ from harness.reporting.conclusions import answer_in_words
 from tests.analysis import simulation
 from tests.fabricate import compare, pair_of, record, row_of, run_spec, samples, store
 
-MEAN = simulation.Mean()
+MEAN = simulation.MEAN
 ERRORS, COUNTS = st.floats(1e-3, 1e3), st.integers(2, 500)
 
 
