@@ -186,22 +186,29 @@ class Finding(BaseModel):
         return Spread(self.standard_error, self.users, self.fits_error or 0.0, self.fits)
 
 
-class PairTest(Finding):
-    """Methods `a` and `b` (labels) on one metric: `difference` is a minus b.
+class Difference(Finding):
+    """A paired test of two sets of answers, whatever they are called: `difference` is first less second.
+
+    `smallest_p` is the least that `p` could have been: of few users whose scores differ there are few swaps.
+    """
+
+    difference: float
+    smallest_p: float = 0.0
+    queries: int
+    effect_size: float | None = None  # difference in standard deviations over users; None without any spread
+    same_answers: bool = False  # every prediction is the same text
+
+
+class PairTest(Difference):
+    """Methods `a` and `b` (labels) on one metric.
 
     Holm runs over all tests against instruct, and apart from those over all tests among the other methods.
-    `smallest_p` is the least that `p` could have been: of few users whose scores differ there are few swaps.
     """
 
     task: str
     metric: str
     a: str
     b: str
-    difference: float
-    smallest_p: float = 0.0
-    queries: int
-    effect_size: float | None = None  # difference in standard deviations over users; None without any spread
-    same_answers: bool = False  # every prediction is the same text
 
 
 class Ranking(BaseModel):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import reduce
 from itertools import combinations
 
 import numpy as np
 
 from harness.analysis import stats
-from harness.analysis.comparison import ALPHA, Finding, PairTest, Ranking, Row, VsInstruct
+from harness.analysis.comparison import ALPHA, Difference, Finding, PairTest, Ranking, Row, VsInstruct
 from harness.analysis.panel import Pair, Panel, PermutationP, minimum_detectable, permutations_for
 from harness.analysis.refits import Spread, over_fits
 from harness.analysis.scores import Measure, Scores, align, take
@@ -35,25 +35,6 @@ class Entry:
     scores: Scores | None
     measured: tuple[Scores | None, ...] = ()
     curves: tuple[tuple[tuple[float, float], ...], ...] = ()
-
-
-@dataclass(frozen=True)
-class Paired:
-    """What `PairTest` says of two sets of answers, whatever they are called and before Holm."""
-
-    difference: float
-    p: float
-    p_fits: float | None
-    smallest_p: float
-    queries: int
-    users: int
-    standard_error: float | None
-    fits: int
-    fits_error: float | None
-    minimum_detectable: float | None
-    effect_size: float | None
-    identical: bool
-    same_answers: bool
 
 
 def run_tests(entries: Sequence[Entry], metrics: Measures, others: bool = True) -> list[PairTest]:
@@ -142,27 +123,21 @@ def _tests(pairs: Sequence[tuple[Entry, Entry]], metric: Measure, size: int) -> 
     place = {entry.row.label: number for number, entry in enumerate(entries)}
     indices = [(place[a.row.label], place[b.row.label]) for a, b in pairs]
     return [
-        PairTest(
-            task=a.row.task,
-            metric=metric.name,
-            a=a.row.label,
-            b=b.row.label,
-            p_holm=found.p,
-            tests=size,
-            **asdict(found),
-        )
+        PairTest(task=a.row.task, metric=metric.name, a=a.row.label, b=b.row.label, **found.model_dump())
         for (a, b), found in zip(pairs, _compared(scores, indices, metric, size), strict=True)
     ]
 
 
-def paired(a: Scores, b: Scores, metric: Measure, size: int) -> Paired | None:
-    """a against b on the queries that both answered, one of `size` tests that share Holm; None if they share none."""
+def paired(a: Scores, b: Scores, metric: Measure, size: int) -> Difference | None:
+    """a against b on the queries that both answered, before Holm over `size` tests; None if they share no query."""
     scores = align(a, b)
     return _compared(scores, [(0, 1)], metric, size)[0] if len(scores[0].queries) else None
 
 
-def _compared(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric: Measure, size: int) -> list[Paired]:
-    """Pairs among answers to the same queries."""
+def _compared(
+    scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric: Measure, size: int
+) -> list[Difference]:
+    """Pairs among answers to the same queries, before Holm."""
     statistics = [one.statistics[metric.name] for one in scores]
     panel = Panel(statistics, scores[0].users, metric.value)
     tested = panel.p_values(pairs, permutations_for(size))
@@ -174,14 +149,16 @@ def _compared(scores: Sequence[Scores], pairs: Sequence[tuple[int, int]], metric
 
 def _paired(
     panel: Panel, pair: Pair, scores: tuple[Scores, Scores], found: PermutationP, metric: Measure, size: int
-) -> Paired:
+) -> Difference:
     a, b = (one.statistics[metric.name] for one in scores)
     difference, spread = panel.difference(pair), _spread(panel, pair, scores, metric)
     # Where so few users' scores differ that no p could pass Holm, no difference is detectable.
     told = spread.over_users > 0 and found.smallest * size < ALPHA
-    return Paired(
+    return Difference(
         difference=difference,
         p=found.p,
+        p_holm=found.p,
+        tests=size,
         p_fits=spread.p_value(difference) if spread.over_fits else None,
         smallest_p=found.smallest,
         queries=len(scores[0].queries),

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis import stats
-from harness.analysis.comparison import ALPHA, Row
+from harness.analysis.comparison import ALPHA, Finding, Row
 from harness.analysis.paired_tests import Metrics, decisive, paired
 from harness.analysis.scores import Scores, align
 from harness.api import Metric
@@ -169,8 +169,10 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
     found = paired(a, b, metric, size)
     if found is None:
         return None
-    # Of so few users whose scores differ, none whatever could be significant, nor is their spread known.
-    hopeless = found.smallest_p * size >= ALPHA
+    known = found.model_dump(include=set(Finding.model_fields))
+    if found.smallest_p * size >= ALPHA:
+        # Of so few users whose scores differ, none whatever could be significant, nor is their spread known.
+        known["standard_error"] = None
     return ClaimTest(
         kind="pair",
         model=case.model,
@@ -182,15 +184,7 @@ def _test(case: Case, sides: Mapping[tuple[str, int], Side], metrics: Metrics, s
         b_tick=there.tick,
         over=case.over,
         gain=found.difference if metric.higher_is_better else -found.difference,
-        p=found.p,
-        p_holm=found.p,
-        p_fits=found.p_fits,
-        users=found.users,
-        standard_error=None if hopeless else found.standard_error,
-        fits=found.fits,
-        fits_error=found.fits_error,
-        minimum_detectable=found.minimum_detectable,
-        identical=found.identical,
+        **known,
     )
 
 
