@@ -31,7 +31,7 @@ def test_a_false_claim_is_seldom_supported_and_mostly_refuted(comparisons):
     assert verdicts["not supported"] / DRAWS >= 0.7
 
 
-@pytest.mark.parametrize(("few", "most"), zip(FEW, (0.02, 0.02, 0.25, 0.14), strict=True))
+@pytest.mark.parametrize(("few", "most"), list(zip(FEW, (0.02, 0.02, 0.25, 0.14), strict=True)))
 def test_a_claim_that_is_true_as_reported_is_not_refuted_by_a_handful_of_users(few, most):
     assert few_rates(few, DRAWS)["not supported"] / DRAWS <= most
 
