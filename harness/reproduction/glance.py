@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.preference_likelihood import BESIDE
-from harness.formatting import bounds, listed, number, plain, seconds, share, signed
+from harness.formatting import bounds, listed, memory, number, plain, seconds, share, signed
 from harness.registry import control_of, is_control
 from harness.reporting.comparison_tables import Table
 from harness.reporting.losses import quoted
@@ -19,8 +19,8 @@ _MEANING = (
     "claim below, where fewer tests are corrected for together, the same difference has another p); in brackets its "
     "95% interval over users, without correction. Arrows say which way is better, except of what is copied: fewer "
     "words from the question are neither good nor bad. Better and worse off are users by the first metric; learned "
-    "from are those whose examples the fit used before its time was up; all are scored. What does not beat its "
-    "controls has not shown that it personalizes."
+    "from are those whose examples the fit used before its time was up; all are scored. Stored is what the fit keeps "
+    "for all users together. What does not beat its controls has not shown that it personalizes."
 )
 
 
@@ -44,7 +44,7 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
     found = {(row.label, row.metric): row for row in rows}
     tests = {(test.a, test.metric): test for test in result.tests if (test.task, test.b) == (task, BASELINE)}
     heads = [f"{names.get(metric, metric)} {'↑' if higher else '↓'}" for metric, higher in metrics]
-    columns = ["method", *heads, "users better off", "worse off", "learned from", "fit"]
+    columns = ["method", *heads, "users better off", "worse off", "learned from", "fit", "stored"]
     title = f"{names.get(task, task)}: what {model} gains and loses by each method"
     table = Table(title, columns, [], set())
     for row in sorted((row for row in rows if row.metric == main.metric), key=_place):
@@ -81,5 +81,6 @@ def _range(row: Measured) -> str:
 
 
 def _costs(row: Measured) -> Sequence[str]:
+    stored = "" if row.fit_bytes is None else memory(row.fit_bytes)
     rates = ["", ""] if row.label == BASELINE else [share(row.better_rate), share(row.regret_rate)]
-    return [*rates, str(row.users_fitted), seconds(row.fit_seconds)]
+    return [*rates, str(row.users_fitted), seconds(row.fit_seconds), stored]

@@ -43,6 +43,7 @@ class Measured(BaseModel):
     samples_used: int = 0
     fit_seconds: float = 0.0
     eval_seconds: float = 0.0
+    fit_bytes: int | None = None  # what the fit stores; None in results of earlier versions
     better_rate: float | None = None
     regret_rate: float | None = None
     by_history: list[HistoryBin] = Field(default_factory=list)
