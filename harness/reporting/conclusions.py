@@ -46,7 +46,8 @@ def _task(comparison: Comparison, task: str) -> str:
     rows = {row.label: row for row in comparison.pooled if row.task == task}
     tests = {t.a: t for t in comparison.comparisons if (t.task, t.metric, t.b) == (task, main.metric, BASELINE)}
     best, higher = rows[main.best], comparison.higher_is_better[task][main.metric]
-    better, worse = beyond_chance((test for test in tests.values() if test.a != main.best), higher)
+    ranked = (test for test in tests.values() if test.a != main.best and rows[test.a].ranks)
+    better, worse = beyond_chance(ranked, higher)
     interval = best.interval.get(main.metric)
     sentences = [
         heading(task, main.metric, higher, best.users, best.queries),
