@@ -343,6 +343,18 @@ def test_one_query_is_shown_side_by_side(tmp_path: Path) -> None:
     assert "\x1b" not in text
 
 
+def test_a_score_that_only_some_methods_have_is_shown_of_these(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("constant,instruct"))
+    for label, scores in (("constant", {"accuracy": 0.5}), ("instruct", {"accuracy": 0.5, "gold_nats": -1.25})):
+        frame = samples("lamp2", 0.5).assign(**scores)
+        run.write(record("lamp2", label, frame), frame)
+    console = Console(file=io.StringIO(), width=120)
+    print_inspection(inspect_query(run, "q3"), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"constant \(seed 0\) +0\.5 +–", shown)
+    assert re.search(r"instruct \(seed 0\) +0\.5 +-1\.25", shown)
+
+
 @pytest.mark.parametrize("width", [60, 80, 150])
 def test_an_inspected_query_is_shown_whole_however_narrow_the_screen(tmp_path: Path, width: int) -> None:
     label, long = "chameleon:group_size=2,edit=personalized,position=answer_start", "unbelievably-long-answer" * 4
