@@ -283,6 +283,13 @@ def test_a_bad_record_is_named_when_the_records_are_read(run, tmp_path):
         read_records(path.parent)
 
 
+def test_a_record_whose_best_is_not_the_best_by_its_scores_is_refused(run, tmp_path):
+    path, _ = add(run(), tmp_path / "records")
+    edit(path, lambda values: values["rankings"][0].update(best="constant", tied=[]))
+    with pytest.raises(HarnessError, match="ranking of lamp2 by accuracy names constant as the best, but instruct"):
+        read_records(path.parent)
+
+
 def test_stored_bytes_are_the_mean_of_the_seeds_as_other_costs_are(run):
     folder = run()
     edit(folder / "comparison.json", lambda values: values["pooled"][1].update(fit_bytes=80))
