@@ -20,7 +20,8 @@ def signed(value: float) -> str:
 
 def p_value(value: float) -> str:
     """`p = 0.012`, or a bound where the digits would show none."""
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}" if value < 0.995 else "p = 1"
+    digits = 3 if f"{value:.2g}" == "0.05" else 2  # on which side of it is what counts
+    return "p < 0.001" if value < 0.001 else f"p = {value:.{digits}g}" if value < 0.995 else "p = 1"
 
 
 def seconds(value: float) -> str:

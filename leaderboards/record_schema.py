@@ -159,4 +159,20 @@ class Record(_Strict):
                 raise ValueError(
                     f"the ranking of {ranking.task} names {', '.join(sorted(absent))}, which has no result"
                 )
+            self._require_best(ranking)
         return self
+
+    def _require_best(self, ranking: Ranking) -> None:
+        """Of the methods that rank, the ranking's best must be the best by the scores beside it."""
+        higher = self.higher_is_better.get(ranking.task, {}).get(ranking.metric)
+        scores = {
+            result.label: result.scores[ranking.metric].value * (1 if higher else -1)
+            for result in self.results
+            if result.task == ranking.task and ranking.metric in result.scores and result.status != "overran"
+        }
+        place = f"the ranking of {ranking.task} by {ranking.metric}"
+        if higher is None or ranking.best not in scores:
+            raise ValueError(f"{place} names {ranking.best} as the best, which does not rank by it")
+        better = [label for label, score in scores.items() if score > scores[ranking.best] + 1e-9]
+        if better:
+            raise ValueError(f"{place} names {ranking.best} as the best, but {', '.join(better)} scored better")

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from harness.api import HarnessError
 from harness.leaderboards.json_files import check, read_model, write_whole
 from harness.leaderboards.record_schema import Kind, Record, Result
-from harness.leaderboards.run_folder import Cell, PairTest, Row, Run, RunSpec, VsInstruct
+from harness.leaderboards.run_folder import PairTest, Row, Run, RunSpec, VsInstruct
 
 BASELINE = "instruct"
 SAMPLES = 3  # answers kept per method and task
@@ -131,8 +131,7 @@ def _setting(spec: RunSpec, everything: dict[str, Any]) -> Values:
 
 
 def _result(run: Run, row: Row, samples: int) -> Values:
-    cells = [cell for cell, _ in run.of(row)]
-    spec = cells[0].spec
+    spec = run.of(row)[0][0].spec
     shared = row.model_dump(include=(set(Result.model_fields) & set(Row.model_fields)) - {"likelihood"})
     return dict(
         **shared | {"variant": _public_label(row.variant)},
@@ -142,7 +141,7 @@ def _result(run: Run, row: Row, samples: int) -> Values:
         likelihood={measure: _likelihood(run, row, measure) for measure in row.likelihood},
         answers_alike=row.sole_answer is not None,
         tokens=row.tokens_in + row.tokens_out,
-        stored_bytes=_stored(cells),
+        stored_bytes=row.fit_bytes if row.metrics else None,
         task_version=spec.task_version,
         data_fingerprint=spec.data_fingerprint,
         method_source=spec.method_source,
@@ -176,10 +175,6 @@ def _test(tests: list[PairTest], row: Row, metric: str, found: VsInstruct | None
         if (test.task, test.metric, test.a, test.b) == (row.task, metric, label, BASELINE)
     ]
     return {**found.model_dump(), "minimum_detectable": sizes[0] if sizes else None}
-
-
-def _stored(cells: list[Cell]) -> int | None:
-    return max(cell.fit_bytes for cell in cells) or None
 
 
 def _kind(method: str) -> Kind:

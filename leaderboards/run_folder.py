@@ -65,6 +65,7 @@ class Row(_Loose):
     tokens_in: int
     tokens_out: int
     peak_memory_bytes: int
+    fit_bytes: int | None = None
     bytes_per_user: float | None = None
     reach_seconds: float | None = None
     sole_answer: str | None = None
@@ -141,7 +142,6 @@ class Cell(_Loose):
 
     spec: CellSpec
     metrics: dict[str, float]
-    fit_bytes: int = 0
     started_at: str
     versions: dict[str, str]
     git: dict[str, Any]

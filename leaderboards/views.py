@@ -93,7 +93,8 @@ def is_instrument(record: Record) -> bool:
 
 
 def _departures(settings: Mapping[str, dict[str, Any]]) -> dict[str, str]:
-    keys = [key for key in dict.fromkeys(key for own in settings.values() for key in own) if key not in _SHOWN]
+    found = dict.fromkeys(key for own in settings.values() for key, value in own.items() if value != {})
+    keys = [key for key in found if key not in _SHOWN]
     usual = {key: Counter(str(own.get(key)) for own in settings.values()).most_common(1)[0][0] for key in keys}
     return {
         name: ", ".join(
@@ -149,8 +150,9 @@ def _axes(found: Iterable[Row]) -> Axes:
     return {key: (min(values), max(values)) for key, values in ends.items()}
 
 
-def _quality(row: Row) -> tuple[bool, float]:
+def _quality(row: Row) -> tuple[bool, bool, float]:
+    """What does not rank comes after what does, whatever it scores."""
     if not row.cells:
-        return True, 0.0
+        return True, True, 0.0
     main = row.cells[0]
-    return False, -main.score.value if main.higher else main.score.value
+    return False, not row.ranks, -main.score.value if main.higher else main.score.value

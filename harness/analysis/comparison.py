@@ -243,7 +243,8 @@ class Comparison(BaseModel):
         import pandas as pd
 
         rankings = {(ranking.task, ranking.metric): ranking for ranking in self.rankings}
-        return pd.DataFrame([_flat(row, rankings) for row in self.rows])
+        pooled = {(row.task, row.label): row for row in self.pooled}
+        return pd.DataFrame([_flat(row, pooled[row.task, row.label], rankings) for row in self.rows])
 
     def users_to_pandas(self) -> pd.DataFrame:
         """`users` as a table, one line per task, method and user. Empty for a comparison read from its JSON."""
@@ -252,7 +253,7 @@ class Comparison(BaseModel):
         return pd.DataFrame([user.model_dump() for user in self.users], columns=list(UserScore.model_fields))
 
 
-def _flat(row: Row, rankings: Mapping[tuple[str, str], Ranking]) -> dict[str, Any]:
+def _flat(row: Row, pooled: Row, rankings: Mapping[tuple[str, str], Ranking]) -> dict[str, Any]:
     nested = {"metrics", "interval", "vs_instruct", "likelihood", "seeds", "by_history"}
     nested |= {"per_user_quartiles", "gain_quartiles"}
     flat: dict[str, Any] = row.model_dump(exclude={*nested, "diagnosis"})
@@ -264,7 +265,7 @@ def _flat(row: Row, rankings: Mapping[tuple[str, str], Ranking]) -> dict[str, An
         flat |= {f"{field}_{name}": value for name, value in zip(_QUARTILES, quartiles, strict=True)}
     for name, value in row.metrics.items():
         flat[name] = value
-        flat[f"{name}_standing"] = standing(row, rankings.get((row.task, name)))
+        flat[f"{name}_standing"] = standing(pooled, rankings.get((row.task, name)))
         flat |= _flat_score(name, row.interval.get(name), row.vs_instruct.get(name))
     for name, score in row.likelihood.items():
         flat |= {name: score.value, f"{name}_queries": score.queries}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -177,19 +177,41 @@ def minimum_detectable(spread: Spread, alpha: float) -> float:
 def users_needed(test: Finding, difference: float) -> int | None:
     """How many users would find a true difference of this size with 80% power; None where nothing can be said.
 
-    Squared standard errors fall with the number of users, all but the share of them that comes from the fits: where
-    this alone hides the difference, no number of users would find it. If these users should have found it and did not,
-    they are too few for a standard error, or the difference is not of this size.
+    Squared standard errors over users fall with their number, those over fits do not: where fits alone hide the
+    difference, no number of users would find it. If these users should have found it and did not, they are too few for
+    a standard error, or the difference is not of this size.
     """
     detectable, spread = test.minimum_detectable, test.spread
     if not detectable or not difference or detectable <= abs(difference):
         return None
     if spread is None or not spread.over_fits:
         return math.ceil(test.users * (detectable / difference) ** 2)
-    alone = minimum_detectable(spread.of_users, ALPHA / test.tests) / abs(difference)
-    of_fits = (spread.over_fits / spread.error) ** 2
-    left = (difference / minimum_detectable(spread, ALPHA)) ** 2 - of_fits
-    return math.ceil(test.users * max(alone**2, (1 - of_fits) / left)) if left > 0 else None
+    found = _squared_errors(spread, difference)
+    if found is None:
+        return None
+    alone = difference / minimum_detectable(spread.of_users, ALPHA / test.tests)
+    wanted = min(found[1], (alone * spread.over_users) ** 2)
+    # Below the lower end the few degrees of freedom of the fits weigh so much that more users find less.
+    if not max(found[0], 0.0) < wanted < spread.over_users**2:
+        return None
+    return math.ceil(test.users * spread.over_users**2 / wanted)
+
+
+def _squared_errors(spread: Spread, difference: float) -> tuple[float, float] | None:
+    """Between which squared standard errors over users both errors together show the difference; None where at none.
+
+    With x for the square over users and F for that over fits, the smallest detectable difference is
+    (u x + f F) / sqrt(x + F), where u and f are those of a standard error of 1.
+    """
+    fits = spread.over_fits**2
+    of_users = minimum_detectable(replace(spread.of_users, over_users=1.0), ALPHA)
+    of_fits = minimum_detectable(replace(spread, over_users=0.0, over_fits=1.0), ALPHA)
+    middle = difference**2 - 2 * of_users * of_fits * fits
+    root = difference**2 * (difference**2 - 4 * of_users * fits * (of_fits - of_users))
+    if root < 0:
+        return None
+    low, high = ((middle + sign * math.sqrt(root)) / (2 * of_users**2) for sign in (-1, 1))
+    return low, high
 
 
 def _looks(permutations: int) -> set[int]:

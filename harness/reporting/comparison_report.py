@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 _LEGEND = (
     "Bold: best. ≈: not told apart from the best. [ ]: 95% interval, bootstrap over users. p: paired permutation test "
     "over users, after Holm over all tests of the run against {baseline}; comparison.json has all other pairs too. "
-    "With several seeds p is no smaller than that of a test over users and fits; with one it cannot tell how another "
-    "fit would come out. ±: the standard error over fits. d: the difference in standard deviations over users. MDD: "
-    "the smallest difference that this sample would find with 80% power. Regret rate: users with a worse score than "
-    "under {baseline}, and by how much on average. Worst decile: mean score of the worst tenth of the users. Gain: "
-    "how much better than {baseline} a user fares. Pareto: no method that fits as fast scores as well by the first "
-    "metric, whatever the intervals. One more user: nothing where the fit serves users whom it has never seen, "
-    "otherwise what it cost per user fitted. History items are counted before any selection; below their scores "
-    "stands the difference from {baseline}. Overrun fits do not rank."
+    "With several seeds of both p is no smaller than that of a test over users and fits; with one it cannot tell how "
+    "another fit would come out. ±: the standard error over fits. d: the difference in standard deviations over users. "
+    "MDD: the smallest difference that this sample would find with 80% power. Regret rate: users with a worse score "
+    "than under {baseline}, and by how much on average. Worst decile: mean score of the worst tenth of the users. "
+    "Gain: how much better than {baseline} a user fares. Pareto: no method that fits as fast scores as well by the "
+    "first metric, whatever the intervals. One more user: nothing where the fit serves users whom it has never seen, "
+    "otherwise what it cost per user fitted. History items are counted before any selection; below their scores stands "
+    "the difference from {baseline}. Overrun fits do not rank."
 )
 _LIKELIHOOD = (
     "Preference likelihood: the mean log p of the users' gold answers per token, the end of the answer included, under "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA, Comparison, PairTest, Ranking, Row
-from harness.analysis.panel import permutations_for, smallest_p
+from harness.analysis.panel import permutations_for, smallest_p, users_needed
 from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
 from harness.formatting import counted, listed, memory, number, plain, rounded, seconds, share
 from harness.registry import is_control, is_instrument
@@ -46,7 +46,8 @@ def _task(comparison: Comparison, task: str) -> str:
     rows = {row.label: row for row in comparison.pooled if row.task == task}
     tests = {t.a: t for t in comparison.comparisons if (t.task, t.metric, t.b) == (task, main.metric, BASELINE)}
     best, higher = rows[main.best], comparison.higher_is_better[task][main.metric]
-    better, worse = beyond_chance((test for test in tests.values() if test.a != main.best), higher)
+    ranked = (test for test in tests.values() if test.a != main.best and rows[test.a].ranks)
+    better, worse = beyond_chance(ranked, higher)
     interval = best.interval.get(main.metric)
     sentences = [
         heading(task, main.metric, higher, best.users, best.queries),
@@ -110,9 +111,11 @@ def _luck(tests: Sequence[PairTest]) -> str:
     told = [test for test in tests if test.p_fits is not None and test.p_fits >= ALPHA > test.p * test.tests]
     if not told:
         return ""
+    alone = all(users_needed(test, test.difference) is None for test in told)
     return (
         f"As they were fitted, {listed([test.a for test in told])} would be told from {BASELINE}, but their "
-        f"{told[0].fits} fits differ too much to say so of others: more seeds would tell, more users would not."
+        f"{told[0].fits} fits differ too much to say so of others: more seeds would tell"
+        f"{', more users would not' if alone else ''}."
     )
 
 

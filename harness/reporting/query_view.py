@@ -110,7 +110,7 @@ def _print_scores(answers: list[Answer], console: Console) -> None:
     from harness.reporting.comparison_report import print_table
     from harness.reporting.comparison_tables import Table
 
-    names = list(answers[0].scores)
+    names = list(dict.fromkeys(name for answer in answers for name in answer.scores))
     if names:
         rows = [[plain(_cell(a)), *(rounded(a.scores.get(name), 3) for name in names)] for a in answers]
         print_table(Table("scores", ["method", *map(plain, names)], rows, set()), console)

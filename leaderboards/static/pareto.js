@@ -33,10 +33,10 @@
     ranks: row.dataset.ranks === "1",
   });
 
-  // The points that no other beats in both: from the cheapest on, those that improve on all before.
+  // The points that no other beats in both, controls aside, which nobody would choose: from the cheapest on, those that improve on all before.
   function front(points, higher) {
     const sign = higher ? 1 : -1;
-    const sorted = points.filter((p) => p.ranks).sort((a, b) => a.cost - b.cost || sign * (b.score - a.score));
+    const sorted = points.filter((p) => p.ranks && p.kind !== "control").sort((a, b) => a.cost - b.cost || sign * (b.score - a.score));
     let best = -Infinity;
     return sorted.filter((p) => sign * p.score > best && ((best = sign * p.score), true));
   }

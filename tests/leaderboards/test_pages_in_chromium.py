@@ -203,6 +203,17 @@ def test_the_front_joins_the_methods_that_no_other_beats(page):
     assert front.count("H") + front.count("L") >= 1  # from instruct, which is free, to chameleon, which is better
 
 
+def test_no_control_is_on_the_front(page):
+    choose(page, "task", "lamp3")
+    page.execute_script("""
+        const rows = [...document.querySelectorAll("#ours tr, #instruments tr")].filter((row) => !row.hidden);
+        Object.assign(rows.find((row) => row.dataset.kind === "control").dataset, { score: "0.01", fit: "0" });
+        document.getElementById("cost").dispatchEvent(new Event("change"));
+    """)
+    front = page.find_element("css selector", "[aria-description='Pareto front'] path").get_attribute("d")
+    assert front.count("H") + front.count("L") >= 1  # else the control, which is free and the best, would be all of it
+
+
 def test_markup_in_a_method_an_answer_and_a_gold_answer_stays_text(page):
     assert VARIANT in column(page, "method")
     page.find_element("link text", "chameleon").click()

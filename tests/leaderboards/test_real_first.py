@@ -39,6 +39,15 @@ def test_the_time_to_a_tenth_better_is_a_column(board):
     assert shown == {"instruct": "", "chameleon": "7.0"}
 
 
+def test_what_an_earlier_record_does_not_tell_is_unknown_and_not_never(run):
+    found = record(run("some", {"instruct": 0.3, "chameleon": 0.95}))
+    values = found.model_dump(mode="json")
+    assert ">unknown<" not in render([found])["index.html"]
+    del values["results"][1]["reach_seconds"]
+    page = render([type(found).model_validate(values)])["index.html"]
+    assert page.count(">unknown<") == 1
+
+
 def test_every_row_has_as_many_cells_as_the_head(board):
     for row in re.findall(r"<tr.*?</tr>", board, re.DOTALL):
         assert "colspan" in row or len(re.findall(r"<t[hd]\b", row)) == 16

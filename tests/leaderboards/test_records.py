@@ -38,6 +38,7 @@ def test_a_record_holds_the_scores_tests_and_costs_of_the_run(run):
     chameleon = next(row for row in comparison["pooled"] if (row["task"], row["method"]) == ("lamp2", "chameleon"))
     kept = result(found, "lamp2", "chameleon")
     assert (kept.stored_bytes, kept.bytes_per_user) == (100, chameleon["bytes_per_user"])
+    assert result(found, "lamp2", "instruct").stored_bytes == 0
     assert kept.scores["f1"].vs_instruct.effect_size == chameleon["vs_instruct"]["f1"]["effect_size"] is not None
 
 
@@ -280,6 +281,19 @@ def test_a_bad_record_is_named_when_the_records_are_read(run, tmp_path):
     edit(path, lambda values: values["results"][2].update(users="many"))
     with pytest.raises(HarnessError, match=rf"{path.name}.*results\.2\.users"):
         read_records(path.parent)
+
+
+def test_a_record_whose_best_is_not_the_best_by_its_scores_is_refused(run, tmp_path):
+    path, _ = add(run(), tmp_path / "records")
+    edit(path, lambda values: values["rankings"][0].update(best="constant", tied=[]))
+    with pytest.raises(HarnessError, match="ranking of lamp2 by accuracy names constant as the best, but instruct"):
+        read_records(path.parent)
+
+
+def test_stored_bytes_are_the_mean_of_the_seeds_as_other_costs_are(run):
+    folder = run()
+    edit(folder / "comparison.json", lambda values: values["pooled"][1].update(fit_bytes=80))
+    assert record(folder).results[1].stored_bytes == 80
 
 
 def test_a_record_under_another_name_is_refused(run, tmp_path):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from harness.api import HarnessError
 from harness.leaderboards import paper
+from harness.leaderboards.page_filters import FILTERS
 from harness.leaderboards.recording import add, read_records, record
 from harness.leaderboards.site import build, render
 from harness.leaderboards.views import departures, flat, slug
@@ -123,6 +124,28 @@ def test_marks_stand_at_the_best_and_the_tied_of_each_run(run, tmp_path):
         for label in ("instruct", "chameleon", "dpo", "constant")
     }
     assert sorted(marks.values()) == ["", "", "best", "tied"]
+
+
+def test_what_overran_stands_below_what_ranks_in_its_run(kept):
+    values = kept.model_dump(mode="json")
+    values["rankings"] = []
+    for result in values["results"]:
+        if result["method"] == "chameleon":
+            result["status"] = "overran"
+    page = render([type(kept).model_validate(values)])["index.html"]
+    assert re.findall(r'data-task="(\w+)"[^>]*?data-method="(\w+)"[^>]*?data-ranks', page) == [
+        ("lamp2", "instruct"),
+        ("lamp2", "chameleon"),
+        ("lamp3", "instruct"),
+        ("lamp3", "chameleon"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0004, "p < 0.001"), (0.0496, "p = 0.0496"), (0.0504, "p = 0.0504"), (0.2, "p = 0.2")]
+)
+def test_a_p_near_the_level_shows_on_which_side_it_is(value, text):
+    assert FILTERS["p_value"](value) == text
 
 
 def test_reported_rows_stand_apart_and_carry_no_mark(kept):
@@ -241,6 +264,15 @@ def test_a_port_that_is_taken_is_one_sentence_and_status_2(run, tmp_path):
         done = leaderboard("serve", "--port", port, "--records", tmp_path / "records")
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(rf"Error: Cannot listen on port {port}: [^.]+\. Choose another --port\.\n", done.stderr)
+
+
+def test_a_run_that_overrides_nothing_departs_in_nothing_by_that(kept):
+    records = []
+    for number, overrides in enumerate(({}, {}, {"chameleon": {"group_size": 20}})):
+        values = kept.model_dump(mode="json")
+        values |= {"id": f"run-{number}", "setting": values["setting"] | {"everything": {"overrides": overrides}}}
+        records.append(type(kept).model_validate(values))
+    assert departures(records) == {"run-0": "", "run-1": "", "run-2": "chameleon.group_size 20"}
 
 
 def test_rows_say_in_what_their_run_departs_from_the_others(run, tmp_path):

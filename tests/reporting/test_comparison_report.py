@@ -226,6 +226,30 @@ def test_an_overrun_method_is_unranked_everywhere(tmp_path: Path) -> None:
     assert flat.loc["dpo", "on_front"] is None or flat.isna().loc["dpo", "on_front"]
 
 
+def test_a_seed_that_kept_the_budget_stands_where_its_method_does(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("instruct,dpo", seeds=(0, 1)))
+    for seed, status in ((0, "complete"), (1, "overran")):
+        for label, own in (("instruct", "complete"), ("dpo", status)):
+            frame = samples("lamp2", 0.9 if label == "dpo" else 0.2, seed=seed)
+            run.write(record("lamp2", label, frame, seed=seed, status=own), frame)
+    flat = compare(run).to_pandas().set_index(["method", "seed"])["accuracy_standing"]
+    assert flat.to_dict() == {
+        ("instruct", 0): "best",
+        ("instruct", 1): "best",
+        ("dpo", 0): "unranked",
+        ("dpo", 1): "unranked",
+    }
+
+
+def test_an_overrun_method_is_not_said_to_be_better_where_no_method_is(tmp_path: Path) -> None:
+    run, frame = filled(tmp_path, {"instruct": 0.2, "aloe": 0.2}), samples("lamp2", 0.95)
+    run.write(record("lamp2", "dpo", frame, status="overran", fit_seconds=70), frame)
+    text = answer(compare(run))
+    assert "no method " in text
+    assert "Better than instruct" not in text
+    assert "dpo on lamp2 overran its budget of 1 min by 10 s and does not rank." in text
+
+
 def test_the_users_table_adds_up_and_histories_of_one_length_need_no_table(tmp_path: Path) -> None:
     run = store(tmp_path, run_spec("instruct,dpo"))
     for label, quality in (("instruct", 0.3), ("dpo", 0.8)):
@@ -317,6 +341,18 @@ def test_one_query_is_shown_side_by_side(tmp_path: Path) -> None:
     assert text.count("Plain prompt") == 1
     assert "Prompt 1: dpo (seed 0), instruct (seed 0)" in text
     assert "\x1b" not in text
+
+
+def test_a_score_that_only_some_methods_have_is_shown_of_these(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("constant,instruct"))
+    for label, scores in (("constant", {"accuracy": 0.5}), ("instruct", {"accuracy": 0.5, "gold_nats": -1.25})):
+        frame = samples("lamp2", 0.5).assign(**scores)
+        run.write(record("lamp2", label, frame), frame)
+    console = Console(file=io.StringIO(), width=120)
+    print_inspection(inspect_query(run, "q3"), console)
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert re.search(r"constant \(seed 0\) +0\.5 +–", shown)
+    assert re.search(r"instruct \(seed 0\) +0\.5 +-1\.25", shown)
 
 
 @pytest.mark.parametrize("width", [60, 80, 150])
