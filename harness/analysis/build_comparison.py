@@ -149,6 +149,7 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     if scores:
         fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}
         fields["sole_answer"] = scores.sole_answer
+        fields["unread_answer"] = next((text for text, _ in scores.unread.most_common(1)), None)
     row = Row(
         task=spec.task,
         method=spec.method,

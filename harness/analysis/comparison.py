@@ -128,6 +128,7 @@ class Row(BaseModel):
     items_skipped: int = 0
     same_as_instruct: bool | None = None  # every answer that both gave is the same text
     sole_answer: str | None = None  # what it answered to every question, whoever asked; None where answers differ
+    unread_answer: str | None = None  # the commonest of those that are none to the task, though they say something
     attempts: int = 1
     diagnosis: Diagnosis | None = None  # of a single fit
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,7 +43,8 @@ class Scores:
     """Answers to `queries` [n], sorted, by `users` [n], as each metric's statistics [n, S].
 
     `history_items` [n] is how long the user's history is; None for samples that do not say. `answers` [n] are the
-    predictions as text, those of several seeds together where they differ; None where nothing compares them. `by_seed`
+    predictions as text, those of several seeds together where they differ; None where nothing compares them. `unread`
+    counts those, of all seeds, that say something, but nothing that the task reads as an answer. `by_seed`
     has the statistics [n, S] of each fit that these are the average of, NaN for queries that it lacks; it is empty for
     a single fit.
     """
@@ -52,6 +54,7 @@ class Scores:
     statistics: Mapping[str, NDArray[np.float64]]
     history_items: NDArray[np.int64] | None = None
     answers: NDArray[Any] | None = None
+    unread: Counter[str] = field(default_factory=Counter)
     by_seed: Mapping[int, Mapping[str, NDArray[np.float64]]] = field(default_factory=dict)
 
     @property
@@ -79,7 +82,9 @@ def score(samples: pd.DataFrame, metrics: Sequence[Metric]) -> Scores:
     }
     items = samples["history_items"].to_numpy(np.int64) if "history_items" in samples else None
     answers = np.array([prediction for prediction, _ in pairs], dtype=object)
-    return Scores(samples["query_id"].to_numpy(str), samples["user_id"].to_numpy(str), statistics, items, answers)
+    unread = Counter(filter(None, answers[~samples["parsed"].to_numpy(bool)])) if "parsed" in samples else Counter()
+    queries, users = samples["query_id"].to_numpy(str), samples["user_id"].to_numpy(str)
+    return Scores(queries, users, statistics, items, answers, unread)
 
 
 def pool(seeds: Mapping[int, Scores]) -> Scores:
@@ -94,7 +99,8 @@ def pool(seeds: Mapping[int, Scores]) -> Scores:
     lengths = [scores.history_items for scores in fits if scores.history_items is not None]
     items = np.concatenate(lengths)[first] if len(lengths) == len(fits) else None
     users = np.concatenate([scores.users for scores in fits])[first]
-    return Scores(queries, users, statistics, items, _pooled_answers(fits, index, len(queries)), by_seed)
+    unread = sum((scores.unread for scores in fits), Counter[str]())
+    return Scores(queries, users, statistics, items, _pooled_answers(fits, index, len(queries)), unread, by_seed)
 
 
 def _over(queries: NDArray[Any], scores: Scores) -> dict[str, NDArray[np.float64]]:
@@ -131,4 +137,4 @@ def take(scores: Scores, rows: NDArray[Any]) -> Scores:
     items = None if scores.history_items is None else scores.history_items[rows]
     answers = None if scores.answers is None else scores.answers[rows]
     by_seed = {seed: {name: one[rows] for name, one in own.items()} for seed, own in scores.by_seed.items()}
-    return Scores(scores.queries[rows], scores.users[rows], statistics, items, answers, by_seed)
+    return Scores(scores.queries[rows], scores.users[rows], statistics, items, answers, by_seed=by_seed)

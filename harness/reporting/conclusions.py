@@ -10,7 +10,7 @@ from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
 from harness.formatting import counted, listed, memory, number, plain, rounded, seconds, share
 from harness.registry import is_control, is_instrument
 from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
-from harness.reporting.losses import losses
+from harness.reporting.losses import losses, quoted
 from harness.specs.run_spec import BASELINE
 
 _FEW = 3  # tied methods that are still spelled out
@@ -257,7 +257,8 @@ def _mishaps(comparison: Comparison) -> list[str]:
         elif row.reason:
             found.append(f"{where}: {row.reason.rstrip('.')}.")
         if row.unread > _UNREADABLE:
-            found.append(f"{where}: {share(row.unread)} of the answers could not be read as an answer.")
+            such = "" if row.unread_answer is None else f", such as {quoted(row.unread_answer)}"
+            found.append(f"{where}: {share(row.unread)} of the answers could not be read as an answer{such}.")
     stopped = [row for row in comparison.pooled if row.status == "budget_exhausted"]
     if stopped:
         names = listed([f"{row.label} on {row.task}" for row in stopped])
