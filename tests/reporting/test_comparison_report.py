@@ -120,14 +120,14 @@ def test_mishaps_are_named(tmp_path: Path) -> None:
 
 
 def test_of_answers_that_are_none_to_the_task_the_commonest_of_all_seeds_is_shown(tmp_path: Path) -> None:
-    run, frame = store(tmp_path, run_spec("instruct", ["lamp3"], seeds=(0, 1))), samples("lamp3", 0.5)
-    for seed, texts in ((0, ["", "", "", "1. 5", "Five stars"]), (1, ["1. 5", "Four", "Four"])):
+    run, frame = store(tmp_path, run_spec("instruct", seeds=(0, 1))), samples("lamp2", 0.5)
+    for seed, texts in ((0, ["", "", "", "1. comedy", "It is sad"]), (1, ["1. comedy", "Funny", "Fun"])):
         told = frame.assign(
             prediction=[*texts, *frame["prediction"][len(texts) :]],
             parsed=[False] * len(texts) + [True] * (len(frame) - len(texts)),
         )
-        run.write(record("lamp3", "instruct", told, seed=seed).model_copy(update={"parse_failures": 0.4}), told)
-    assert '40% of the answers could not be read as an answer, such as "1. 5".' in answer(compare(run))
+        run.write(record("lamp2", "instruct", told, seed=seed).model_copy(update={"parse_failures": 0.4}), told)
+    assert '40% of the answers could not be read as an answer, such as "1. comedy".' in answer(compare(run))
 
 
 @pytest.mark.parametrize("qualities", [{"dpo": 0.9}, {"instruct": 0.5}, {"dpo": 0.9, "aloe": 0.8}])
