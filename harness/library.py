@@ -45,8 +45,9 @@ def compare(
     """Fit and evaluate `methods` on `tasks` (default: the preset's) under one budget per cell, and compare them.
 
     `methods` and `tasks` are lists of names, or texts with commas as for `harness compare`. `budget` is text such as
-    "20m", or seconds. `settings` are further fields of `harness.specs.run_spec.RunSpec`:
-    model, data, split, users, limit, regime, eval_history, group_size, history, likelihood, device, dtype, ... `out`
+    "20m", or seconds. `overrides` are settings by method, as {"rag": {"k": 4}}. `settings` are further fields of
+    `harness.specs.run_spec.RunSpec`: model, data, split, users, limit, regime, eval_history, group_size, history,
+    likelihood, device, dtype, ... `save_fits` keeps what each method fitted, `fresh` discards what `out` holds. `out`
     defaults to a dated folder under runs/; finished cells in it are not computed again. `executor` "ray" has workers
     compute the cells, see docs/scaling.md. Prints nothing but warnings, and libraries show no progress bars; `listener`
     hears how it goes, e.g. a `harness.running.progress.Display`, which prints it. Raises HarnessError for what the

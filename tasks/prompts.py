@@ -37,7 +37,11 @@ IMPERSONAL = (
 
 @dataclass(frozen=True)
 class LampPrompts:
-    """Prompts of one task; `{history}`, `{query}`, `{insight}`, `{text}`, `{label}` are filled by `str.format`."""
+    """Prompts of one task, a `harness.api.Prompts`.
+
+    `str.format` fills {text} and {label} of `history_item`, and {insight} of the agents' lines, where other braces are
+    doubled; all other texts stand as they are. `history_intro` comes before the history, and goes where there is none.
+    """
 
     history_intro: str
     history_item: str

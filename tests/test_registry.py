@@ -108,9 +108,11 @@ def test_unseen_users_show_no_history_unless_asked():
         ({"tasks": "lamp3,lamp9"}, "Unknown task 'lamp9'"),
         ({"methods": "chameleon:num_layer=2"}, "Did you mean num_layers"),
         ({"methods": "chameleon:edit=sideways"}, "edit: .*personalized"),
-        ({"methods": "instruct,instruct"}, "named twice: instruct, instruct"),
+        ({"tasks": ""}, "Unknown task ''"),
+        ({"methods": "all,rag"}, r"named twice: rag \(got"),
         ({"methods": "chameleon:edit=both,num_layers=2,chameleon:num_layers=2,edit=both"}, "named twice"),
         ({"overrides": {"dpo": {"beta": 1}}, "methods": "instruct"}, "not among the methods"),
+        ({"overrides": {"dpo": {"bet": 1}}, "methods": "instruct,shuffled_dpo"}, "Did you mean beta"),
         ({"regime": "sen"}, "regime"),
         ({"users": 0}, "users"),
         ({"seeds": ()}, "seeds"),
@@ -132,3 +134,9 @@ def test_a_control_takes_what_is_set_of_its_method_less_what_it_declares_or_is_s
     assert made["shuffled_aloe"] == made["aloe"]
     alone = resolve("chameleon,random_direction:num_layers=2", budget=1.0, overrides={"chameleon": chameleon})
     assert build_method(alone.methods[1], alone).config == drawn
+
+
+def test_a_control_takes_what_is_set_of_its_method_where_that_does_not_run():
+    spec = resolve("instruct,shuffled_aloe", budget=1.0, overrides={"aloe": {"training": "lora"}})
+    assert [method.name for method in spec.methods] == ["instruct", "shuffled_aloe"]
+    assert build_method(spec.methods[1], spec).config.training == "lora"

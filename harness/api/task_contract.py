@@ -34,22 +34,36 @@ class Metric:
 
 
 class Prompts(Protocol):
-    """All the words a task sends to a model. Every prompt ends in "Your answer:"."""
+    """All the words a task sends to a model.
+
+    Every prompt begins with the texts and labels of `history`, in this order, and with no word of them where it is
+    empty; every one ends in "Your answer:". `harness.testing.check_task` checks it.
+    """
 
     @property
     def generic_insight(self) -> str:
         """Fills the neutral prompt where no insight was generated: paraphrases, rejected answers."""
         ...
 
-    def base(self, query: str, history: Sequence[HistoryItem], note: str = "") -> str: ...
+    def base(self, query: str, history: Sequence[HistoryItem], note: str = "") -> str:
+        """Asks the query. `note`, such as what LLM-REC writes about the user, stands after the question."""
+        ...
 
-    def personal(self, query: str, history: Sequence[HistoryItem], insight: str) -> str: ...
+    def personal(self, query: str, history: Sequence[HistoryItem], insight: str) -> str:
+        """`base`, and after the question the line of an assistant for this user, who prefers `insight`."""
+        ...
 
-    def neutral(self, query: str, history: Sequence[HistoryItem], insight: str) -> str: ...
+    def neutral(self, query: str, history: Sequence[HistoryItem], insight: str) -> str:
+        """`base`, and after the question the line of an assistant for nobody, whose answers should `insight`."""
+        ...
 
-    def insight(self, kind: InsightKind, history: Sequence[HistoryItem]) -> str: ...
+    def insight(self, kind: InsightKind, history: Sequence[HistoryItem]) -> str:
+        """Asks for what fills `personal` or `neutral` as its `insight`: a part of a sentence."""
+        ...
 
-    def summary(self, strategy: SummaryStrategy, history: Sequence[HistoryItem]) -> str: ...
+    def summary(self, strategy: SummaryStrategy, history: Sequence[HistoryItem]) -> str:
+        """Asks for a note on the user: one of LLM-REC's three, or a profile."""
+        ...
 
 
 class Task(ABC):

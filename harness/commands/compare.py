@@ -71,7 +71,9 @@ def compare(
     no_likelihood: Annotated[
         bool, typer.Option("--no-likelihood", help="Do not measure how likely the gold answers are.")
     ] = False,
-    settings: Annotated[list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, repeatable.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="METHOD.KEY=VALUE, repeatable; see `harness methods METHOD`.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 (default auto).")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16, float16 (default: the preset's).")] = None,
     quantization: Annotated[

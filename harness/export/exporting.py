@@ -39,8 +39,10 @@ def choose_cell(store: Store, method: str, task: str | None, seed: int | None) -
             "--save-fits, which computes these again."
         )
     if not wanted:
-        known = ", ".join(dict.fromkeys(record.spec.label for record in records)) or "none"
-        raise HarnessError(f"{store.root} holds no finished cell of '{method}' as asked. Methods there: {known}.")
+        own = [f"{record.spec.task} seed {record.spec.seed}" for record in records if record.spec.label == method]
+        known = ", ".join(own or dict.fromkeys(record.spec.label for record in records)) or "none"
+        there = f"It was run on: {known}" if own else f"Methods there: {known}"
+        raise HarnessError(f"{store.root} holds no finished cell of '{method}' as asked. {there}.")
     if len(wanted) > 1:
         found = ", ".join(f"{record.spec.task} seed {record.spec.seed}" for record in wanted)
         raise HarnessError(f"'{method}' has several cells: {found}. Choose with --task and --seed.")

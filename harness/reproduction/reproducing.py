@@ -15,6 +15,7 @@ from rich.text import Text
 from harness.api import HarnessError
 from harness.executors.ray_pool import Executor
 from harness.formatting import memory, seconds
+from harness.registry import PRESETS
 from harness.repeats.finished import Call
 from harness.reporting.comparison_report import print_table
 from harness.reporting.tracking import track
@@ -48,6 +49,7 @@ def choose(
     `overrides`, settings by method, count where the method runs, and change no experiment's own axis. Of all, one that
     the data cannot serve is left out with a warning. Raises HarnessError before anything is computed.
     """
+    PRESETS.target(preset)  # an unknown one is refused as such, and not for its lack of data
     found = []
     known = experiments(name)
     for method in overrides or {}:

@@ -9,7 +9,15 @@ from pydantic import ValidationError
 
 from harness.api import HarnessError, Method
 from harness.plugin_faults import cause
-from harness.registry import CONTROLS, METHODS, PRESETS, make_task, method_class, preset, unknown, usable_tasks
+from harness.registry import (
+    CONTROLS,
+    METHODS,
+    control_of,
+    make_task,
+    method_class,
+    preset,
+    usable_tasks,
+)
 from harness.specs.explaining import explain
 from harness.specs.run_spec import BASELINE, MethodSpec, RunSpec, parse_methods
 
@@ -25,8 +33,6 @@ def resolve(
 
     Raises HarnessError for unknown names, keys or values, with the nearest known ones.
     """
-    if preset_name not in PRESETS:
-        raise HarnessError(unknown("preset", preset_name, PRESETS.names()))
     found = preset(preset_name)
     run_level = {key: value for key, value in found.items() if key not in ("description", "methods", "tasks")}
     chosen = {key: value for key, value in given.items() if value is not None}
@@ -35,16 +41,22 @@ def resolve(
         fields.setdefault("eval_history", "none")
     try:
         spec = RunSpec.model_validate(
-            {**fields, "methods": expand_methods(methods), "tasks": expand_tasks(tasks or found["tasks"])}
+            {
+                **fields,
+                "methods": expand_methods(methods),
+                "tasks": expand_tasks(found["tasks"] if tasks is None else tasks),
+            }
         )
     except ValidationError as error:
         faulty = {fault["loc"][0] for fault in error.errors() if fault["loc"]}
         by = f" with the preset '{preset_name}'" if faulty & (set(run_level) - set(chosen)) else ""
         raise HarnessError(f"Cannot build the specification{by}. {explain(error, RunSpec)}") from error
     spec = _without_broken(spec, {method.name for method in parse_methods(methods)})
-    for name in spec.overrides:
-        if name not in {method.name for method in spec.methods}:
+    names = {method.name for method in spec.methods}
+    for name in [name for name in spec.overrides if name not in names]:
+        if name not in set(map(control_of, names)):
             raise HarnessError(f"--set names '{name}', which is not among the methods of this run.")
+        build_method(MethodSpec(name=name), spec)  # its controls take what they share with it, and refuse nothing
     return spec
 
 

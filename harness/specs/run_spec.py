@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
@@ -103,8 +104,8 @@ class RunSpec(_Frozen):
         if not values:
             raise ValueError("name at least one")
         names = [value.label if isinstance(value, MethodSpec) else str(value) for value in values]
-        if len(set(names)) < len(names):
-            raise ValueError(f"named twice: {', '.join(names)}")
+        if repeated := [name for name, count in Counter(names).items() if count > 1]:
+            raise ValueError(f"named twice: {', '.join(repeated)}")
         return values
 
     @field_validator("overrides")

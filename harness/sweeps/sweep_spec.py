@@ -24,6 +24,7 @@ POINT = "point"  # the parameter whose values are whole points, for a list inste
 MOST_POINTS = 10_000
 _BUDGET = "20m"
 _LONGEST_SLUG = 60
+_ONE_OF_BOTH = "give either `value`, or `values` with at least one entry, as in {value: 4} or {values: [1, 2]}"
 
 
 class Parameter(BaseModel):
@@ -34,10 +35,17 @@ class Parameter(BaseModel):
     value: Any = None
     values: list[Any] = Field(default_factory=list)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _is_a_mapping(cls, given: Any) -> Any:
+        if not isinstance(given, dict | Parameter):
+            raise ValueError(_ONE_OF_BOTH)
+        return given
+
     @model_validator(mode="after")
     def _one_of_both(self) -> Parameter:
         if len(self.model_fields_set) != 1 or ("values" in self.model_fields_set and not self.values):
-            raise ValueError("give either `value`, or `values` with at least one entry")
+            raise ValueError(_ONE_OF_BOTH)
         return self
 
 
@@ -120,12 +128,13 @@ def run_spec(settings: Mapping[str, Any]) -> RunSpec:
     """The specification that flat settings name: fields of RunSpec, and METHOD.KEY for a method's own."""
     given: dict[str, Any] = {"budget": _BUDGET}
     overrides: dict[str, dict[str, Any]] = {}
+    known = RunSpec.model_fields.keys() - {"overrides"}
     for key, value in _flatten(dict(settings)).items():
         method, dot, field = key.partition(".")
         if dot:
             overrides.setdefault(method, {})[field] = value
-        elif key not in RunSpec.model_fields or key == "overrides":
-            raise HarnessError(unknown("setting", key, [*RunSpec.model_fields, "METHOD.KEY"]))
+        elif key not in known:
+            raise HarnessError(unknown("setting", key, [*known, "METHOD.KEY"]))
         else:
             given[key] = value
     names = {key: join_names(key, given.pop(key)) for key in ("methods", "tasks", "preset") if key in given}

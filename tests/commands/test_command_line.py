@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.commands.app import app
-from harness.registry import MODELS, preset
+from harness.registry import CONTROLS, METHODS, MODELS, method_class, preset
 from tests.forking import command_line, forked
 
 HARNESS = [sys.executable, "-c", "from harness.commands.app import main; main()"]
@@ -82,6 +83,18 @@ def test_the_version_is_that_of_the_installed_distribution():
 def test_listings_come_as_text_and_as_json(listing, name):
     assert name in harness(listing).stdout
     assert name in [row["name"] for row in json.loads(harness(listing, "--json").stdout)]
+
+
+def test_the_settings_of_a_method_are_listed_with_their_defaults_and_values():
+    listed = harness("methods", "chameleon").stdout
+    assert "`group_size`: users whose pairs form one direction" in listed
+    assert re.search(r"^edit +both \| personalized \| neutral +both$", listed, re.MULTILINE)
+    assert re.search(r"^group_size +integer \| null +null$", listed, re.MULTILINE)
+    assert re.search(r'^ccs +object +{"restarts":10,.*}$', listed, re.MULTILINE)
+    schema = json.loads(harness("methods", "chameleon", "--json").stdout)
+    assert set(schema["properties"]) == set(method_class("chameleon").Config.model_fields)
+    assert all(harness("methods", name).exit_code == 0 for name in [*METHODS.names(), *CONTROLS.names()])
+    assert "Did you mean chameleon" in refusal("methods", "chamelon")
 
 
 def test_presets_come_whole_as_json():

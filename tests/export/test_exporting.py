@@ -167,6 +167,11 @@ def test_of_cells_that_did_not_finish_the_reasons_are_said(seeds, method, seed, 
         choose_cell(seeds, method, None, seed)
 
 
+def test_of_a_task_that_a_method_was_not_run_on_those_are_named_that_it_was(seeds):
+    with pytest.raises(HarnessError, match=r"'dpo' as asked\. It was run on: lamp2 seed 0, lamp2 seed 1\.$"):
+        choose_cell(seeds, "dpo", "lamp3", None)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

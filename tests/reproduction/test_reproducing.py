@@ -93,6 +93,11 @@ def test_a_rebuild_of_what_was_never_computed_is_refused(tmp_path):
     assert str(tmp_path / "none") in str(result.exception)
 
 
+def test_an_unknown_preset_brings_the_nearest_and_not_what_it_would_lack():
+    with pytest.raises(HarnessError, match=r"^Unknown preset 'smal'\. Did you mean small"):
+        choose("table1", "smal", [])
+
+
 def test_a_dry_run_computes_nothing_and_says_what_it_would(tmp_path):
     screen = io.StringIO()
     console = Console(file=screen, width=150)

@@ -213,5 +213,5 @@ def test_a_seed_that_no_generator_takes_is_refused_before_any_cell(seed):
 
 
 def test_a_refusal_of_our_own_begins_with_its_words():
-    with pytest.raises(HarnessError, match=r"seeds: named twice: 0, 0 \(got"):
+    with pytest.raises(HarnessError, match=r"seeds: named twice: 0 \(got"):
         resolve("instruct", "lamp3", budget=1.0, seeds=(0, 0))
