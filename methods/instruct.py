@@ -2,16 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from harness.api import FitContext, Method, Personalizer, Task
 from harness.methods.base_prompt import Unedited
-
-
-class InstructConfig(BaseModel):
-    """There is nothing to set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from harness.methods.nothing_to_set import NothingToSet
 
 
 class Instruct(Method):
@@ -20,7 +13,7 @@ class Instruct(Method):
     Its budget is never touched. It serves every user all that it has to give.
     """
 
-    Config = InstructConfig
+    Config = NothingToSet
 
     def fit(self, context: FitContext) -> Personalizer:
         return Unedited(context.task, serves_users=True)

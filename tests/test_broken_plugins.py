@@ -142,7 +142,7 @@ def test_of_two_methods_of_one_name_the_harness_own_counts_and_that_is_said(inst
         spec = resolve("all,controls", tasks="lamp3", budget=1.0)
     names = [method.name for method in spec.methods]
     assert method_class("instruct").__module__ == "harness.methods.instruct"
-    assert method_class("constant").__module__ == "harness.methods.controls"
+    assert method_class("constant").__module__ == "harness.methods.controls.fixed_answers"
     assert sorted(names) == sorted({*METHODS.names(), *CONTROLS.names()})
 
 

@@ -128,7 +128,7 @@ def run_spec(settings: Mapping[str, Any]) -> RunSpec:
     """The specification that flat settings name: fields of RunSpec, and METHOD.KEY for a method's own."""
     given: dict[str, Any] = {"budget": _BUDGET}
     overrides: dict[str, dict[str, Any]] = {}
-    known = RunSpec.model_fields.keys() - {"overrides"}
+    known = [name for name in RunSpec.model_fields if name != "overrides"]
     for key, value in _flatten(dict(settings)).items():
         method, dot, field = key.partition(".")
         if dot:

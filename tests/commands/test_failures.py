@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.commands.app import app
-from harness.methods.controls import Constant
+from harness.methods.controls.fixed_answers import Constant
 from harness.methods.instruct import Instruct
 from harness.reporting.stored_comparison import read_comparison
 from harness.results.store import Store

@@ -6,16 +6,14 @@ from harness.conformance.toys import ToyTask
 from harness.methods.aloe import Aloe
 from harness.methods.caa import Caa
 from harness.methods.chameleon.method import Chameleon
-from harness.methods.controls import (
-    Constant,
-    MeanDifference,
-    RandomDirection,
+from harness.methods.controls.fixed_answers import Constant, UserMajority
+from harness.methods.controls.other_directions import MeanDifference, RandomDirection
+from harness.methods.controls.other_users import (
     ShuffledAloe,
     ShuffledDpo,
     ShuffledHistory,
     ShuffledOppu,
     ShuffledPrompt,
-    UserMajority,
 )
 from harness.methods.dpo import Dpo
 from harness.methods.instruct import Instruct

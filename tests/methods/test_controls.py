@@ -12,22 +12,23 @@ from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.aloe import Aloe
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.steering import Banks
-from harness.methods.controls import (
-    Constant,
+from harness.methods.controls.fixed_answers import Constant, UserMajority
+from harness.methods.controls.other_directions import (
     MeanDifference,
     MeanDifferenceConfig,
-    NothingToSet,
     RandomDirection,
     RandomDirectionConfig,
+    mean_change,
+)
+from harness.methods.controls.other_users import (
     ShuffledAloe,
     ShuffledDpo,
     ShuffledHistory,
     ShuffledOppu,
     ShuffledPrompt,
-    UserMajority,
-    mean_change,
 )
 from harness.methods.fine_tuning.weights import LoraSettings
+from harness.methods.nothing_to_set import NothingToSet
 from harness.methods.oppu import Oppu, OppuConfig
 from harness.running.retrieval import HistorySearch
 from tests.methods.trained import dpo
@@ -97,7 +98,7 @@ def test_mean_change_is_that_of_a_plain_loop():
 def test_random_direction_changes_as_much_as_chameleon(make_context, monkeypatch, subspace, edit):
     seen = {}
     monkeypatch.setattr(
-        "harness.methods.controls.mean_change",
+        "harness.methods.controls.other_directions.mean_change",
         lambda *arguments: seen.setdefault("first", arguments) and mean_change(*arguments),
     )
     config = RandomDirectionConfig(**FAST, subspace=subspace, edit=edit, components=3)

@@ -12,7 +12,7 @@ from harness.methods.chameleon.ccs import CcsConfig, Probe, fit_ccs
 from harness.methods.chameleon.diagnosis import diagnose, lowest_by_chance, margins, paired_at_random, swapped
 from harness.methods.chameleon.directions import Directions, Grouped, find_directions, halves
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
-from harness.methods.controls import MeanDifference, MeanDifferenceConfig
+from harness.methods.controls.other_directions import MeanDifference, MeanDifferenceConfig
 
 QUICK = CcsConfig(epochs=80, learning_rate=4e-2, restarts=4)
 

@@ -13,7 +13,7 @@ from harness.methods.chameleon.insights import Insights
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.preference_pairs import OutputPair, dissimilar, generate_pairs, represent_pairs
 from harness.methods.chameleon.steering import Banks, Steering
-from harness.methods.controls import (
+from harness.methods.controls.other_directions import (
     MeanDifference,
     MeanDifferenceConfig,
     RandomDirection,

@@ -4,8 +4,9 @@ import pytest
 
 from harness.api import Query
 from harness.conformance.toys import toy_queries, toy_users
-from harness.methods.instruct import Instruct, InstructConfig
+from harness.methods.instruct import Instruct
 from harness.methods.llm_rec import LlmRec, LlmRecConfig
+from harness.methods.nothing_to_set import NothingToSet
 from harness.running.clock import BudgetClock
 
 
@@ -39,7 +40,7 @@ def fit(make_context):
 
 def test_instruct_is_the_base_prompt_for_everybody(make_context):
     context = make_context()
-    fitted = Instruct(InstructConfig()).fit(context)
+    fitted = Instruct(NothingToSet()).fit(context)
     query, history = toy_queries(context.users)[0], context.users[0].history
     assert fitted.prompt(query, history) == context.task.prompts.base(query.text, history)
     assert fitted.serves(query)

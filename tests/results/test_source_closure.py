@@ -100,11 +100,15 @@ def test_every_method_has_its_own_code_and_not_its_neighbours():
     own = {
         name: set(plugin_closure(f"harness.methods.{name}").modules) for name in ("instruct", "llm_rec", "aloe", "dpo")
     }
-    assert own["instruct"] == {"harness.methods", "harness.methods.instruct", "harness.methods.base_prompt"}
+    shared = {"harness.methods", "harness.methods.base_prompt", "harness.methods.nothing_to_set"}
+    assert own["instruct"] == {*shared, "harness.methods.instruct"}
     assert own["llm_rec"] == {"harness.methods", "harness.methods.llm_rec"}
     assert "harness.methods.dpo" not in own["aloe"]
     assert "harness.methods.fine_tuning.trainer" in own["aloe"] & own["dpo"]
-    assert "harness.methods.chameleon.ccs" in plugin_closure("harness.methods.controls").modules
+    controls = "harness.methods.controls"
+    fixed = set(plugin_closure(f"{controls}.fixed_answers").modules)
+    assert fixed == {*shared, controls, f"{controls}.fixed_answers"}
+    assert "harness.methods.chameleon.ccs" in plugin_closure(f"{controls}.other_directions").modules
 
 
 def test_a_task_has_its_prompts_metrics_and_world():

@@ -1,0 +1,112 @@
+"""Chameleon's edits with something else in place of the directions that it found."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from harness.api import FitContext
+from harness.methods.chameleon.directions import Directions, Source, group_slices
+from harness.methods.chameleon.method import Chameleon, ChameleonConfig
+from harness.methods.chameleon.steering import Banks
+
+_BISECTIONS = 60
+
+
+class RandomDirectionConfig(ChameleonConfig):
+    """`principal` draws inside the span of the pairs' first `components` singular vectors, where directions matter."""
+
+    subspace: Literal["full", "principal"] = "full"
+    components: int = Field(default=8, ge=1)
+
+
+class RandomDirection(Chameleon):
+    """Chameleon with random directions in place of those found, in the same layers.
+
+    A projection does not depend on its direction's norm, so the strength is set such that the mean ||dx|| over the
+    pairs' representations is, group by group and layer by layer, that of the edit replaced.
+    """
+
+    Config = RandomDirectionConfig
+    control_of = "chameleon"
+
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
+        fitted = super()._banks(context, source, found).dense()
+        edited = source.part(slice(None), found.layers)
+        pairs, mask = edited.pairs.cpu(), edited.mask.cpu()
+        generator = torch.Generator().manual_seed(context.seed)
+        drawn = replace(
+            fitted,
+            personal=None if fitted.personal is None else self._draw(pairs, generator),
+            neutral=None if fitted.neutral is None else self._draw(pairs, generator),
+        )
+        own = torch.ones(pairs.shape[1:3]) if fitted.strength is None else fitted.strength
+        target = mean_change(pairs, mask, fitted, own)
+        return replace(drawn, strength=_solve(lambda strength: mean_change(pairs, mask, drawn, strength), target))
+
+    def _draw(self, pairs: Tensor, generator: torch.Generator) -> Tensor:
+        """[G, l, d] from pairs [2, G, l, K, d]."""
+        if self.config.subspace == "full":
+            return torch.randn(*pairs.shape[1:3], pairs.shape[-1], generator=generator)
+        axes = torch.linalg.svd(torch.cat(list(pairs), dim=-2), full_matrices=False).Vh
+        span = axes[..., : self.config.components, :]
+        weights = torch.randn(*span.shape[:-1], 1, generator=generator)
+        return (weights * span).sum(dim=-2)
+
+
+class MeanDifferenceConfig(ChameleonConfig):
+    """`strength` multiplies the offset, which is all of the edit: other settings of the edit have no place here."""
+
+    edit: Literal["both"] = "both"
+    bounded: Literal[False] = False
+    identification: Literal["hybrid"] = "hybrid"
+
+
+class MeanDifference(Chameleon):
+    """Adds mean(P) - mean(N) at the layers that Chameleon would edit, as contrastive activation addition does."""
+
+    Config = MeanDifferenceConfig
+    control_of = "chameleon"
+
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
+        slices = group_slices(source, len(found.layers))
+        sums = [source.part(groups, found.layers).pairs.sum(dim=-2).cpu() for groups in slices]
+        personal, neutral = (torch.cat(sums, dim=1) / source.counts.cpu()[:, None, None]).unbind()
+        offset = self.config.strength * (personal - neutral) * found.edited[..., None]
+        return Banks(found.layers, offset=offset)
+
+
+def mean_change(pairs: Tensor, mask: Tensor, banks: Banks, strength: Tensor) -> Tensor:
+    """Mean ||dx|| [G, l] of edits, offsets apart, of representations [2, G, l, K, d].
+
+    `mask` is [G, K], `strength` [G, l].
+    """
+    scale, x = strength[..., None, None], pairs
+    if banks.personal is not None:
+        x = x + scale * _part(x, banks.personal, banks.bounded)
+    if banks.neutral is not None:
+        x = x - scale * _part(x, banks.neutral)
+    kept = mask[None, :, None]
+    return ((x - pairs).norm(dim=-1) * kept).sum(dim=(0, 3)) / (2 * kept.sum(dim=(0, 3)))
+
+
+def _part(x: Tensor, direction: Tensor, bounded: bool = False) -> Tensor:
+    """The projection on a direction, at its tanh if `bounded`."""
+    unit = torch.nn.functional.normalize(direction, dim=-1)[..., None, :]
+    size = (x * unit).sum(dim=-1, keepdim=True)
+    return (size.tanh() if bounded else size) * unit
+
+
+def _solve(change: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
+    """The strength at which `change` reaches `target`, element by element."""
+    low, high = torch.zeros_like(target), torch.ones_like(target)
+    for _ in range(_BISECTIONS):
+        high = torch.where(change(high) < target, 2 * high, high)
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        short = change(middle) < target
+        low, high = torch.where(short, middle, low), torch.where(short, high, middle)
+    return (low + high) / 2
