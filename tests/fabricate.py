@@ -13,7 +13,8 @@ from harness.analysis.build_comparison import read_cells
 from harness.analysis.comparison import Comparison, PairTest, Row
 from harness.analysis.scores import score
 from harness.api import Metric, Status
-from harness.results.store import CellRecord, RunRecord, Store
+from harness.results.records import CellRecord, RunRecord
+from harness.results.store import Store
 from harness.results.writing import write_text
 from harness.specs.run_spec import CellSpec, RunSpec, parse_methods
 

@@ -15,7 +15,8 @@ from harness.analysis.paired_tests import Entry, Metrics, rank, run_tests, versu
 from harness.analysis.preference_likelihood import GOLD, GROUPS, measured, read_measures, with_measures
 from harness.analysis.scores import Scores, pool, score
 from harness.api import HarnessError, Metric, Status
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.running import checkpoints
 from harness.specs.run_spec import BASELINE, RunSpec
 

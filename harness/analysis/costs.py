@@ -10,7 +10,7 @@ from harness.analysis.comparison import Row
 from harness.analysis.paired_tests import Entry, Metrics
 from harness.api import Metric
 from harness.registry import is_control
-from harness.results.store import CellRecord
+from harness.results.records import CellRecord
 from harness.specs.run_spec import BASELINE
 
 REACH = 0.1  # share of instruct's score by which a method is to be better

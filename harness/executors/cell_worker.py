@@ -23,7 +23,8 @@ from harness.api import HarnessError
 from harness.executors.ray_pool import Spent
 from harness.model.lm import HuggingFaceModel, load
 from harness.results.locking import LOCK
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.running.experiment import DeviceLost, Experiment
 from harness.running.progress import Quiet
 from harness.specs.run_spec import CellSpec, RunSpec

@@ -17,7 +17,8 @@ import torch
 from harness.api import HarnessError, Status
 from harness.executors.cell_worker import CellWorker, Computed, RemoteCell, RemotePlan
 from harness.executors.ray_pool import Lost, RayPool
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.running.experiment import Listener
 from harness.specs.run_spec import RunSpec
 

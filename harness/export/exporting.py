@@ -14,7 +14,8 @@ from harness.export.edits_as_lora import save_edits
 from harness.model.lm import HuggingFaceModel, load
 from harness.registry import hub_name, make_task, method_class, model_folder
 from harness.results.fingerprints import model_identity
-from harness.results.store import CellRecord, Store, is_fit
+from harness.results.records import CellRecord
+from harness.results.store import Store, is_fit
 from harness.results.writing import write_text
 
 INDEX = "adapters.json"

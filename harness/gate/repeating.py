@@ -9,7 +9,8 @@ from pathlib import Path
 
 from harness.gate.baseline import Answer, Baseline, Outcome, Run, located
 from harness.results.environment import versions
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.running.experiment import Experiment, Listener
 
 COUNTERS = (

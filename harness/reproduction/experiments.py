@@ -24,7 +24,8 @@ from harness.reproduction.paper_figures import draw
 from harness.reproduction.reported import reported
 from harness.reproduction.result import Measured, Reproduction
 from harness.reproduction.verdicts import placed
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.results.writing import replacing, write_text
 from harness.specs.explaining import explain
 from harness.specs.run_spec import BASELINE, CellSpec

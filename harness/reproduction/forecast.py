@@ -12,7 +12,8 @@ from typing import Any
 from harness.api import HarnessError
 from harness.registry import method_of
 from harness.reproduction.experiment_spec import ExperimentSpec, MeasuredPace
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.specs.run_spec import FIT_ALONE, RunSpec
 from harness.sweeps.planned_cells import cells_left, distinct_cells
 from harness.sweeps.sweep_spec import Point

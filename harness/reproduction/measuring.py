@@ -18,7 +18,8 @@ from harness.registry import make_task
 from harness.reproduction.experiment_spec import Column, Layout
 from harness.reproduction.reported import Reported
 from harness.reproduction.result import Bounds, Measured
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.specs.run_spec import BASELINE, format_value
 from harness.sweeps.point_result import PointResult
 

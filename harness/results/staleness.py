@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.results.store import CELL_SCHEMA, CellRecord
+from harness.results.records import CELL_SCHEMA, CellRecord
 from harness.specs.run_spec import CellSpec, format_value
 
 Parts = Mapping[str, Mapping[str, str]]  # field of CellSpec -> what its hash was made from -> hash

@@ -1,107 +1,31 @@
-"""Records and the atomic store: one folder per cell, finished when its `cell.json` is there."""
+"""The atomic store: one folder per cell, finished when its `cell.json` is there."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from harness.api import Diagnosis, HarnessError, Status
+from harness.api import HarnessError
 from harness.formatting import listed
 from harness.results.discarding import discard_results
 from harness.results.fingerprints import file_hash, path_hash
 from harness.results.locking import ERROR, is_trace
+from harness.results.records import CellRecord, RunRecord, cell_name, read_record
 from harness.results.writing import replacing, write_text
-from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
+from harness.specs.run_spec import CellSpec, RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-CELL_SCHEMA = 2  # raised when a record says less than is needed to reuse it
 SAMPLES = "samples.parquet"
 _NAMED = 3  # of many files
-M = TypeVar("M", bound=BaseModel)
-
-
-class CellRecord(BaseModel):
-    """What one cell asked for, gave and cost. Times are in seconds, memory in bytes."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: int = CELL_SCHEMA
-    spec: CellSpec
-    parts: dict[str, dict[str, str]] = Field(default_factory=dict)  # what the hashes in `spec` were made from
-    files: dict[str, str] = Field(default_factory=dict)  # sha256 of what lies beside the record
-    status: Status
-    reason: str = ""
-    metrics: dict[str, float] = Field(default_factory=dict)
-    likelihood: dict[str, float] = Field(default_factory=dict)  # means over `likelihood_queries`; no official metrics
-    likelihood_queries: int = 0
-    parse_failures: float = 0.0  # share of queries
-    queries: int = 0
-    users: int = 0
-    users_fitted: int = 0
-    users_served: int = 0
-    serves_newcomers: bool | None = None  # whether users that the fit has never seen get more than the base prompt
-    samples_used: int = 0
-    counts: dict[str, float] = Field(default_factory=dict)  # method-specific counters
-    diagnosis: Diagnosis | None = None  # what the fit rests on, measured after it
-    leaks_removed: int = 0
-    prompts_shortened: int = 0
-    prompts_emptied: int = 0  # of those that were asked, prompts whose whole history had to go
-    unanswerable: int = 0  # queries whose prompt fits no context: an empty answer
-    records_skipped: int = 0
-    items_found: int = 0  # history items in the data, usable or not
-    items_skipped: int = 0
-    notes: list[str] = Field(default_factory=list)
-    budget_seconds: float = 0.0
-    fit_seconds: float = 0.0
-    eval_seconds: float = 0.0
-    likelihood_seconds: float = 0.0  # after the evaluation and no part of it
-    diagnosis_seconds: float = 0.0  # after the fit, on no clock
-    phases: dict[str, float] = Field(default_factory=dict)  # "untracked" included; adds up to fit_seconds
-    tokens_in: int = 0
-    tokens_out: int = 0
-    fit_tokens_in: int = 0
-    fit_tokens_out: int = 0
-    likelihood_tokens: int = 0  # not among `tokens_in`
-    fit_bytes: int = 0  # what the fit stores
-    fit_hash: str = ""  # of what the fit stores, "absent" if nothing; "" in earlier records
-    answers_of: str = ""  # the cell, by its folder's name, whose answers these are: its fit came out the same
-    peak_memory_bytes: int = 0
-    attempts: int = 1
-    started_at: str = ""
-    hardware: dict[str, Any] = Field(default_factory=dict)
-    versions: dict[str, str] = Field(default_factory=dict)
-    git: dict[str, Any] = Field(default_factory=dict)
-
-    @property
-    def answered(self) -> bool:
-        """Whether the cell came to answers."""
-        return self.status not in ("failed", "interrupted")
-
-
-class RunRecord(BaseModel):
-    """`run.json`: the specification a folder belongs to, and the machine that fills it.
-
-    `cells` are the folders, below `cells/`, of what the run consists of now; others there were computed by other code,
-    from other data or the like. Empty in records of earlier versions: all count.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    schema_version: int = SCHEMA_VERSION
-    spec: RunSpec
-    hardware: dict[str, Any]
-    cells: list[str] = Field(default_factory=list)
 
 
 class Store:
@@ -160,7 +84,7 @@ class Store:
         path = self.root / "run.json"
         if not path.is_file():
             raise HarnessError(f"{self.root} is no results folder: it has no run.json. Give the --out of a comparison.")
-        return _parse(RunRecord, path)
+        return read_record(RunRecord, path)
 
     def cell_dir(self, spec: CellSpec) -> Path:
         """Folder of a cell; method and task names come from the registry, so the path needs no cleaning."""
@@ -278,7 +202,9 @@ class Store:
         ours = set(self.read_run().cells) if (self.root / "run.json").exists() else set()
         paths = sorted(cells.glob("*/*/*/cell.json"))
         return [
-            _parse(CellRecord, path) for path in paths if not ours or path.parent.relative_to(cells).as_posix() in ours
+            read_record(CellRecord, path)
+            for path in paths
+            if not ours or path.parent.relative_to(cells).as_posix() in ours
         ]
 
     def ended(self) -> Iterator[CellRecord]:
@@ -317,15 +243,10 @@ def _cell_dir(cells: Path, spec: CellSpec) -> Path:
     return cells / cell_name(spec)
 
 
-def cell_name(spec: CellSpec) -> str:
-    """The folder of a cell, below `cells`."""
-    return f"{spec.task}/{spec.method}/seed-{spec.seed}-{spec.digest[:8]}"
-
-
 def _readable(paths: Iterable[Path]) -> Iterator[CellRecord]:
     for path in paths:
         with suppress(HarnessError):
-            yield _parse(CellRecord, path)
+            yield read_record(CellRecord, path)
 
 
 def _is_result(path: Path) -> bool:
@@ -344,7 +265,7 @@ def _intact(folder: Path, spec: CellSpec, fit: bool = False) -> tuple[CellRecord
     if not path.exists():
         return None, "stopped before its record was written" if (folder / "attempts").exists() else ""
     try:
-        record = _parse(CellRecord, path)
+        record = read_record(CellRecord, path)
     except HarnessError:
         return None, "its record cell.json is damaged"
     if record.spec != spec:
@@ -388,21 +309,6 @@ def _copy(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cell.json"))
     write_text(target / "cell.json", (source / "cell.json").read_text(encoding="utf-8"))
-
-
-def _parse(model: type[M], path: Path) -> M:
-    try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        mend = (
-            "Repeat the command that made it to compute the cell again."
-            if path.name == "cell.json"
-            else "Repeat the command that made it with --fresh, which discards its cells, or with another --out."
-        )
-        raise HarnessError(
-            f"Cannot read {path}: {str(error).splitlines()[0]}. It is damaged, or another version of the harness wrote "
-            f"it. {mend}"
-        ) from error
 
 
 def _differences(found: RunSpec, asked: RunSpec) -> str:

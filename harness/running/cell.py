@@ -28,7 +28,8 @@ from harness.results.disk import explain_full, is_full
 from harness.results.environment import PeakMemory
 from harness.results.fingerprints import path_hash
 from harness.results.locking import ERROR
-from harness.results.store import CellRecord, Store, cell_name
+from harness.results.records import CellRecord, cell_name
+from harness.results.store import Store
 from harness.results.writing import write_text
 from harness.running.checkpoints import Anytime, Checkpoints, Point, write
 from harness.running.clock import BudgetClock

@@ -16,8 +16,9 @@ from harness.model.embedding import load_embedder
 from harness.model.lm import HuggingFaceModel, load
 from harness.registry import model_folder
 from harness.results.environment import git_state, hardware, versions
+from harness.results.records import CellRecord
 from harness.results.staleness import changes
-from harness.results.store import CellRecord, Store
+from harness.results.store import Store
 from harness.running.cell import Cell, CellListener, device_error
 from harness.running.planning import PlannedCell, RunPlan, plan_run
 from harness.running.preparation import Embed, Prepared, prepare

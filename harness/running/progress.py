@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.formatting import plain
-from harness.results.store import CellRecord
+from harness.results.records import CellRecord
 from harness.running.clock import BudgetClock
 from harness.running.preparation import Prepared
 from harness.specs.run_spec import CellSpec

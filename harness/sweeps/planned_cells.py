@@ -9,8 +9,8 @@ from typing import Any
 from harness.api import HarnessError
 from harness.registry import make_task, method_class
 from harness.results.fingerprints import digest
+from harness.results.records import CellRecord
 from harness.results.source_closure import engine_closure, plugin_closure
-from harness.results.store import CellRecord
 from harness.specs.resolve import build_method
 from harness.specs.run_spec import CellSpec, RunSpec, as_json
 from harness.sweeps.sweep_spec import Point

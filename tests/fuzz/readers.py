@@ -13,7 +13,8 @@ import yaml
 from harness.gate import baseline
 from harness.leaderboards.recording import read_records
 from harness.reproduction.experiment_spec import OWN, experiments
-from harness.results.store import RunRecord, Store
+from harness.results.records import RunRecord
+from harness.results.store import Store
 from harness.specs.resolve import resolve
 from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
 from harness.sweeps.sweep_spec import expand, read_sweep, run_spec

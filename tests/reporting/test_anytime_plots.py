@@ -5,7 +5,7 @@ from matplotlib.image import imread
 
 from harness.reporting.anytime_plots import figure, read_fits
 from harness.reporting.comparison_report import write
-from harness.results.store import RunRecord
+from harness.results.records import RunRecord
 from harness.results.writing import write_text
 from harness.running.checkpoints import Anytime, Missing, Point
 from harness.running.checkpoints import write as write_points

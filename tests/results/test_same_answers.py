@@ -3,7 +3,8 @@
 import pandas as pd
 import pytest
 
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.specs.run_spec import CellSpec
 from tests.specs.test_run_spec import CELL
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from harness.results.records import CellRecord
 from harness.results.staleness import changes
-from harness.results.store import CellRecord
 from harness.specs.run_spec import CellSpec
 from tests.specs.test_run_spec import CELL
 

@@ -11,7 +11,8 @@ from harness.api import HarnessError
 from harness.repeats.finished import NOTE
 from harness.results import discarding
 from harness.results.fingerprints import path_hash
-from harness.results.store import CellRecord, Store
+from harness.results.records import CellRecord
+from harness.results.store import Store
 from harness.results.writing import replacing, write_text
 from harness.specs.run_spec import CellSpec, MethodSpec, RunSpec
 from tests.specs.test_run_spec import CELL

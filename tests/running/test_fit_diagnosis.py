@@ -5,7 +5,7 @@ import math
 import pytest
 
 from harness.api import Diagnosis
-from harness.results.store import CellRecord
+from harness.results.records import CellRecord
 from tests.running.test_cell import Plain, Probe, compute, source
 from tests.running.test_clock import FakeTime
 

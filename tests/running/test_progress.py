@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from harness.results.store import CellRecord
+from harness.results.records import CellRecord
 from harness.running.clock import BudgetClock
 from harness.running.progress import Display
 from harness.specs.run_spec import CellSpec
