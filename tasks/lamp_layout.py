@@ -17,6 +17,7 @@ _MIRROR = "ciir.cs.umass.edu/downloads/LaMP"
 _DEPTH = 6  # folders that are looked into: a mirror's, and time/
 _TASK = re.compile(r"LaMP_\d+")
 _QUESTIONS = "_questions.json"
+_PACKED = (".gz", ".bz2", ".xz", ".zip")
 _SHOWN = 5  # folders that an error names
 
 
@@ -45,8 +46,7 @@ def find(schema: Schema, directory: Path) -> Found:
             raise MissingError(f"{directory}: no such directory")
         root = _root(directory)
         base = _base(schema, root)
-        first = _splits(base / (schema.address or schema.folder).removeprefix(schema.folder).strip("/"))
-        rest = _splits(base)
+        first, rest = _nearest(schema, base), _splits(base)
     except OSError as error:
         if isinstance(error, MissingError):
             raise
@@ -88,6 +88,15 @@ def _base(schema: Schema, root: Path) -> Path:
     return root if root.resolve().name == schema.folder else root / schema.folder
 
 
+def _nearest(schema: Schema, base: Path) -> dict[str, Files]:
+    """The splits in the folder where LaMP's host keeps this task, inside of the task's own."""
+    return _splits(base / (schema.address or schema.folder).removeprefix(schema.folder).strip("/"))
+
+
+def _holds(schema: Schema, base: Path) -> bool:
+    return bool(_splits(base) or _nearest(schema, base))
+
+
 def _splits(folder: Path) -> dict[str, Files]:
     nested = [path for path in folder.glob(f"*/*{_QUESTIONS}") if path.name == path.parent.name + _QUESTIONS]
     questions = [path for path in sorted(nested) + sorted(folder.glob(f"*{_QUESTIONS}")) if path.is_file()]
@@ -101,6 +110,11 @@ def _files(questions: Path) -> Files:
 
 def _what_is_read(schema: Schema, root: Path) -> str:
     sentence = f"no {schema.folder}/<split>{_QUESTIONS}, nor one in {schema.folder}/<split>/."
+    own = _base(schema, root)
+    if packed := next((path.name for path in own.rglob(f"*{_QUESTIONS}.*") if path.suffix in _PACKED), None):
+        return f"{sentence} There is {packed}: unpack it and its outputs."
+    if held := [task for task, known in SCHEMAS.items() if _holds(known, _base(known, root))]:
+        return f"{sentence} What is there is read with --tasks {','.join(held)}."
     if _folders(root, tasks=True) or _TASK.fullmatch(root.resolve().name):
         return sentence
     names = _folders(root)

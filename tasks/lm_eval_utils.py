@@ -1,12 +1,14 @@
 """What the YAML files beside this module need to run with plain `lm_eval --include_path tasks --tasks lamp2`.
 
-Data: `--metadata '{"source": "DIR", "split": "dev"}'`; without it the synthetic world, which has LaMP-2, 3 and 7. The
-numbers differ from the harness's: the history in the prompt is the latest 10 items (by date, where they carry one, else
-by their place in the file) instead of the most representative ones, items that repeat a query or its gold stay in, no
-method is fitted, a long prompt loses its head instead of whole items, and an answer that begins with a line break is
-empty. Parsing and metrics are the same.
+Data: `--metadata '{"source": "DIR", "split": "dev"}'`; without it the synthetic world, which has LaMP-2, 3 and 7. What
+a reader of the numbers must know of the data, such as how much could not be used, is logged as a warning. Chat models
+are asked as the harness asks them with `--apply_chat_template`. The numbers differ from the harness's: the history in
+the prompt is the latest 10 items (by date, where they carry one, else by their place in the file) instead of the most
+representative ones, items that repeat a query or its gold stay in, no method is fitted, a long prompt loses its head
+instead of whole items, and an answer that begins with a line break is empty. Parsing and metrics are the same.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +18,7 @@ from harness.api import HistoryItem
 from harness.tasks.lamp import TASKS
 
 HISTORY = 10
+_LOG = logging.getLogger(__name__)
 _TASKS = {task.name: task() for task in TASKS}
 _METRICS = {metric.name: metric for task in _TASKS.values() for metric in task.metrics}
 
@@ -26,6 +29,8 @@ def documents(lamp: str, source: str = "synthetic", split: str = "dev", **_: Any
 
     task = _TASKS[lamp]
     data = task.load(source, split)
+    for note in data.notes:
+        _LOG.warning("%s: %s", lamp, note)
     rows = [
         {
             "task": lamp,

@@ -99,9 +99,11 @@ class Display(Quiet):
 
     def prepared(self, prepared: Prepared) -> None:
         """Print the size of the data and whatever a reader must know about it."""
-        data = prepared.data
+        data, users = prepared.data, len(prepared.whole)
+        there = len({query.user for query in data.queries})
+        left = f" (the first of {there}: --users and --limit say how many)" if users < there else ""
         self._print(
-            f"  {escape(prepared.task.name)}: {len(prepared.queries)} queries of {len(prepared.whole)} users, "
+            f"  {escape(prepared.task.name)}: {len(prepared.queries)} queries of {users} users{left}, "
             f"split {escape(data.split)}, {prepared.leaks_removed} leaking history items removed"
         )
         for note in data.notes:

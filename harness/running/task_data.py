@@ -24,11 +24,12 @@ class TaskError(HarnessError):
 def read_split(task: Task, source: str, split: str) -> TaskData:
     """`task.load`. Raises TaskError for whatever that raises beside HarnessErrors, HarnessError for what is no data.
 
-    That is another type, what should be text and is not, two queries of one id, or one without a gold or a history.
+    That is another type, what should be text and is not, two queries or two items of a history with one id, a query
+    without a gold or a history, or a gold that a metric of a closed set of answers cannot take.
     """
     with _told(task, f"reading {source}, split {split}"):
         data = task.load(source, split)
-    if fault := _fault(data):
+    if fault := _fault(data) or _unscorable(task, data):
         raise HarnessError(f"{_named(task)} read {source}, split {split}, but {fault}. Mend its load.")
     return data
 
@@ -60,9 +61,28 @@ def _fault(data: TaskData) -> str:
         if not are_texts(data.golds[query.id]):
             return f"the gold answer of the query {query.id!r} is no text"
     for user, history in data.histories.items():
+        met: set[str] = set()
         for item in history:
             if not are_texts(user, item.id, item.text, item.label, item.date):
                 return f"the id, text, label or date of the item {item.id!r} of the user {user!r} is no text"
+            if item.id in met:  # what gives an answer away is taken out by id, and would take the others along
+                return f"two items of the user {user!r} have the id {item.id!r}"
+            met.add(item.id)
+    return ""
+
+
+def _unscorable(task: Task, data: TaskData) -> str:
+    """A gold that would fail every cell after its fit. Free text is not asked: any will do, and ROUGE takes seconds."""
+    first: dict[str, str] = {}
+    for query in data.queries if task.labels else ():
+        first.setdefault(data.golds[query.id], query.id)
+    for gold, asked in first.items():
+        for metric in task.metrics:
+            try:
+                metric.statistics(gold, gold)
+            except Exception as error:
+                taken = f"is none that {metric.name} takes ({cause(error)})"
+                return f"the gold answer {gold!r} of the query {asked!r} {taken}"
     return ""
 
 

@@ -13,6 +13,7 @@ from harness.commands.data import _run_check
 from harness.conformance.data_check import SplitReport, check_data
 from harness.conformance.task_checks import check_task
 from harness.running.leaks import find_leaks
+from harness.running.task_data import read_split
 from harness.tasks.lamp import TASKS as ALL
 from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
 from harness.tasks.lamp_schema import SCHEMAS
@@ -160,6 +161,7 @@ class Broken(Lamp7):
             "id": TaskData("dev", {"u": ()}, [replace(query, id=number)], {"q": "x"}),
             "gold": TaskData("dev", {"u": ()}, [query], {"q": number}),
             "item": TaskData("dev", {"u": (replace(item, text=number),)}, [query], {"q": "x"}),
+            "items": TaskData("dev", {"u": (item, replace(item, text="new"))}, [query], {"q": "x"}),
         }
         return made[self.when]
 
@@ -175,6 +177,7 @@ class Broken(Lamp7):
         ("id", "but the id, user or text of the query 7 is no text. Mend its load."),
         ("gold", "but the gold answer of the query 'q' is no text. Mend its load."),
         ("item", "but the id, text, label or date of the item 'i' of the user 'u' is no text. Mend its load."),
+        ("items", "but two items of the user 'u' have the id 'i'. Mend its load."),
     ],
 )
 def test_a_task_whose_code_fails_is_named_with_the_place_and_costs_no_other_its_check(
@@ -188,6 +191,19 @@ def test_a_task_whose_code_fails_is_named_with_the_place_and_costs_no_other_its_
     assert bad.error.startswith(f"The task 'broken', {__name__}:Broken, ")
     assert fault in bad.error
     assert fault.endswith(".") or re.search(rf" failed at .* \({re.escape(__file__)}:\d+\)\.$", bad.error)
+
+
+class Mistagged(Lamp2):
+    """A task of a closed set of answers whose third question has another gold."""
+
+    def load(self, source: str, split: str) -> TaskData:
+        golds = {"q1": "comedy", "q2": "comedy", "q3": "Comedy", "q4": "Comedy"}
+        return TaskData(split, {"u": ()}, [Query(key, "u", "text") for key in golds], golds)
+
+
+def test_a_gold_that_a_metric_cannot_take_is_an_error_before_any_fit() -> None:
+    with pytest.raises(HarnessError, match=r"gold answer 'Comedy' of the query 'q3' is none that f1 takes \(KeyError:"):
+        read_split(Mistagged(), "any", "dev")
 
 
 def test_control_characters_of_the_data_do_not_reach_the_terminal(

@@ -12,6 +12,7 @@ from harness.running.progress import Display
 from harness.specs.run_spec import CellSpec
 from tests.fabricate import record, samples
 from tests.running.test_clock import FakeTime
+from tests.running.test_preparation import prepared, write_split
 from tests.specs.test_run_spec import CELL
 
 ODD = "[red]x[/nope] :smile:"
@@ -75,6 +76,13 @@ def test_where_there_is_no_terminal_only_lines_are_written(fitting):
     assert CODES not in text
     assert "directions" not in text
     assert [line.split()[0] for line in text.splitlines()] == ["1/3", "Computing"]
+
+
+def test_how_many_users_of_the_data_are_evaluated_is_said(tmp_path):
+    write_split(tmp_path, "dev", ["ann", "bob", "cy"])
+    some, every = (shown(lambda display, n=n: display.prepared(prepared(tmp_path, users=n))) for n in (2, 3))
+    assert "4 queries of 2 users (the first of 3: --users and --limit say how many), split dev" in some
+    assert "6 queries of 3 users, split dev" in every
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.api import HarnessError
+from harness.api import HarnessError, MissingError
 from harness.tasks.lamp import Lamp2
 from harness.tasks.lamp_directory import read
 from harness.tasks.lamp_schema import SCHEMAS
@@ -61,6 +61,21 @@ def test_folders_of_other_names_are_listed_beside_those_that_are_read(tmp_path: 
     for name in ("lamp2", "LaMP-2", "LaMP_2_movies"):
         write(tmp_path / name)
     with pytest.raises(HarnessError, match=r"read: LaMP_1, .*, LaMP_7; there are: LaMP-2, LaMP_2_movies, lamp2\."):
+        read(SCHEMAS["lamp2"], tmp_path, "dev")
+
+
+@pytest.mark.parametrize("place", ["", "LaMP_2"])
+def test_the_tasks_that_are_there_are_named_where_another_is_asked_for(tmp_path: Path, place: str) -> None:
+    write(tmp_path / "LaMP_2" / "new" / "dev")
+    (tmp_path / "LaMP_7").mkdir()
+    with pytest.raises(MissingError, match=r"no LaMP_3/.* What is there is read with --tasks lamp2\."):
+        read(SCHEMAS["lamp3"], tmp_path / place, "dev")
+
+
+def test_packed_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "LaMP_2" / "dev").mkdir(parents=True)
+    (tmp_path / "LaMP_2" / "dev" / "dev_questions.json.gz").write_bytes(b"")
+    with pytest.raises(MissingError, match=r"There is dev_questions.json.gz: unpack it and its outputs\."):
         read(SCHEMAS["lamp2"], tmp_path, "dev")
 
 

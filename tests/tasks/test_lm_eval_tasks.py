@@ -104,6 +104,16 @@ def test_a_directory_is_read_through_metadata(tmp_path: Path) -> None:
     assert "Now, given a new review by the user: It broke." in model.requests[0].args[0]
 
 
+def test_what_the_data_lack_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write(tmp_path / "LaMP_3", "train", "lamp3", questions=[question("lamp3"), question("lamp3", id="q2")])
+    evaluate("lamp3", {"source": str(tmp_path), "split": "dev"})
+    logged = [record.getMessage() for record in caplog.records if "lm_eval_utils" in record.name]
+    assert logged == [
+        "lamp3: there is no split 'dev': 'train', the only one there, was used",
+        "lamp3: 1 of 2 questions could not be used (`harness data check` says why)",
+    ]
+
+
 def test_the_prompt_shows_the_latest_items_by_date(tmp_path: Path) -> None:
     dates = [f"2010-{1 + (5 * n) % 12:02}-01" for n in range(12)]
     profile = [{"id": str(n), "text": f"of {date}", "score": 3, "date": date} for n, date in enumerate(dates)]
