@@ -30,7 +30,7 @@ from harness.specs.run_spec import CellSpec, RunSpec
 
 
 class RemoteCell(BaseModel):
-    """A planned cell, with what `harness.running.experiment.Outlook` says of it."""
+    """A planned cell, and what `Store.look` says of it in the folder that the workers fill."""
 
     spec: CellSpec
     parts: dict[str, dict[str, str]]
@@ -82,10 +82,10 @@ class CellWorker:
                 "nodes share, under the same path."
             )
         experiment = self._experiment(spec)
-        looks = [experiment.look(cell) for cell in experiment.plan.cells]
+        looks = [(cell, *experiment.store.look(cell.spec, self._save_fits)) for cell in experiment.plan.cells]
         cells = [
-            RemoteCell(spec=look.cell.spec, parts=look.cell.parts, finished=look.finished, why=look.why)
-            for look in looks
+            RemoteCell(spec=cell.spec, parts=cell.parts, finished=record is not None, why=why)
+            for cell, record, why in looks
         ]
         return RemotePlan(machine=experiment.machine, cells=cells).model_dump_json()
 
@@ -108,7 +108,7 @@ class CellWorker:
                 "The nodes of the cluster hold different code, libraries, data or models: a cell that one has planned "
                 "is none of this node's. Install the same on all."
             )
-        reused = experiment.look(found[0]).finished
+        reused = experiment.store.look(found[0].spec, self._save_fits)[0] is not None
         lost = False
         with _noted() as texts:
             try:

@@ -17,6 +17,7 @@ import torch
 from harness.api import HarnessError, Status
 from harness.executors.cell_worker import CellWorker, Computed, RemoteCell, RemotePlan
 from harness.executors.ray_pool import Lost, RayPool
+from harness.results.staleness import changed
 from harness.results.store import CellRecord, Store
 from harness.running.experiment import Listener
 from harness.specs.run_spec import RunSpec
@@ -27,11 +28,12 @@ PATIENCE = 90.0  # seconds until what another node wrote must be seen here; NFS 
 
 @dataclass(frozen=True)
 class _Job:
-    """A distinct cell, and the first run that asks for it."""
+    """A distinct cell, the first run that asks for it, and why that has to compute it again."""
 
     run: RunSpec
     cell: RemoteCell
     machine: dict[str, Any]
+    why: str
 
 
 def compute_run(spec: RunSpec, store: Store, listener: Listener, save_fits: bool, fresh: bool) -> None:
@@ -61,7 +63,9 @@ def _compute(
         for (spec, store), plan in zip(runs, plans, strict=True):
             store.open(spec, plan.machine, fresh, [cell.spec for cell in plan.cells])
             for cell in plan.cells:
-                jobs.setdefault(cell.spec.digest, _Job(spec, cell, plan.machine))
+                # A pool has cells that were asked for otherwise: only a run's own folder tells what changed since.
+                why = cell.why or ("" if cell.finished else changed(store, cell.spec, cell.parts))
+                jobs.setdefault(cell.spec.digest, _Job(spec, cell, plan.machine, why))
         _compute_missing(pool, jobs, _take_finished(jobs, root, listener, fresh), root, listener, strict)
     for job in jobs.values():
         _wait_for(root.cell_dir(job.cell.spec) / "cell.json")
@@ -86,8 +90,8 @@ def _take_finished(jobs: Mapping[str, _Job], root: Store, listener: Listener, fr
     listener.planned([job.cell.spec for job in jobs.values()])
     missing = {digest: job for digest, job in jobs.items() if fresh or not job.cell.finished}
     for job in () if fresh else missing.values():
-        if job.cell.why:
-            listener.recomputing(job.cell.spec, job.cell.why)
+        if job.why:
+            listener.recomputing(job.cell.spec, job.why)
     for digest, job in jobs.items():
         if digest not in missing:
             record, why = root.look(job.cell.spec)

@@ -163,6 +163,18 @@ def test_a_model_that_is_not_there_fails_its_point_of_a_sweep_but_ends_a_compari
         compare(**SETTINGS, model="no/such", out=tmp_path / "out", executor="ray")
 
 
+def test_a_cell_that_is_asked_for_otherwise_is_new_and_one_whose_data_changed_is_computed_again(tmp_path, monkeypatch):
+    settings = {"methods": {"value": "instruct"}, "tasks": {"value": "lamp3"}, "users": {"value": 1}}
+    points = expand(SweepSpec(name="budgets", parameters={**settings, "budget": {"values": ["50s", "60s"]}}))
+    first, second, third = Recorder(), Recorder(), Recorder()
+    sweep(points[:1], tmp_path, first)
+    sweep(points, tmp_path, second)
+    assert (first.why, second.why, second.computed) == ({}, {}, ["instruct"])
+    monkeypatch.setattr("harness.running.planning.data_fingerprint", lambda data: "another")
+    sweep(points[:1], tmp_path, third)
+    assert third.why == {"instruct": "data"}
+
+
 def worker(out):
     return cell_worker.CellWorker(str(out), str(out), torch.get_num_threads(), False)
 
