@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,13 @@ PATIENCE = 90.0  # seconds until what another node wrote must be seen here; NFS 
 
 @dataclass(frozen=True)
 class _Job:
-    """A distinct cell, the first run that asks for it, and why that has to compute it again."""
+    """A distinct cell, the first run that asks for it, why that has to compute it again, and who else takes a copy."""
 
     run: RunSpec
     cell: RemoteCell
     machine: dict[str, Any]
     why: str
+    stores: list[Store] = field(default_factory=list)
 
 
 def compute_run(spec: RunSpec, store: Store, listener: Listener, save_fits: bool, fresh: bool) -> None:
@@ -65,14 +66,13 @@ def _compute(
             for cell in plan.cells:
                 # A pool has cells that were asked for otherwise: only a run's own folder tells what changed since.
                 why = cell.why or ("" if cell.finished else changed(store, cell.spec, cell.parts))
-                jobs.setdefault(cell.spec.digest, _Job(spec, cell, plan.machine, why))
+                job = jobs.setdefault(cell.spec.digest, _Job(spec, cell, plan.machine, why))
+                if store.root != root.root:
+                    job.stores.append(store)
         _compute_missing(pool, jobs, _take_finished(jobs, root, listener, fresh), root, listener, strict)
     for job in jobs.values():
-        _wait_for(root.cell_dir(job.cell.spec) / "cell.json")
-    for (_, store), plan in zip(runs, plans, strict=True):
-        for cell in plan.cells if store.root != root.root else ():
-            if store.finished(cell.spec) is None:
-                store.take(cell.spec, root)
+        _wait_for(_record_of(job, root))
+        _hand_out(job, root)
 
 
 def _plan(pool: RayPool, specs: Sequence[RunSpec]) -> list[RemotePlan]:
@@ -97,6 +97,7 @@ def _take_finished(jobs: Mapping[str, _Job], root: Store, listener: Listener, fr
             record, why = root.look(job.cell.spec)
             if record is None:
                 raise HarnessError(f"A worker found a cell finished in {root.root}, which is not so here: {why}.")
+            _hand_out(job, root)
             listener.finished(record, reused=True)
     return missing
 
@@ -116,6 +117,8 @@ def _compute_missing(
                 computed = Computed.model_validate_json(outcome)
                 for text in computed.warnings:
                     warnings.warn(text, stacklevel=2)
+                if _record_of(jobs[digest], root).exists():  # else its copies are made when it can be seen here
+                    _hand_out(jobs[digest], root)
                 listener.finished(computed.record, computed.reused)
     except KeyboardInterrupt:
         begun = pool.running
@@ -139,7 +142,19 @@ def _write(job: _Job, status: Status, reason: str, attempts: int, root: Store) -
         hardware=job.machine,
     )
     root.write(record, None)
+    _hand_out(job, root)
     return record
+
+
+def _hand_out(job: _Job, root: Store) -> None:
+    """Give every run that asks for a cell its copy, by which the run can be rebuilt while others are computed."""
+    for store in job.stores:
+        if store.finished(job.cell.spec) is None:
+            store.take(job.cell.spec, root)
+
+
+def _record_of(job: _Job, root: Store) -> Path:
+    return root.cell_dir(job.cell.spec) / "cell.json"
 
 
 def _unplanned(lost: Lost) -> str:

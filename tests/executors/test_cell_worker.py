@@ -15,6 +15,7 @@ from harness.api import HarnessError
 from harness.commands.app import app
 from harness.executors import cell_worker, distributed
 from harness.executors.ray_pool import Lost, Spent
+from harness.reporting.comparison_report import build
 from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.progress import Quiet
@@ -44,6 +45,9 @@ class Here:
         return self
 
     def __exit__(self, *_):
+        pass
+
+    def stop(self):
         pass
 
     def map(self, method, calls):
@@ -173,6 +177,20 @@ def test_a_cell_that_is_asked_for_otherwise_is_new_and_one_whose_data_changed_is
     monkeypatch.setattr("harness.running.planning.data_fingerprint", lambda data: "another")
     sweep(points[:1], tmp_path, third)
     assert third.why == {"instruct": "data"}
+
+
+def test_what_is_finished_of_a_sweep_can_be_rebuilt_while_the_rest_is_computed(tmp_path):
+    class Interrupting(Recorder):
+        def finished(self, record, reused):
+            raise KeyboardInterrupt
+
+    points = expand(SweepSpec(name="lengths", parameters=POINTS))
+    for _ in range(2):  # of cells that were computed, and of cells that were there
+        with pytest.raises(KeyboardInterrupt):
+            sweep(points, tmp_path, Interrupting())
+        for point in points:
+            rows = build(Store(tmp_path / "points" / point.slug)).rows
+            assert [(row.method, row.status) for row in rows] == [("instruct", "complete")]
 
 
 def worker(out):
