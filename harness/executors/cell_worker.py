@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from harness.api import HarnessError
 from harness.executors.ray_pool import Spent
 from harness.model.lm import HuggingFaceModel, load
+from harness.results.disk import is_full
 from harness.results.locking import LOCK
 from harness.results.store import CellRecord, Store
 from harness.running.experiment import DeviceLost, Experiment
@@ -43,6 +44,10 @@ class RemotePlan(BaseModel):
 
     machine: dict[str, Any]
     cells: list[RemoteCell]
+
+
+class UnfitNode(HarnessError):
+    """This node can compute no cell of the run: every one that it is given would end so."""
 
 
 class Computed(BaseModel):
@@ -92,19 +97,20 @@ class CellWorker:
     def compute(self, spec: str, digest: str, machine: dict[str, Any]) -> str:
         """Computed, as JSON, of the cell with this digest in a run; a method that raises gives a failed record.
 
-        Raises HarnessError for what no cell of the run can do without, and if this machine is not like `machine`.
-        Raises Spent, with what would be returned, if this process lost its accelerator in the cell.
+        Raises HarnessError for what no cell of the run can do without, UnfitNode if this machine is not like `machine`,
+        holds other code or has a full disk. Raises Spent, with what would be returned, if this process lost its
+        accelerator in the cell.
         """
         experiment = self._experiment(spec)
         if experiment.machine != machine:
-            raise HarnessError(
+            raise UnfitNode(
                 f"The nodes of the cluster differ: one is {machine}, another {experiment.machine}. Timings of two "
                 "machines do not compare: give Ray nodes of one kind. A head that is to compute nothing is started "
                 "with --num-cpus 0."
             )
         found = [cell for cell in experiment.plan.cells if cell.spec.digest == digest]
         if not found:
-            raise HarnessError(
+            raise UnfitNode(
                 "The nodes of the cluster hold different code, libraries, data or models: a cell that one has planned "
                 "is none of this node's. Install the same on all."
             )
@@ -117,6 +123,10 @@ class CellWorker:
                 if error.record is None:
                     raise
                 record, lost = error.record, True
+            except HarnessError as error:
+                if is_full(error):
+                    raise UnfitNode(str(error)) from error
+                raise
         computed = Computed(record=record, reused=reused, warnings=texts).model_dump_json()
         if lost:
             raise Spent(computed)

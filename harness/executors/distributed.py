@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from harness.api import HarnessError, Status
-from harness.executors.cell_worker import CellWorker, Computed, RemoteCell, RemotePlan
+from harness.executors.cell_worker import CellWorker, Computed, RemoteCell, RemotePlan, UnfitNode
 from harness.executors.ray_pool import Lost, RayPool
 from harness.results.staleness import changed
 from harness.results.store import CellRecord, Store
@@ -49,7 +49,8 @@ def compute_run(spec: RunSpec, store: Store, listener: Listener, save_fits: bool
 def compute_points(runs: Sequence[tuple[RunSpec, Store]], pool: Path, listener: Listener) -> None:
     """As `compute_run` for runs that share cells, each once, in `pool`, a folder `cells`; their stores take copies.
 
-    A cell whose model or data cannot be had is a failed one of its run: another run may have another model.
+    A cell whose model or data cannot be had is a failed one of its run: another run may have another model. Raises
+    HarnessError for a node that is unlike the others, or whose disk is full: it would fail all that it is given.
     """
     _compute(runs, pool.parent, listener, save_fits=False, fresh=False, strict=False)
 
@@ -110,7 +111,7 @@ def _compute_missing(
         with closing(pool.map("compute", calls)) as outcomes:
             for digest, outcome in outcomes:
                 if isinstance(outcome, Lost):
-                    if strict and isinstance(outcome.error, HarnessError):
+                    if isinstance(outcome.error, HarnessError if strict else UnfitNode):
                         raise outcome.error
                     listener.finished(_write(jobs[digest], "failed", outcome.reason, outcome.attempts, root), False)
                     continue

@@ -1,5 +1,7 @@
 """What workers do, in this process: the head's side is as with Ray, but calls are made here, one after another."""
 
+import errno
+import itertools
 import shutil
 import signal
 import sys
@@ -191,6 +193,24 @@ def test_what_is_finished_of_a_sweep_can_be_rebuilt_while_the_rest_is_computed(t
         for point in points:
             rows = build(Store(tmp_path / "points" / point.slug)).rows
             assert [(row.method, row.status) for row in rows] == [("instruct", "complete")]
+
+
+def test_a_node_unlike_the_others_ends_a_sweep_instead_of_failing_all_its_cells(tmp_path, monkeypatch):
+    looks = itertools.count()
+    monkeypatch.setattr("harness.running.experiment.hardware", lambda device: {"device": device, "look": next(looks)})
+    with pytest.raises(HarnessError, match="nodes of the cluster differ"):
+        sweep(expand(SweepSpec(name="lengths", parameters=POINTS)), tmp_path)
+    assert not (tmp_path / "cells").exists()
+
+
+def test_a_full_disk_of_a_node_ends_a_sweep_instead_of_failing_all_its_cells(tmp_path, monkeypatch):
+    def fail(self, context):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.methods.instruct.Instruct.fit", fail)
+    with pytest.raises(HarnessError, match="the disk is full"):
+        sweep(expand(SweepSpec(name="lengths", parameters=POINTS)), tmp_path)
+    assert not list(tmp_path.rglob("cell.json"))
 
 
 def worker(out):
