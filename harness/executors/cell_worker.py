@@ -98,8 +98,8 @@ class CellWorker:
         """Computed, as JSON, of the cell with this digest in a run; a method that raises gives a failed record.
 
         Raises HarnessError for what no cell of the run can do without, UnfitNode if this machine is not like `machine`,
-        holds other code or has a full disk. Raises Spent, with what would be returned, if this process lost its
-        accelerator in the cell.
+        holds other code or has a full disk. Raises Spent if this process lost its accelerator: in the cell with what
+        would be returned, before it with the error.
         """
         experiment = self._experiment(spec)
         if experiment.machine != machine:
@@ -121,7 +121,7 @@ class CellWorker:
                 record = experiment.record(found[0])
             except DeviceLost as error:
                 if error.record is None:
-                    raise
+                    raise Spent(error) from error
                 record, lost = error.record, True
             except HarnessError as error:
                 if is_full(error):

@@ -250,6 +250,23 @@ def test_a_worker_that_lost_its_accelerator_leaves_the_cells_record_and_asks_to_
     assert [record.status for record in Store(tmp_path).records()] == ["failed"]
 
 
+def test_a_worker_that_lost_its_accelerator_before_a_cell_asks_to_be_replaced_and_leaves_no_record(
+    tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(cell_worker, "load", fail)
+    with alone(tmp_path):
+        first = worker(tmp_path)
+        plan = cell_worker.RemotePlan.model_validate_json(first.plan(SPEC.model_dump_json()))
+        with pytest.raises(Spent) as raised:
+            first.compute(SPEC.model_dump_json(), plan.cells[0].spec.digest, plan.machine)
+    assert isinstance(raised.value.result, HarnessError)
+    assert "device-side assert triggered" in str(raised.value.result)
+    assert not (tmp_path / "cells").exists()
+
+
 @pytest.mark.parametrize("command", [("compare",), ("sweep", "sweep.yaml")], ids=lambda command: command[0])
 def test_commands_refuse_an_unknown_executor_and_ray_where_it_is_not_installed(tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
