@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from harness.api import HarnessError
 from harness.executors.ray_pool import Spent
 from harness.model.lm import HuggingFaceModel, load
+from harness.results.disk import is_full
 from harness.results.locking import LOCK
 from harness.results.records import CellRecord
 from harness.results.store import Store
@@ -31,7 +32,7 @@ from harness.specs.run_spec import CellSpec, RunSpec
 
 
 class RemoteCell(BaseModel):
-    """A planned cell, with what `harness.running.experiment.Outlook` says of it."""
+    """A planned cell, and what `Store.look` says of it in the folder that the workers fill."""
 
     spec: CellSpec
     parts: dict[str, dict[str, str]]
@@ -44,6 +45,10 @@ class RemotePlan(BaseModel):
 
     machine: dict[str, Any]
     cells: list[RemoteCell]
+
+
+class UnfitNode(HarnessError):
+    """This node can compute no cell of the run: every one that it is given would end so."""
 
 
 class Computed(BaseModel):
@@ -83,41 +88,46 @@ class CellWorker:
                 "nodes share, under the same path."
             )
         experiment = self._experiment(spec)
-        looks = [experiment.look(cell) for cell in experiment.plan.cells]
+        looks = [(cell, *experiment.store.look(cell.spec, self._save_fits)) for cell in experiment.plan.cells]
         cells = [
-            RemoteCell(spec=look.cell.spec, parts=look.cell.parts, finished=look.finished, why=look.why)
-            for look in looks
+            RemoteCell(spec=cell.spec, parts=cell.parts, finished=record is not None, why=why)
+            for cell, record, why in looks
         ]
         return RemotePlan(machine=experiment.machine, cells=cells).model_dump_json()
 
     def compute(self, spec: str, digest: str, machine: dict[str, Any]) -> str:
         """Computed, as JSON, of the cell with this digest in a run; a method that raises gives a failed record.
 
-        Raises HarnessError for what no cell of the run can do without, and if this machine is not like `machine`.
-        Raises Spent, with what would be returned, if this process lost its accelerator in the cell.
+        Raises HarnessError for what no cell of the run can do without, UnfitNode if this machine is not like `machine`,
+        holds other code or has a full disk. Raises Spent if this process lost its accelerator: in the cell with what
+        would be returned, before it with the error.
         """
         experiment = self._experiment(spec)
         if experiment.machine != machine:
-            raise HarnessError(
+            raise UnfitNode(
                 f"The nodes of the cluster differ: one is {machine}, another {experiment.machine}. Timings of two "
                 "machines do not compare: give Ray nodes of one kind. A head that is to compute nothing is started "
                 "with --num-cpus 0."
             )
         found = [cell for cell in experiment.plan.cells if cell.spec.digest == digest]
         if not found:
-            raise HarnessError(
+            raise UnfitNode(
                 "The nodes of the cluster hold different code, libraries, data or models: a cell that one has planned "
                 "is none of this node's. Install the same on all."
             )
-        reused = experiment.look(found[0]).finished
+        reused = experiment.store.look(found[0].spec, self._save_fits)[0] is not None
         lost = False
         with _noted() as texts:
             try:
                 record = experiment.record(found[0])
             except DeviceLost as error:
                 if error.record is None:
-                    raise
+                    raise Spent(error) from error
                 record, lost = error.record, True
+            except HarnessError as error:
+                if is_full(error):
+                    raise UnfitNode(str(error)) from error
+                raise
         computed = Computed(record=record, reused=reused, warnings=texts).model_dump_json()
         if lost:
             raise Spent(computed)

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,10 @@ from typing import Any
 import torch
 
 from harness.api import HarnessError, Status
-from harness.executors.cell_worker import CellWorker, Computed, RemoteCell, RemotePlan
+from harness.executors.cell_worker import CellWorker, Computed, RemoteCell, RemotePlan, UnfitNode
 from harness.executors.ray_pool import Lost, RayPool
 from harness.results.records import CellRecord
+from harness.results.staleness import changed
 from harness.results.store import Store
 from harness.running.experiment import Listener
 from harness.specs.run_spec import RunSpec
@@ -28,11 +29,13 @@ PATIENCE = 90.0  # seconds until what another node wrote must be seen here; NFS 
 
 @dataclass(frozen=True)
 class _Job:
-    """A distinct cell, and the first run that asks for it."""
+    """A distinct cell, the first run that asks for it, why that has to compute it again, and who else takes a copy."""
 
     run: RunSpec
     cell: RemoteCell
     machine: dict[str, Any]
+    why: str
+    stores: list[Store] = field(default_factory=list)
 
 
 def compute_run(spec: RunSpec, store: Store, listener: Listener, save_fits: bool, fresh: bool) -> None:
@@ -47,7 +50,8 @@ def compute_run(spec: RunSpec, store: Store, listener: Listener, save_fits: bool
 def compute_points(runs: Sequence[tuple[RunSpec, Store]], pool: Path, listener: Listener) -> None:
     """As `compute_run` for runs that share cells, each once, in `pool`, a folder `cells`; their stores take copies.
 
-    A cell whose model or data cannot be had is a failed one of its run: another run may have another model.
+    A cell whose model or data cannot be had is a failed one of its run: another run may have another model. Raises
+    HarnessError for a node that is unlike the others, or whose disk is full: it would fail all that it is given.
     """
     _compute(runs, pool.parent, listener, save_fits=False, fresh=False, strict=False)
 
@@ -62,14 +66,15 @@ def _compute(
         for (spec, store), plan in zip(runs, plans, strict=True):
             store.open(spec, plan.machine, fresh, [cell.spec for cell in plan.cells])
             for cell in plan.cells:
-                jobs.setdefault(cell.spec.digest, _Job(spec, cell, plan.machine))
+                # A pool has cells that were asked for otherwise: only a run's own folder tells what changed since.
+                why = cell.why or ("" if cell.finished else changed(store, cell.spec, cell.parts))
+                job = jobs.setdefault(cell.spec.digest, _Job(spec, cell, plan.machine, why))
+                if store.root != root.root:
+                    job.stores.append(store)
         _compute_missing(pool, jobs, _take_finished(jobs, root, listener, fresh), root, listener, strict)
     for job in jobs.values():
-        _wait_for(root.cell_dir(job.cell.spec) / "cell.json")
-    for (_, store), plan in zip(runs, plans, strict=True):
-        for cell in plan.cells if store.root != root.root else ():
-            if store.finished(cell.spec) is None:
-                store.take(cell.spec, root)
+        _wait_for(_record_of(job, root))
+        _hand_out(job, root)
 
 
 def _plan(pool: RayPool, specs: Sequence[RunSpec]) -> list[RemotePlan]:
@@ -87,13 +92,14 @@ def _take_finished(jobs: Mapping[str, _Job], root: Store, listener: Listener, fr
     listener.planned([job.cell.spec for job in jobs.values()])
     missing = {digest: job for digest, job in jobs.items() if fresh or not job.cell.finished}
     for job in () if fresh else missing.values():
-        if job.cell.why:
-            listener.recomputing(job.cell.spec, job.cell.why)
+        if job.why:
+            listener.recomputing(job.cell.spec, job.why)
     for digest, job in jobs.items():
         if digest not in missing:
             record, why = root.look(job.cell.spec)
             if record is None:
                 raise HarnessError(f"A worker found a cell finished in {root.root}, which is not so here: {why}.")
+            _hand_out(job, root)
             listener.finished(record, reused=True)
     return missing
 
@@ -106,13 +112,15 @@ def _compute_missing(
         with closing(pool.map("compute", calls)) as outcomes:
             for digest, outcome in outcomes:
                 if isinstance(outcome, Lost):
-                    if strict and isinstance(outcome.error, HarnessError):
+                    if isinstance(outcome.error, HarnessError if strict else UnfitNode):
                         raise outcome.error
                     listener.finished(_write(jobs[digest], "failed", outcome.reason, outcome.attempts, root), False)
                     continue
                 computed = Computed.model_validate_json(outcome)
                 for text in computed.warnings:
                     warnings.warn(text, stacklevel=2)
+                if _record_of(jobs[digest], root).exists():  # else its copies are made when it can be seen here
+                    _hand_out(jobs[digest], root)
                 listener.finished(computed.record, computed.reused)
     except KeyboardInterrupt:
         begun = pool.running
@@ -136,7 +144,19 @@ def _write(job: _Job, status: Status, reason: str, attempts: int, root: Store) -
         hardware=job.machine,
     )
     root.write(record, None)
+    _hand_out(job, root)
     return record
+
+
+def _hand_out(job: _Job, root: Store) -> None:
+    """Give every run that asks for a cell its copy, by which the run can be rebuilt while others are computed."""
+    for store in job.stores:
+        if store.finished(job.cell.spec) is None:
+            store.take(job.cell.spec, root)
+
+
+def _record_of(job: _Job, root: Store) -> Path:
+    return root.cell_dir(job.cell.spec) / "cell.json"
 
 
 def _unplanned(lost: Lost) -> str:

@@ -44,7 +44,10 @@ def require_executor(name: str) -> Executor:
 
 
 class Spent(Exception):
-    """Raised by a worker whose process can do no more, so that it is replaced: `result` is what the call came to."""
+    """Raised by a worker whose process can do no more, so that it is replaced.
+
+    `result` is what the call came to; an error if it came to nothing, as if the worker had died.
+    """
 
     def __init__(self, result: Any) -> None:
         super().__init__(result)
@@ -110,7 +113,8 @@ class RayPool:
         """(key, what the worker's method returned for these arguments, or Lost), as calls end.
 
         What a worker raises is not repeated; a call whose worker dies is, DEATHS times at most. A worker that raises
-        Spent is ended, its call is not repeated. Raises HarnessError if no worker can be started.
+        Spent is ended; its call is repeated only if it came to an error. Raises HarnessError if no worker can be
+        started.
         """
         waiting = deque(calls)
         deaths: Counter[str] = Counter()
@@ -188,8 +192,9 @@ class RayPool:
             return self._ray.get(reference), ""
         except errors.RayTaskError as error:
             if isinstance(error.cause, Spent):
-                return error.cause.result, "A worker can do no more"
-            return Lost(f"{type(error.cause).__name__}: {error.cause}", attempt, error.cause), ""
+                result = error.cause.result
+                return _lost(result, attempt) if isinstance(result, Exception) else result, "A worker can do no more"
+            return _lost(error.cause, attempt), ""
         except errors.OutOfMemoryError:
             return Lost(f"its node ran out of memory {attempt} times", attempt), "A worker's node ran out of memory"
         except (errors.RayActorError, errors.WorkerCrashedError, errors.NodeDiedError):
@@ -214,6 +219,10 @@ class RayPool:
 
     def _resources(self, kind: str) -> list[float]:
         return [node["Resources"].get(kind, 0) for node in self._ray.nodes() if node["Alive"]]
+
+
+def _lost(error: BaseException, attempts: int) -> Lost:
+    return Lost(f"{type(error).__name__}: {error}", attempts, error)
 
 
 def _init(ray: Any) -> None:

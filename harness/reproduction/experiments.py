@@ -87,6 +87,7 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         claims=judge(sides, spec, metrics, printed, counterparts),
         notes=_notes(sides, list(records.values())),
         cells={digest: record.fit_seconds + record.eval_seconds for digest, record in records.items()},
+        failed=sum(record.status == "failed" for record in records.values()),
         provenance={"hardware": first.hardware, "versions": first.versions, "git": first.git},
         left_out=spec.left_out,
         departures=spec.departures(preset, asked),

@@ -143,7 +143,7 @@ def run_reproduce(
         console.print(Text(f"Written: {path}"), soft_wrap=True)
     for result in results if mode != "disabled" else ():
         _track(result, next(points for spec, points in chosen if spec.name == result.name), out, mode)
-    return int(any(row.status == "failed" for result in results for row in result.rows))
+    return int(any(result.failed for result in results))
 
 
 def print_result(result: Reproduction, console: Console) -> None:

@@ -92,6 +92,7 @@ class ClaimResult(BaseModel):
 class Reproduction(BaseModel):
     """One table or figure. `cells` maps the digest of each distinct cell to the seconds that computing it took.
 
+    `failed` counts the cells that failed: rows do not tell where other seeds have answers, nor of methods not shown.
     `left_out`: the experiment's tasks that the data cannot serve, with the reason. `departures`: what was asked
     otherwise than the preset has it. `scope`: the tasks, in the paper's names, if the preset has others. `tests`: of a
     table, those against instruct, and of methods against controls, of scores and of likelihoods. `configs`: the
@@ -110,6 +111,7 @@ class Reproduction(BaseModel):
     claims: list[ClaimResult]
     notes: list[str]
     cells: dict[str, float]
+    failed: int = 0
     provenance: dict[str, Any]
     left_out: dict[str, str] = Field(default_factory=dict)
     departures: dict[str, Any] = Field(default_factory=dict)

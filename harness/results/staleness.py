@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.results.records import CELL_SCHEMA, CellRecord
+from harness.results.store import Store
 from harness.specs.run_spec import CellSpec, format_value
 
 Parts = Mapping[str, Mapping[str, str]]  # field of CellSpec -> what its hash was made from -> hash
@@ -22,6 +23,12 @@ _HASHED = {
     "config_files": "content of",
 }
 _WORDS = {**_HASHED, "libraries": "library"}
+
+
+def changed(store: Store, spec: CellSpec, parts: Parts) -> str:
+    """What is otherwise today than when the store's run last came to this cell; "" if it never did."""
+    earlier = store.earlier(spec)
+    return changes(earlier, spec, parts) if earlier else ""
 
 
 def changes(record: CellRecord, spec: CellSpec, parts: Parts) -> str:

@@ -17,7 +17,7 @@ from harness.model.lm import HuggingFaceModel, load
 from harness.registry import model_folder
 from harness.results.environment import git_state, hardware, versions
 from harness.results.records import CellRecord
-from harness.results.staleness import changes
+from harness.results.staleness import changed
 from harness.results.store import Store
 from harness.running.cell import Cell, CellListener, device_error
 from harness.running.planning import PlannedCell, RunPlan, plan_run
@@ -116,7 +116,7 @@ class Experiment:
         Raises HarnessError where the folder belongs to another run.
         """
         self.store.check(self.spec, self.machine, fresh)
-        return [Outlook(cell, False, "") if fresh else self.look(cell) for cell in self.plan.cells]
+        return [Outlook(cell, False, "") if fresh else self._look(cell) for cell in self.plan.cells]
 
     @cached_property
     def plan(self) -> RunPlan:
@@ -129,12 +129,10 @@ class Experiment:
         """What the timings of the run's cells depend on, on this machine."""
         return hardware(str(self.plan.device))
 
-    def look(self, cell: PlannedCell) -> Outlook:
-        """Whether a cell is finished in this folder, whatever run the folder belongs to. Writes nothing."""
+    def _look(self, cell: PlannedCell) -> Outlook:
         record, why = self.store.look(cell.spec, self.save_fits)
         if record is None and not why:
-            earlier = self.store.earlier(cell.spec)
-            why = changes(earlier, cell.spec, cell.parts) if earlier else ""
+            why = changed(self.store, cell.spec, cell.parts)
         return Outlook(cell, record is not None, why)
 
     @cached_property

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.api import HarnessError
 from harness.registry import make_task, method_class
-from harness.results.fingerprints import digest
+from harness.results.fingerprints import digest, library_versions
 from harness.results.records import CellRecord
 from harness.results.source_closure import engine_closure, plugin_closure
 from harness.specs.resolve import build_method
@@ -36,7 +36,10 @@ def planned_cells(spec: RunSpec) -> Iterator[tuple[str, float]]:
 
 
 def cells_left(cells: Iterable[str], records: Iterable[CellRecord]) -> list[str]:
-    """Planned cells without one of the finished `records`, of the same settings and code: data are not looked at."""
+    """Planned cells without one of the finished `records`, of the same settings, code and libraries.
+
+    Data and models are not looked at.
+    """
     today = [record.spec for record in records if _of_today(record.spec)]
     known = [spec.model_dump(mode="json") | {"method": spec.label} for spec in today]
     asked = {cell: json.loads(cell) for cell in cells}
@@ -50,17 +53,12 @@ def _same(cell: Mapping[str, Any], spec: Mapping[str, Any]) -> bool:
 
 
 def _of_today(spec: CellSpec) -> bool:
-    """Whether the code that decides the cell's numbers is still the same."""
+    """Whether the code and the libraries that decide the cell's numbers are still the same."""
     try:
-        task, method = _source(type(make_task(spec.task)).__module__), _source(method_class(spec.method).__module__)
+        plugins = type(make_task(spec.task)), method_class(spec.method)
     except HarnessError:  # a plug-in that is gone
         return False
-    return (spec.engine_source, spec.task_source, spec.method_source) == (
-        digest(engine_closure().modules),
-        task,
-        method,
-    )
-
-
-def _source(module: str) -> str:
-    return digest(plugin_closure(module).modules)
+    parts = [engine_closure(), *(plugin_closure(plugin.__module__) for plugin in plugins)]
+    libraries = library_versions(frozenset[str]().union(*(part.libraries for part in parts)), spec.quantization)
+    recorded = [spec.engine_source, spec.task_source, spec.method_source]
+    return recorded == [digest(part.modules) for part in parts] and spec.libraries == libraries

@@ -1,5 +1,7 @@
 """What workers do, in this process: the head's side is as with Ray, but calls are made here, one after another."""
 
+import errno
+import itertools
 import shutil
 import signal
 import sys
@@ -15,6 +17,7 @@ from harness.api import HarnessError
 from harness.commands.app import app
 from harness.executors import cell_worker, distributed
 from harness.executors.ray_pool import Lost, Spent
+from harness.reporting.comparison_report import build
 from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.progress import Quiet
@@ -44,6 +47,9 @@ class Here:
         return self
 
     def __exit__(self, *_):
+        pass
+
+    def stop(self):
         pass
 
     def map(self, method, calls):
@@ -163,6 +169,50 @@ def test_a_model_that_is_not_there_fails_its_point_of_a_sweep_but_ends_a_compari
         compare(**SETTINGS, model="no/such", out=tmp_path / "out", executor="ray")
 
 
+def test_a_cell_that_is_asked_for_otherwise_is_new_and_one_whose_data_changed_is_computed_again(tmp_path, monkeypatch):
+    settings = {"methods": {"value": "instruct"}, "tasks": {"value": "lamp3"}, "users": {"value": 1}}
+    points = expand(SweepSpec(name="budgets", parameters={**settings, "budget": {"values": ["50s", "60s"]}}))
+    first, second, third = Recorder(), Recorder(), Recorder()
+    sweep(points[:1], tmp_path, first)
+    sweep(points, tmp_path, second)
+    assert (first.why, second.why, second.computed) == ({}, {}, ["instruct"])
+    monkeypatch.setattr("harness.running.planning.data_fingerprint", lambda data: "another")
+    sweep(points[:1], tmp_path, third)
+    assert third.why == {"instruct": "data"}
+
+
+def test_what_is_finished_of_a_sweep_can_be_rebuilt_while_the_rest_is_computed(tmp_path):
+    class Interrupting(Recorder):
+        def finished(self, record, reused):
+            raise KeyboardInterrupt
+
+    points = expand(SweepSpec(name="lengths", parameters=POINTS))
+    for _ in range(2):  # of cells that were computed, and of cells that were there
+        with pytest.raises(KeyboardInterrupt):
+            sweep(points, tmp_path, Interrupting())
+        for point in points:
+            rows = build(Store(tmp_path / "points" / point.slug)).rows
+            assert [(row.method, row.status) for row in rows] == [("instruct", "complete")]
+
+
+def test_a_node_unlike_the_others_ends_a_sweep_instead_of_failing_all_its_cells(tmp_path, monkeypatch):
+    looks = itertools.count()
+    monkeypatch.setattr("harness.running.experiment.hardware", lambda device: {"device": device, "look": next(looks)})
+    with pytest.raises(HarnessError, match="nodes of the cluster differ"):
+        sweep(expand(SweepSpec(name="lengths", parameters=POINTS)), tmp_path)
+    assert not (tmp_path / "cells").exists()
+
+
+def test_a_full_disk_of_a_node_ends_a_sweep_instead_of_failing_all_its_cells(tmp_path, monkeypatch):
+    def fail(self, context):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.methods.instruct.Instruct.fit", fail)
+    with pytest.raises(HarnessError, match="the disk is full"):
+        sweep(expand(SweepSpec(name="lengths", parameters=POINTS)), tmp_path)
+    assert not list(tmp_path.rglob("cell.json"))
+
+
 def worker(out):
     return cell_worker.CellWorker(str(out), str(out), torch.get_num_threads(), False)
 
@@ -198,6 +248,23 @@ def test_a_worker_that_lost_its_accelerator_leaves_the_cells_record_and_asks_to_
     assert (computed.record.status, computed.reused) == ("failed", False)
     assert computed.record.reason == "AcceleratorError: CUDA error: device-side assert triggered"
     assert [record.status for record in Store(tmp_path).records()] == ["failed"]
+
+
+def test_a_worker_that_lost_its_accelerator_before_a_cell_asks_to_be_replaced_and_leaves_no_record(
+    tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    monkeypatch.setattr(cell_worker, "load", fail)
+    with alone(tmp_path):
+        first = worker(tmp_path)
+        plan = cell_worker.RemotePlan.model_validate_json(first.plan(SPEC.model_dump_json()))
+        with pytest.raises(Spent) as raised:
+            first.compute(SPEC.model_dump_json(), plan.cells[0].spec.digest, plan.machine)
+    assert isinstance(raised.value.result, HarnessError)
+    assert "device-side assert triggered" in str(raised.value.result)
+    assert not (tmp_path / "cells").exists()
 
 
 @pytest.mark.parametrize("command", [("compare",), ("sweep", "sweep.yaml")], ids=lambda command: command[0])

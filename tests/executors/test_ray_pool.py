@@ -29,15 +29,26 @@ class Toy:
 
     def die(self, name, times):
         """Dies so often, then says how often it was begun."""
-        begun = self.folder / name
-        attempt = len(begun.read_text()) + 1 if begun.exists() else 1
-        begun.write_text("x" * attempt)
+        attempt = self._begin(name)
         if attempt <= times:
             os.kill(os.getpid(), signal.SIGKILL)
         return attempt
 
+    def _begin(self, name):
+        begun = self.folder / name
+        attempt = len(begun.read_text()) + 1 if begun.exists() else 1
+        begun.write_text("x" * attempt)
+        return attempt
+
     def spend(self):
         raise Spent(os.getpid())
+
+    def lose(self, name, times):
+        """Can do no more so often, then says how often it was begun."""
+        attempt = self._begin(name)
+        if attempt <= times:
+            raise Spent(HarnessError("no device"))
+        return attempt
 
     def fail(self):
         raise HarnessError("no such model")
@@ -101,6 +112,14 @@ def test_a_worker_that_can_do_no_more_is_replaced_and_its_call_not_repeated(pool
     pids = dict(pool.map("spend", {str(number): () for number in range(3)}))
     assert len(set(pids.values())) == 3
     assert pool.told[1:] == ["A worker can do no more: another takes its place"] * 3
+
+
+def test_a_call_for_which_a_worker_can_do_no_more_is_begun_again_by_another_twice_and_then_lost(pool):
+    found = dict(pool.map("lose", {"once": ("once", 1), "always": ("always", 9)}))
+    lost = found.pop("always")
+    assert found == {"once": 2}
+    assert (lost.reason, lost.attempts, type(lost.error)) == ("HarnessError: no device", 3, HarnessError)
+    assert pool.told[1:] == ["A worker can do no more: its cell is begun again"] * 3
 
 
 def test_what_a_worker_raises_is_told_and_not_repeated(pool):

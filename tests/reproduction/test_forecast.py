@@ -10,7 +10,7 @@ from harness.registry import make_task, method_class
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.forecast import Forecast, plans
 from harness.reproduction.reproducing import choose, print_plan
-from harness.results.fingerprints import digest
+from harness.results.fingerprints import digest, library_versions
 from harness.results.source_closure import engine_closure, plugin_closure
 from harness.results.store import Store
 from harness.specs.run_spec import CellSpec
@@ -42,6 +42,8 @@ def finished_cell(cell, folder, **other):
     plugins = {"task_source": type(make_task(asked["task"])), "method_source": method_class(asked["method"])}
     source = {name: digest(plugin_closure(plugin.__module__).modules) for name, plugin in plugins.items()}
     source["engine_source"] = digest(engine_closure().modules)
+    closures = [engine_closure(), *(plugin_closure(plugin.__module__) for plugin in plugins.values())]
+    source["libraries"] = library_versions(name for closure in closures for name in closure.libraries)
     record.spec = CellSpec.model_validate({**record.spec.model_dump(), **asked, **source, "split": "train", **other})
     Store(folder).write(record, frame)
 
@@ -65,11 +67,15 @@ def test_what_fresh_discards_is_left_to_compute(tmp_path):
     assert "cells that are left" not in shown[True]
 
 
-@pytest.mark.parametrize("source", ["engine_source", "task_source", "method_source"])
-def test_a_cell_whose_code_has_changed_since_is_left_to_compute(tmp_path, source):
+@pytest.mark.parametrize(
+    "other",
+    [{f"{part}_source": "of yesterday"} for part in ("engine", "task", "method")] + [{"libraries": {"torch": "1.0"}}],
+    ids=lambda other: next(iter(other)),
+)
+def test_a_cell_whose_code_or_libraries_have_changed_since_is_left_to_compute(tmp_path, other):
     [(spec, points)] = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct", users=10)
     [cell] = plans([(spec, points)])[0].own
-    finished_cell(cell, tmp_path, **{source: "of yesterday"})
+    finished_cell(cell, tmp_path, **other)
     assert Forecast(tmp_path, common().paces).left([cell]) == [cell]
 
 

@@ -1,6 +1,7 @@
 """Two experiments of a few users through the real code: what they share is computed once, and all can be rebuilt."""
 
 import io
+import itertools
 
 import pytest
 from rich.console import Console
@@ -13,6 +14,7 @@ from harness.reproduction.forecast import plans
 from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 from harness.results.store import Store
 from harness.running.progress import Quiet
+from tests import fabricate
 
 FEW = {"users": 2, "budget": "600s", "tasks": "lamp3", "chameleon.ccs": {"restarts": 2, "epochs": 20}}
 
@@ -85,6 +87,27 @@ def test_the_command_rebuilds_from_what_is_there_and_computes_nothing(reproduced
     assert result.exit_code == 0, result.exception
     assert (out / "table3" / "table3.md").exists()
     assert {path: path.stat().st_mtime_ns for path in (out / "cells").rglob("*")} == before
+
+
+@pytest.mark.parametrize(("name", "label"), [("table1", "chameleon"), ("figure4", "instruct")])
+def test_a_failed_cell_is_told_by_the_exit_status_though_no_row_of_the_table_or_figure_says_failed(
+    tmp_path, name, label
+):
+    chosen = choose(name, "tiny", [], tasks="lamp2", methods="instruct,chameleon", seeds=(0, 1))
+    [(_, points)] = chosen
+    for point in points:
+        store = fabricate.store(tmp_path / name / "points" / point.slug, point.spec)
+        for seed, method in itertools.product((0, 1), ("instruct", "chameleon")):
+            frame = fabricate.samples("lamp2", 0.5, users=12, seed=seed)
+            failed = (method, seed) == (label, 1) and point is points[0]
+            record = fabricate.record(
+                "lamp2", method, None if failed else frame, seed, "failed" if failed else "complete"
+            )
+            record.spec = record.spec.model_copy(update={"budget": point.spec.budget})
+            store.write(record, None if failed else frame)
+    assert run_reproduce(chosen, "tiny", tmp_path, Console(file=io.StringIO()), compute=False) == 1
+    [result] = experiments.read_results(tmp_path)
+    assert {row.status for row in result.rows} == {"complete"}
 
 
 def test_a_rebuild_of_what_was_never_computed_is_refused(tmp_path):
