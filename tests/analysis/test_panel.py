@@ -117,6 +117,15 @@ def test_no_p_is_smaller_than_the_smallest() -> None:
         assert compared(a, a + 1, np.arange(users), mean).p == pytest.approx(smallest_p(users))
 
 
+@pytest.mark.parametrize("users", [3, 5, 8])
+def test_no_rounding_lowers_a_p(users: int) -> None:
+    """Exchanging everybody is always as far apart, though the root of a mean of 1e-17 is far from that of 0."""
+    for seed in range(50):
+        errors = np.random.default_rng(seed).random((users, 1)) / 3
+        with np.errstate(invalid="raise"):
+            assert compared(np.zeros_like(errors), errors, np.arange(users), root).p == 2 / 2**users
+
+
 def test_type_one_error_is_about_what_is_asked_for_under_clustering() -> None:
     rejected = 0
     for seed in range(300):
