@@ -9,15 +9,7 @@ from pydantic import ValidationError
 
 from harness.api import HarnessError, Method
 from harness.plugin_faults import cause
-from harness.registry import (
-    CONTROLS,
-    METHODS,
-    control_of,
-    make_task,
-    method_class,
-    preset,
-    usable_tasks,
-)
+from harness.registry import CONTROLS, METHODS, control_of, make_task, method_class, preset, usable_tasks
 from harness.specs.explaining import explain
 from harness.specs.run_spec import BASELINE, MethodSpec, RunSpec, parse_methods
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from harness.analysis.comparison import Finding
+from harness.analysis.comparison import Comparison, Finding
 from harness.analysis.paired_tests import paired
 from harness.analysis.panel import minimum_detectable, users_needed
 from harness.analysis.refits import Spread, over_fits
@@ -106,13 +106,18 @@ def test_seeds_that_disagree_do_not_make_a_difference_however_many_users_there_a
     assert alone[0] < 0.001
 
 
-def test_that_more_users_would_not_tell_is_said_only_where_they_would_not(tmp_path: Path) -> None:
-    run = store(tmp_path, run_spec("instruct,dpo", seeds=(0, 1, 2)))
+def three_fits_that_agree(root: Path) -> Comparison:
+    """instruct, which is the same with every seed, and dpo, which is better by as much with each."""
+    run = store(root, run_spec("instruct,dpo", seeds=(0, 1, 2)))
     for seed in range(3):
         for label, right in (("instruct", 0.3), ("dpo", 0.6)):
             frame = samples("lamp2", right, users=200, seed=seed if label == "dpo" else 99)
             run.write(record("lamp2", label, frame, seed=seed), frame)
-    comparison = compare(run)
+    return compare(run)
+
+
+def test_that_more_users_would_not_tell_is_said_only_where_they_would_not(tmp_path: Path) -> None:
+    comparison = three_fits_that_agree(tmp_path)
     main = pair_of(comparison, "dpo", "instruct")
     # Over users it is clear by little, and the fits, which hardly differ, add what makes it unclear.
     close = main.model_copy(
@@ -129,12 +134,7 @@ def test_that_more_users_would_not_tell_is_said_only_where_they_would_not(tmp_pa
 
 
 def test_seeds_that_agree_do(tmp_path: Path) -> None:
-    run = store(tmp_path, run_spec("instruct,dpo", seeds=(0, 1, 2)))
-    for seed in range(3):
-        for label, right in (("instruct", 0.3), ("dpo", 0.6)):
-            frame = samples("lamp2", right, users=200, seed=seed if label == "dpo" else 99)
-            run.write(record("lamp2", label, frame, seed=seed), frame)
-    comparison = compare(run)
+    comparison = three_fits_that_agree(tmp_path)
     test = pair_of(comparison, "dpo", "instruct")
     assert test.p_fits is not None
     assert test.p < test.p_fits < 0.02
