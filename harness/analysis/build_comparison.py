@@ -145,7 +145,8 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     reasons = [record.reason for record in records] + [f"seed {r.spec.seed} {r.status}: {r.reason}" for r in lost]
     fields: dict[str, Any] = {name: _mean(records, name) for name in _MEANS}
     fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS} | storage(records) | marginal(records)
-    fields["examples_too_long"] = round(sum(r.counts.get("examples_too_long", 0) for r in records) / len(records))
+    for name in ("examples_too_long", "identical_outputs"):
+        fields[name] = round(sum(r.counts.get(name, 0) for r in records) / len(records))
     fields["not_finite"] = round(max(r.counts.get("not_finite", 0) for r in records))
     if scores:
         fields |= _quality(scores, metrics[spec.task]) | {"parse_failures": _mean(records, "parse_failures")}

@@ -123,6 +123,7 @@ class Row(BaseModel):
     unanswerable: int = 0
     not_finite: int = 0  # queries to which the model's numbers are NaN or infinite, of the seed with the most
     examples_too_long: int = 0  # left out of the fit
+    identical_outputs: int = 0  # pairs left out of the fit, as both of their answers are the same
     records_skipped: int = 0
     items_found: int = 0  # history items in the data, usable or not
     items_skipped: int = 0

@@ -16,7 +16,6 @@ from harness.api.fit_context import (
     Reserve,
     Retrieval,
     Status,
-    T,
 )
 from harness.api.foreign_text import home, printable
 from harness.api.language_model import (
@@ -66,7 +65,6 @@ __all__ = [
     "Site",
     "Status",
     "SummaryStrategy",
-    "T",
     "Task",
     "TaskData",
     "User",

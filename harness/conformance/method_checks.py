@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from harness.api import HistoryItem, Method, Personalizer, Query, Reserve, T, Task, User
+from harness.api import HistoryItem, Method, Personalizer, Query, Reserve, Task, User
 from harness.conformance.toys import ToyTask, toy_model, toy_queries, toy_user, toy_users
 from harness.conformance.work_time import WorkTime
 from harness.running.checkpoints import Checkpoints
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from harness.model.lm import HuggingFaceModel
 
+T = TypeVar("T")
 AMPLE = 1e9  # seconds
 NONE = 1e-6
 CROWD = 9  # users whose examples make more than one batch

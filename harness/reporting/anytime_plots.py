@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import Comparison, Row
+from harness.api import HarnessError
 from harness.formatting import markdown, plain
 from harness.reporting.canvas import REFERENCE, canvas, headline, legend, save, styles, tidy
 from harness.results.store import Store
@@ -58,9 +59,14 @@ def sections(out: Path, task: str) -> list[str]:
 
 
 def read_fits(store: Store, task: str) -> Iterator[Fit]:
-    """The task's cells that have anytime points."""
+    """The task's cells that have anytime points; of what cannot be read the comparison says that it is left out."""
     for record in store.records():
-        anytime = read(store, record.spec) if record.spec.task == task and record.metrics else None
+        if record.spec.task != task or not record.metrics:
+            continue
+        try:
+            anytime = read(store, record.spec)
+        except HarnessError:
+            continue
         if anytime is not None:
             yield Fit(record.spec.label, record.spec.seed, anytime)
 

@@ -92,6 +92,9 @@ def _cause(row: Row) -> str:
         return "had no time for a single step, "
     if row.examples_too_long:
         return f"had nothing left to learn from ({row.examples_too_long} examples are too long for the context), "
+    if row.identical_outputs:
+        pairs = f"{row.identical_outputs} pair{'s' * (row.identical_outputs > 1)} of equal answers"
+        return f"had nothing left to learn from ({pairs}), "
     return "found nothing to learn from, "
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TypeVar
 
-from harness.api import OutOfTime, Reserve, T
+from harness.api import OutOfTime, Reserve
 from harness.formatting import rounded
 from harness.running.pace import Pace
 
+T = TypeVar("T")
 TOLERANCE = (0.02, 1.0)  # over the budget by more than the larger of 2% and 1 s is an overrun
 
 

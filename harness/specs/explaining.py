@@ -21,16 +21,18 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
         else:
             key = ".".join(str(part) for part in fault["loc"])
             said = fault["msg"].removeprefix("Value error, ")  # of our own validators
-            problems.append(f"{key + ': ' if key else ''}{said} (got {_shown(fault['input'])}).")
+            problems.append(f"{key + ': ' if key else ''}{said}{_got(fault['input'])}.")
     return " ".join(problems)
 
 
-def _shown(value: Any) -> str:
+def _got(value: Any) -> str:
+    if isinstance(value, tuple) and any(isinstance(item, BaseModel) for item in value):
+        return ""  # nothing that anybody wrote
     try:
         text = repr(value)
     except ValueError:  # a number of thousands of digits
-        return "a number too large to print"
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]} ..."
+        text = "a number too large to print"
+    return f" (got {text if len(text) <= _LONGEST else f'{text[:_LONGEST]} ...'})"
 
 
 def _at(path: list[Any], model: type[BaseModel]) -> type[BaseModel]:

@@ -2,8 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
-from harness.api import Clock, Reserve, T
+from harness.api import Clock, Reserve
+
+T = TypeVar("T")
 
 
 class ClockShare:

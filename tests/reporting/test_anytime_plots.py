@@ -52,6 +52,19 @@ def test_the_report_shows_the_plot_and_the_marks_without_a_checkpoint(store):
     assert "not annealed" in text
 
 
+def test_points_that_cannot_be_read_leave_the_plot_to_the_others_and_are_noted(store):
+    for record in list(store.records()):
+        marked = record.model_copy(update={"spec": record.spec.model_copy(update={"marks": (0.1, 0.2, 0.9)})})
+        folder = store.cell_dir(record.spec).rename(store.cell_dir(marked.spec))
+        write_text(folder / "cell.json", marked.model_dump_json())
+        if record.spec.method == "dpo":
+            (folder / "anytime.json").write_text('{"points": [')
+    comparison = fabricate.compare(store)
+    assert [fit.label for fit in read_fits(store, "lamp2")] == ["instruct"]
+    assert "lamp2-anytime.png" in {path.name for path in write(comparison, store.root)}
+    assert any(note.startswith("dpo on lamp2, seed 0, is left out") for note in comparison.notes)
+
+
 @pytest.mark.filterwarnings("error:--fresh has left alone")
 def test_fresh_discards_every_plot_that_a_run_draws(store):
     write(fabricate.compare(store), store.root)

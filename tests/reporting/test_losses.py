@@ -51,6 +51,10 @@ def test_unusable_history_is_counted(tmp_path):
             {"samples_used": 0, "counts": {"examples_too_long": 24}},
             "dpo had nothing left to learn from (24 examples are too long for the context), served no user",
         ),
+        (
+            {"samples_used": 0, "counts": {"identical_outputs": 2}},
+            "dpo had nothing left to learn from (2 pairs of equal answers), served no user",
+        ),
         ({"samples_used": 0, "status": "budget_exhausted"}, "dpo had no time for a single step, served no user"),
         ({}, "dpo served no user and answered exactly as instruct."),
     ],
