@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.formatting import DASH, bounds, memory, number, p_value, rounded, seconds, share, signed
+from harness.formatting import DASH, bounds, listed, markdown, memory, number, p_value, rounded, seconds, share, signed
 
 ANY = st.floats(allow_nan=True, allow_infinity=True) | st.floats(-1, 1) | st.floats(-1e-6, 1e-6)
 FORMATTERS = [number, signed, rounded, share, seconds, p_value, memory]
@@ -62,3 +62,23 @@ def test_what_is_shown_is_the_number(value):
 )
 def test_by_example(shown, text):
     assert shown == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.00 s"), (0.434, "0.43 s"), (59.4, "59.4 s"), (60, "1 min"), (200, "3 min 20 s"), (3900, "1 h 5 min")],
+)
+def test_durations(value: float, text: str) -> None:
+    assert seconds(value) == text
+
+
+def test_numbers_in_words() -> None:
+    assert [p_value(p) for p in (0.0001, 0.0123, 0.999)] == ["p < 0.001", "p = 0.012", "p = 1"]
+    assert [listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+        *("", "a", "a and b", "a, b and c"),
+    ]
+    assert [memory(size) for size in (614.4, 1536, 2**29, 3 * 2**30)] == [
+        *("614 B", "1.5 KiB", "512 MiB", "3.00 GiB"),
+    ]
+    assert share(None) == "–"
+    assert markdown("llm_rec _x_ ## `c`") == "llm_rec \\_x\\_ \\#\\# \\`c\\`"

@@ -1,0 +1,112 @@
+"""The answer in words: who is best, by how much, for whom, and what nobody can tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.analysis.comparison import Comparison
+from harness.reporting.comparison_report import to_markdown
+from harness.reporting.conclusions import answer_in_words
+from tests.fabricate import compare, filled, pair_of, record, run_spec, samples, store
+
+CLEAR = {"instruct": 0.2, "dpo": 0.9, "aloe": 0.25}
+
+
+def answer(comparison: Comparison) -> str:
+    return "\n".join(answer_in_words(comparison))
+
+
+def test_a_winner_is_named_with_cost_and_regret(tmp_path: Path) -> None:
+    text = answer(compare(filled(tmp_path, CLEAR)))
+    assert "dpo is best, 0." in text
+    assert "better than instruct, p < 0.001 after Holm)" in text or "better than instruct, p = 0.00" in text
+    assert "All others that rank are worse beyond chance." in text
+    assert "dpo took 7 s" in text
+    assert "A new user costs dpo about 0.70 s and 614 B." in text
+    assert "worse off" in text
+
+
+def test_a_control_that_is_ahead_is_called_one_and_the_best_method_is_named(tmp_path: Path) -> None:
+    text = answer(compare(filled(tmp_path, {"instruct": 0.2, "dpo": 0.5, "constant": 0.95})))
+    assert "constant is best, 0." in text
+    assert "constant is a control, and no method is ahead of it: the best is dpo, 0." in text
+    assert "Better than instruct beyond chance: dpo." in text
+    assert "control" not in answer(compare(filled(tmp_path / "methods", CLEAR)))
+
+
+def test_a_fit_that_serves_everybody_is_said_to(tmp_path: Path) -> None:
+    run, frame = filled(tmp_path, CLEAR), samples("lamp2", 0.95)
+    run.write(record("lamp2", "dpo", frame).model_copy(update={"serves_newcomers": True}), frame)
+    assert "dpo serves a new user without another fit." in answer(compare(run))
+
+
+def test_an_instrument_is_called_one_and_a_real_model_is_not(tmp_path: Path) -> None:
+    comparison = compare(filled(tmp_path, CLEAR))
+    assert "tiny-llama, is a small test instrument" in answer(comparison)
+    assert "a test instrument" in to_markdown(comparison)
+    real = comparison.model_copy(update={"spec": comparison.spec.model_copy(update={"model": "mistral"})})
+    assert "instrument" not in answer(real) + to_markdown(real)
+
+
+def test_a_null_says_what_would_have_gone_unnoticed_and_how_many_users_would_tell(tmp_path: Path) -> None:
+    text = answer(compare(filled(tmp_path, {"instruct": 0.5, "dpo": 0.55})))
+    assert "no method is better than instruct beyond chance. dpo scores best, 0." in text
+    assert "; if that is the true gain, about 3,972 users would show it)." in text
+    assert "With 40 users, a difference from instruct below about 0." in text
+    assert "would probably have gone unnoticed" in text
+    assert "No method of this run moved tiny-llama on lamp2, so the null may be the instrument's." in text
+
+
+def test_a_sample_too_small_for_any_verdict_is_called_so(tmp_path: Path) -> None:
+    assert "no difference whatever could have been told from chance" in answer(
+        compare(filled(tmp_path, {"instruct": 0.1, "dpo": 0.95}, users=4))
+    )
+
+
+def test_where_few_users_score_otherwise_no_difference_is_called_detectable(tmp_path: Path) -> None:
+    run, same = store(tmp_path, run_spec("instruct,aloe,dpo")), samples("lamp2", 0.5)
+    right = same.index[same["prediction"] == same["gold"]]
+    changed = same.assign(prediction=same["prediction"].mask(same.index == right[0], "none"))
+    for label, frame in (("instruct", same), ("dpo", changed), ("aloe", samples("lamp2", 0.55, seed=1))):
+        run.write(record("lamp2", label, frame), frame)
+    found = compare(run)
+    assert "Too few users score otherwise under dpo than under instruct to tell a difference." in answer(found)
+    assert pair_of(found, "dpo", "instruct").minimum_detectable is None
+    assert (pair_of(found, "aloe", "instruct").minimum_detectable or 0) > 0
+
+
+def test_harm_is_said_plainly(tmp_path: Path) -> None:
+    text = answer(compare(filled(tmp_path, {"instruct": 0.95, "dpo": 0.1})))
+    assert "no method scores better than instruct, the model as it is, at 0." in text
+    assert "Worse than instruct beyond chance: dpo." in text
+
+
+def test_identical_answers_are_called_identical(tmp_path: Path) -> None:
+    run, frame = store(tmp_path, run_spec("instruct,dpo")), samples("lamp2", 0.5)
+    for label in ("instruct", "dpo"):
+        run.write(record("lamp2", label, frame), frame)
+    assert "dpo answered exactly as instruct." in answer(compare(run))
+
+
+def test_mishaps_are_named(tmp_path: Path) -> None:
+    run, frame = filled(tmp_path, CLEAR), samples("lamp2", 0.5)
+    run.write(record("lamp2", "dpo", frame, status="overran", fit_seconds=63.5), frame)
+    run.write(record("lamp2", "llm_rec", None, status="failed", reason="no room."), None)
+    stopped = record("lamp2", "aloe", frame, status="budget_exhausted", fit_seconds=59)
+    run.write(stopped.model_copy(update={"parse_failures": 0.4}), frame)
+    text = answer(compare(run))
+    assert "dpo on lamp2 overran its budget of 1 min by 3.5 s and does not rank." in text
+    assert "llm_rec on lamp2 failed: no room." in text
+    assert "The budget of 1 min cut short: aloe on lamp2." in text
+    assert "aloe on lamp2: 40% of the answers could not be read" in text
+
+
+def test_of_answers_that_are_none_to_the_task_the_commonest_of_all_seeds_is_shown(tmp_path: Path) -> None:
+    run, frame = store(tmp_path, run_spec("instruct", seeds=(0, 1))), samples("lamp2", 0.5)
+    for seed, texts in ((0, ["", "", "", "1. comedy", "It is sad"]), (1, ["1. comedy", "Funny", "Fun"])):
+        told = frame.assign(
+            prediction=[*texts, *frame["prediction"][len(texts) :]],
+            parsed=[False] * len(texts) + [True] * (len(frame) - len(texts)),
+        )
+        run.write(record("lamp2", "instruct", told, seed=seed).model_copy(update={"parse_failures": 0.4}), told)
+    assert '40% of the answers could not be read as an answer, such as "1. comedy".' in answer(compare(run))
