@@ -94,6 +94,9 @@ class Oppu(Method):
                         own[user.id] = training.train(rows, _seed(context, user))
                         report.samples_used += len(rows)
                 context.checkpoint(report.samples_used, make)
+        if context.clock.exhausted and len(own) < len(context.users):
+            got = f"{len(own)} of {len(context.users)} users got an adapter of their own"
+            context.clock.reason = f"{got}: {context.clock.reason}"
         report.counts["user_adapters"] = len(own)
         report.counts["users_without_adapter"] = len(context.users) - len(own)
         report.users_fitted = max(report.users_fitted, len(own))  # the task's adapter has learned from users, too

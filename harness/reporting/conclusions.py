@@ -258,7 +258,7 @@ def _mishaps(comparison: Comparison) -> list[str]:
             found.append(f"{where}: {row.reason.rstrip('.')}.")
         if row.unread > _UNREADABLE:
             such = "" if row.unread_answer is None else f", such as {quoted(row.unread_answer)}"
-            found.append(f"{where}: {share(row.unread)} of the answers could not be read as an answer{such}.")
+            found.append(f"{where}: {share(row.unread)} of the answers could not be read as one of the task's{such}.")
     stopped = [row for row in comparison.pooled if row.status == "budget_exhausted"]
     if stopped:
         names = listed([f"{row.label} on {row.task}" for row in stopped])

@@ -250,6 +250,7 @@ def test_users_that_the_clock_does_not_reach_fall_back_and_are_counted(make_cont
     assert (counts["user_adapters"], counts["users_without_adapter"]) == (2, 2)
     assert context.report.users_fitted == (4 if task_adapter else 2)
     assert context.clock.exhausted
+    assert context.clock.reason.startswith("2 of 4 users got an adapter of their own: ")
     rows = fitted.edits([*toy_queries(context.users), STRANGER]).rows
     assert rows == ((0, 1, 2, 2, 2) if task_adapter else (0, 1, -1, -1, -1))
     assert [fitted.serves(query) for query in toy_queries(context.users)] == [True, True, task_adapter, task_adapter]

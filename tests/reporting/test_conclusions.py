@@ -109,4 +109,4 @@ def test_of_answers_that_are_none_to_the_task_the_commonest_of_all_seeds_is_show
             parsed=[False] * len(texts) + [True] * (len(frame) - len(texts)),
         )
         run.write(record("lamp2", "instruct", told, seed=seed).model_copy(update={"parse_failures": 0.4}), told)
-    assert '40% of the answers could not be read as an answer, such as "1. comedy".' in answer(compare(run))
+    assert '40% of the answers could not be read as one of the task\'s, such as "1. comedy".' in answer(compare(run))
