@@ -2,10 +2,10 @@
 
 python benchmarks/hold_out.py DATA OUT [--train]
 
-The last quarter of the users of each task's split becomes the split `tune` in OUT, the others keep its name. Users are
-taken from the end because a comparison takes the first `--users` of a file, so that most comparisons on DATA itself
-evaluate none of them either. With --train they become the split `train` and the others `dev`, for a folder where
-`--regime unseen` finds users to fit on who are not evaluated.
+The last quarter of the users of each task's split, one at least, becomes the split `tune` in OUT, the others keep its
+name. Users are taken from the end because a comparison takes the first `--users` of a file, so that most comparisons on
+DATA itself evaluate none of them either. With --train they become the split `train` and the others `dev`, for a folder
+where `--regime unseen` finds users to fit on who are not evaluated.
 """
 
 import argparse
@@ -45,9 +45,11 @@ def hold_out(data: Path, out: Path, train: bool = False) -> dict[str, tuple[int,
 def _divide(files: Files, users: dict[str, str], stay: str, aside: str, out: Path) -> tuple[int, int]:
     questions, outputs = _read(files.questions), _read(files.outputs)
     order = list(dict.fromkeys(users.values()))
-    last = set(order[len(order) - len(order) // SHARE :])
+    last = set(order[1:][-max(1, len(order) // SHARE) :])  # of a single user nobody
     out.mkdir(parents=True, exist_ok=True)
     for name, wanted in ((stay, set(order) - last), (aside, last)):
+        if not wanted:  # an empty split would be found, and refused
+            continue
         ids = {question for question, user in users.items() if user in wanted}
         _write(out / f"{name}_questions.json", _of(ids, questions))
         _write(out / f"{name}_outputs.json", {**outputs, "golds": _of(ids, outputs["golds"])})
