@@ -1,6 +1,7 @@
 """Does every method keep its budget, and use it? Real budgets on fits that none of them can finish.
 
-`make bench` prints seconds per fit; `extra_info` in --benchmark-json has budget, status, users and samples of each.
+`make bench` prints seconds per fit, users and samples reached, and optimizer steps made; `extra_info` in
+--benchmark-json has all of it.
 SmolLM2 takes part where `harness models fetch smollm2-135m` has been run, alone and beside a process that keeps a core
 busy. `pytest benchmarks/test_budgets.py --benchmark-only -k "chameleon and smollm2"` runs some.
 """
@@ -113,10 +114,13 @@ def test_fit_time_against_budget(benchmark, users, tmp_path, name, case, budget,
         reason=clock.reason,
         users_fitted=context.report.users_fitted,
         samples_used=context.report.samples_used,
+        optimizer_steps=context.report.counts.get("optimizer_steps"),
         phases=clock.phases,
     )
     phases = {phase: round(seconds, 2) for phase, seconds in clock.phases.items()}
-    print(f"\n{name}: {clock.elapsed():.2f} s of {budget} s, {context.report.samples_used} samples, {phases}")
+    steps = f", {context.report.counts['optimizer_steps']} steps" if "optimizer_steps" in context.report.counts else ""
+    reached = f"{context.report.users_fitted} users, {context.report.samples_used} samples{steps}"
+    print(f"\n{name}: {clock.elapsed():.2f} s of {budget} s, {reached}, {phases}")
     print(clock.reason)
     assert clock.exhausted, "the fit was too small for this budget to bind"
     assert not clock.overran

@@ -115,9 +115,9 @@ def test_answers_and_likelihoods(benchmark, lm, name, way):
 @pytest.mark.benchmark(group=f"{USERS} users")
 @pytest.mark.parametrize("edited", [False, True], ids=["plain", "a direction per prompt"])
 def test_edited_generation(benchmark, lm, edited):
-    _, prompts = asked("lamp7", USERS, lambda task, query, history: task.prompts.base(query.text, history[:1]))
+    _, prompts = asked("lamp7", USERS, lambda task, query, history: task.prompts.base(query.text, history[:HISTORY]))
     generator = torch.Generator().manual_seed(0)
     personal, neutral = (torch.randn((USERS, 2, lm.hidden_size), generator=generator) for _ in range(2))
     # Of strength zero: the full arithmetic, but the same answers.
     edits = Edits((10, 20), tuple(range(USERS)), personal, neutral, strength=torch.zeros((USERS, 2)))
-    benchmark.pedantic(lm.generate, (prompts, 8, edits if edited else None), rounds=3, iterations=1, warmup_rounds=1)
+    benchmark.pedantic(lm.generate, (prompts, 16, edits if edited else None), rounds=2, iterations=1)

@@ -186,6 +186,17 @@ def model_folder(name: str) -> str:
     return str(model if isinstance(model, str | PathLike) else model.path())
 
 
+def model_folders(*names: str) -> list[str]:
+    """`model_folder` of each; the error names one command for all that are yet to be fetched."""
+    missing = [
+        name for name in dict.fromkeys(names) if name in MODELS and not getattr(MODELS.get(name), "fetched", True)
+    ]
+    if len(missing) > 1:
+        fetch = f"harness models fetch {' '.join(missing)}"
+        raise HarnessError(f"The models {', '.join(missing)} are not on this machine yet. Run: {fetch}")
+    return [model_folder(name) for name in names]
+
+
 def hub_name(name: str) -> str:
     """The name under which anybody finds a registered model on the Hugging Face hub; "" where it states none."""
     return str(getattr(MODELS.get(name), "hub_name", "")) if name in MODELS else ""

@@ -59,7 +59,7 @@ def reproduce(
     """
     if rebuild and fresh:
         raise HarnessError("--rebuild works from what --fresh would discard: give one of the two.")
-    from harness.commands.terminal import announce, console
+    from harness.commands.terminal import announce, console, warn_if_crowded
     from harness.quiet import quieten_libraries
     from harness.repeats.finished import Call
     from harness.specs.run_spec import parse_budget, parse_overrides, parse_seeds
@@ -84,4 +84,6 @@ def reproduce(
     chosen = choose(name, preset_name, models.split(",") if models else [], overrides, **given)
     print_plan(chosen, preset_name, folder, console, fresh)
     if not dry_run:
+        if not rebuild:
+            warn_if_crowded()
         sys.exit(run_reproduce(chosen, preset_name, folder, console, wandb, fresh, not rebuild, docs, on, call))

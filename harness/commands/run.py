@@ -27,7 +27,7 @@ def run(
 
       harness run --methods=instruct,chameleon --tasks=lamp3 --budget=60s --history=4 --chameleon.num_layers=2
     """
-    from harness.commands.terminal import announce, console
+    from harness.commands.terminal import announce, console, warn_if_crowded
     from harness.quiet import quieten_libraries
 
     announce()
@@ -35,5 +35,6 @@ def run(
     from harness.reporting.wandb_session import require_mode
     from harness.sweeps.sweeping import read_arguments, run_one
 
+    warn_if_crowded()
     mode = require_mode(wandb or ("online" if "WANDB_SWEEP_ID" in os.environ else "offline"))
     sys.exit(run_one(read_arguments(context.args), out, mode, console))

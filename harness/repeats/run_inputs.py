@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.api import home
-from harness.registry import CONTROLS, METHODS, MODELS, PRESETS, TASKS, Registry, model_folder
+from harness.registry import CONTROLS, METHODS, MODELS, PRESETS, TASKS, Registry, model_folders
 from harness.results.fingerprints import config_paths
 from harness.results.machine import accelerators
 from harness.specs.resolve import build_method
@@ -34,8 +34,9 @@ def run_inputs(specs: Sequence[RunSpec]) -> RunInputs | None:
         if not _is_ours(spec) or (spec.device != "cpu" and accelerators() is None):
             return None
         paths.add(Path(spec.data))
-        for name in (spec.model, spec.embedder):
-            folder = home(model_folder(name))
+        used = (spec.model, spec.embedder)
+        for name, place in zip(used, model_folders(*used), strict=True):
+            folder = home(place)
             if folder.is_dir():
                 paths.add(folder)
             else:

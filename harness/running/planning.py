@@ -9,7 +9,7 @@ import torch
 
 from harness.api import Method, Task, TaskData
 from harness.model.loading import choose_device, choose_dtype
-from harness.registry import make_task, model_folder
+from harness.registry import make_task, model_folders
 from harness.results.fingerprints import config_files, data_fingerprint, digest, library_versions, model_identity
 from harness.results.source_closure import engine_closure, plugin_closure
 from harness.running.preparation import load_data
@@ -60,8 +60,7 @@ def plan_run(spec: RunSpec) -> RunPlan:
 
 def _shared(spec: RunSpec, dtype: torch.dtype) -> tuple[dict[str, object], Parts]:
     """(fields of CellSpec that all cells share, what their hashes were made from)."""
-    model, model_files = model_identity(model_folder(spec.model))
-    embedder, embedder_files = model_identity(model_folder(spec.embedder))
+    (model, model_files), (embedder, embedder_files) = map(model_identity, model_folders(spec.model, spec.embedder))
     engine = engine_closure().modules
     same = (set(CellSpec.model_fields) & set(RunSpec.model_fields)) - {"split", "dtype", "fit_users", "batch_size"}
     rounded = dtype.itemsize < 4 or spec.quantization is not None  # else batches give what prompts give one by one

@@ -72,7 +72,8 @@ class TrainingConfig(BaseModel):
         overhead = _COPIES_IN_A_STEP * weights / (self.batch_size * self.accumulation)
         passes = (_PASSES if lora is None else _PASSES_OF_AN_ADAPTER) + reference
         most = self.training_share * context.clock.budget
-        return Forecast(context, rows, passes, self.num_epochs / share, most, overhead)
+        first = (_COPIES + _COPIES_IN_A_STEP) * weights
+        return Forecast(context, rows, passes, self.num_epochs / share, most, overhead, first)
 
     def arguments(self, context: FitContext) -> dict[str, Any]:
         """Keyword arguments for the trainer's own: seeded, quiet, in the order of the data, nothing written.

@@ -17,7 +17,7 @@ class Forecast:
 
     It is measured when asked for, between the steps that add rows. No margin is added: what the clock cuts of training
     are its last examples, and its schedule still ends. What is kept for training while `rows` grow is never above
-    `most` seconds.
+    `most` seconds, nor below what a step of one row takes, `first` beside its passes.
     """
 
     context: FitContext
@@ -26,6 +26,7 @@ class Forecast:
     epochs: float
     most: float
     overhead: float
+    first: float  # seconds of the first optimizer step and of saving
     _read: int = 0  # tokens, of the rows that a pass was made over
     _reading: float = 0.0  # seconds that it took
     _took: float = 0.0  # the last one
@@ -47,8 +48,11 @@ class Forecast:
         self.measure()
         if not self._counted:
             return 0.0
-        row = self.of(self._tokens / self._counted) + self.overhead
-        return min(self.most, self.epochs * row * (self._counted + more))
+        if not self._read:
+            return self.most
+        row = self.of(self._tokens / self._counted)
+        least = row + self.first + self._took  # what is given up before it may end a pass late
+        return max(least, min(self.most, self.epochs * (row + self.overhead) * (self._counted + more)))
 
     def of(self, tokens: float) -> float:
         """Seconds of a micro-batch of so many tokens; more than any where the clock ran out before a row was read."""

@@ -5,7 +5,9 @@ from typer.testing import CliRunner
 
 from harness.commands import terminal
 from harness.commands.app import app
+from harness.reproduction import reproducing
 from harness.results import crowding
+from harness.sweeps import sweeping
 from tests import fabricate
 
 ASKED = ["doctor", "--methods", "instruct,constant", "--tasks", "lamp3", "--users", "20", "--budget", "60s"]
@@ -21,7 +23,15 @@ def folder(tmp_path, monkeypatch):
 def test_it_shows_the_machine_the_packages_and_the_models_and_writes_nothing(folder):
     result = CliRunner().invoke(app, ASKED)
     assert result.exit_code == 0, result.output
-    for shown in ("load average", "torch threads", "transformers", "tiny-llama", "2 cells: at most 2 min of fitting"):
+    for shown in (
+        "load average",
+        "torch threads",
+        "linear algebra",
+        "memory",
+        "transformers",
+        "tiny-llama",
+        "2 cells: at most 2 min of fitting",
+    ):
         assert shown in result.output
     assert "a first run of tiny-llama" in result.output
     assert list(folder.iterdir()) == []
@@ -60,3 +70,22 @@ def test_a_command_warns_before_the_work_where_threads_do_not_fit(monkeypatch):
         with terminal.console.capture() as captured:
             terminal.warn_if_crowded()
         assert ("OMP_NUM_THREADS=1" in captured.get()) == warned
+
+
+@pytest.mark.parametrize(
+    ("command", "work"),
+    [
+        (["run", "--methods=instruct", "--tasks=lamp3"], (sweeping, "run_one")),
+        (["reproduce", "table1"], (reproducing, "run_reproduce")),
+    ],
+)
+def test_commands_that_compute_cells_warn_of_a_busy_machine(command, work, folder, monkeypatch):
+    monkeypatch.setattr(crowding, "crowding_here", lambda: "threads do not fit")
+    monkeypatch.setattr(*work, lambda *_: 0)
+    assert "Warning: threads do not fit" in CliRunner().invoke(app, command).output
+
+
+def test_a_rebuilt_page_is_not_warned_of_a_busy_machine(folder, monkeypatch):
+    monkeypatch.setattr(crowding, "crowding_here", lambda: "threads do not fit")
+    monkeypatch.setattr(reproducing, "run_reproduce", lambda *_: 0)
+    assert "do not fit" not in CliRunner().invoke(app, ["reproduce", "table1", "--rebuild"]).output

