@@ -32,14 +32,18 @@ USED = 0.9  # of the budget, at least, where work was left
 
 @dataclass(frozen=True)
 class Case:
-    """A model, the task it is fitted on, and the budgets in seconds."""
+    """A model with the preset made for it, the task it is fitted on, and the budgets in seconds."""
 
     model: str
+    preset: str
     task: str
     budgets: tuple[int, ...]
 
 
-CASES = (Case("tiny-llama", "lamp3", (5, 20, 60)), Case("smollm2-135m", "lamp7", (60, 120, 300)))
+CASES = (
+    Case("tiny-llama", "tiny", "lamp3", (5, 20, 60)),
+    Case("smollm2-135m", "small", "lamp7", (60, 120, 300)),
+)
 RUNS = [
     pytest.param(case, budget, busy, id=f"{case.model}-{budget}s-{'busy' if busy else 'idle'}")
     for case in CASES
@@ -83,7 +87,7 @@ def other_work(request):
 def test_fit_time_against_budget(benchmark, users, tmp_path, name, case, budget, other_work):
     if case.model == SMOLLM2_135M.name and not SMOLLM2_135M.fetched:
         pytest.skip("SmolLM2 is not on this machine: harness models fetch smollm2-135m")
-    spec = resolve(name, case.task, budget=float(budget))
+    spec = resolve(name, case.task, case.preset, budget=float(budget))
     method, lm = build_method(spec.methods[0], spec), load(model_folder(case.model))
     scratch, saved = tmp_path / "scratch", tmp_path / "fit"
     scratch.mkdir()
