@@ -202,6 +202,11 @@ def hub_name(name: str) -> str:
     return str(getattr(MODELS.get(name), "hub_name", "")) if name in MODELS else ""
 
 
+def model_remark(name: str) -> str:
+    """What a reader of a registered model's results must know; "" where it states nothing."""
+    return str(getattr(MODELS.get(name), "remark", "")) if name in MODELS else ""
+
+
 def is_instrument(name: str) -> bool:
     """Whether a registered model is a test instrument, which is no evidence about real models."""
     return name in MODELS and isinstance(MODELS.get(name), Instrument)

@@ -15,7 +15,7 @@ from harness.leaderboards.page_filters import FILTERS
 from harness.leaderboards.paper import Reported, read_paper
 from harness.leaderboards.record_schema import Record
 from harness.leaderboards.recording import read_records
-from harness.leaderboards.views import INSTRUMENTS, Row, departures, flat, rows, slug
+from harness.leaderboards.views import INSTRUMENTS, REMARKS, Row, departures, flat, rows, slug
 
 _HERE = Path(__file__).parent
 _MARKER = ".leaderboard-site"  # tells a folder that `build` may clear from one that it may not
@@ -36,7 +36,7 @@ def render(records: list[Record]) -> dict[str, str]:
     """The pages by file name."""
     source, reported = read_paper()
     table = rows(records)
-    shared = {"source": source, "instruments": INSTRUMENTS, "departures": departures(records)}
+    shared = {"source": source, "instruments": INSTRUMENTS, "remarks": REMARKS, "departures": departures(records)}
     templates = _environment()
     pages = {"index.html": _index(templates, records, table, reported, shared)}
     for label in dict.fromkeys(row.result.label for row in table):

@@ -13,6 +13,12 @@ from harness.leaderboards.record_schema import Record, Result, Score
 
 ALPHA = 0.05
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
+REMARKS = {  # what a reader must know of a real model
+    "smollm2-135m": (
+        "SmolLM2-135M-Instruct is small: 135M parameters, a fiftieth of the paper's models. What fails here may work "
+        "on a larger one, and what it writes about its users is poor."
+    )
+}
 _SHOWN = ("likelihood", "methods", "tasks", "model", "regime", "budget", "seeds")
 Axes = dict[tuple[bool, str, str], tuple[float, float]]  # whether of instruments, task, metric
 _UNRANKED = ("overran", "failed", "interrupted")
@@ -60,6 +66,11 @@ class Row:
     def instrument(self) -> bool:
         """Whether it stands apart from the real models."""
         return is_instrument(self.record)
+
+    @property
+    def beside(self) -> dict[str, Cell]:
+        """What is measured beside the metrics, by name."""
+        return {cell.metric: cell for cell in self.likelihood}
 
     @property
     def ranks(self) -> bool:

@@ -21,6 +21,7 @@ from harness.analysis.scores import Scores
 from harness.running.neutral_texts import neutral_text
 
 GOLD = "gold_nats"
+NEUTRAL, CHANGED = "neutral_nats", "neutral_changed"
 OWN, COPIED = "own_words", "copied"
 
 
@@ -38,7 +39,7 @@ class Mean:
 
 
 MEASURES = (Mean(GOLD, True), Mean("label_accuracy", True), Mean("label_mae", False))
-SIDE_EFFECTS = (Mean("neutral_nats", True), Mean("neutral_changed", False))
+SIDE_EFFECTS = (Mean(NEUTRAL, True), Mean(CHANGED, False))
 WORDS = (Mean(OWN, True), Mean(COPIED, False))
 GROUPS = (MEASURES, SIDE_EFFECTS, WORDS)
 BESIDE = {measure.name for group in GROUPS for measure in group}

@@ -41,7 +41,8 @@ _LIKELIHOOD = (
     "the prompt, edits and weights that answered; of a closed set also how right the label with the highest log p is. "
     "It is no official metric, it ranks nothing, and its tests share a Holm correction of their own. Neutral nats: of "
     "texts that concern no preference, in prompts without history, under the same edits and weights: what falls there "
-    "is damage to the model. Its tests are a family apart."
+    "is damage to the model. Its tests are a family apart. Side effects, beside the scores: the change of that, and "
+    "the share of questions about these texts that are answered otherwise."
 )
 _WORDS = (
     "Own words: of free text, F1 of answer and gold answer over the words that the question does not have, which are "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from harness.analysis.comparison import ALPHA, Comparison, HistoryBin, PairTest, Quartiles, Ranking, Row, standing
-from harness.analysis.preference_likelihood import GOLD, WORDS
+from harness.analysis.preference_likelihood import CHANGED, GOLD, NEUTRAL, WORDS
 from harness.api import Diagnosis
 from harness.formatting import bounds, counted, memory, number, p_value, plain, rounded, seconds, share, signed
 from harness.reporting.losses import state
@@ -40,7 +40,8 @@ def _quality(comparison: Comparison, task: str) -> Table:
     columns = ["method"]
     for metric, higher in metrics.items():
         columns += [f"{metric} {'↑' if higher else '↓'}", f"vs {BASELINE}"]
-    columns += ["regret rate", "worst decile", "parse failures", "status"]
+    damage = ["side effects"] if NEUTRAL in comparison.likelihood_higher_is_better.get(task, ()) else []
+    columns += ["regret rate", *damage, "worst decile", "parse failures", "status"]
     table = Table(f"{task}: scores", columns, [], set())
     for index, row in enumerate(rows):
         cells = [plain(row.label)]
@@ -49,8 +50,19 @@ def _quality(comparison: Comparison, task: str) -> Table:
                 table.bold.add((index, len(cells)))
             cells += [_score(row, metric, rankings.get(metric)), _versus(tests.get((metric, row.label)))]
         regret = "–" if row.label == BASELINE else _regret(row)
-        table.rows.append([*cells, regret, number(row.worst_decile), share(row.parse_failures), state(row)])
+        broken = [_broken(row)] if damage else []
+        table.rows.append([*cells, regret, *broken, number(row.worst_decile), share(row.parse_failures), state(row)])
     return table
+
+
+def _broken(row: Row) -> str:
+    """By how much neutral texts are likelier and, in the line below, how many neutral questions are answered anew."""
+    texts, answers = (row.likelihood.get(name) for name in (NEUTRAL, CHANGED))
+    if texts is None or texts.vs_instruct is None:
+        return "–"
+    return f"{signed(texts.vs_instruct.difference)} nats" + (
+        "" if answers is None else f",\n{share(answers.value)} changed"
+    )
 
 
 def _regret(row: Row) -> str:

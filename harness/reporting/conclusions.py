@@ -6,21 +6,21 @@ from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA, Comparison, PairTest, Ranking, Row
 from harness.analysis.panel import permutations_for, smallest_p, users_needed
-from harness.analysis.preference_likelihood import COPIED, GOLD, OWN
+from harness.analysis.preference_likelihood import CHANGED, COPIED, GOLD, NEUTRAL, OWN
 from harness.formatting import counted, listed, memory, number, plain, rounded, seconds, share
-from harness.registry import is_control, is_instrument
+from harness.registry import is_control, is_instrument, model_remark
 from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.losses import losses, quoted
 from harness.specs.run_spec import BASELINE
 
 _FEW = 3  # tied methods that are still spelled out
-_UNREADABLE = 0.1  # share of answers without a valid prediction that is worth a sentence
+UNREADABLE = 0.1  # share of answers without a valid prediction that is worth a sentence
 
 
 def answer_in_words(comparison: Comparison) -> list[str]:
     """Paragraphs: what the model is, what was lost, one per task, what fits say against themselves, what went wrong."""
     return [
-        *_instrument(comparison),
+        *_model(comparison),
         *losses(comparison),
         *(_task(comparison, task) for task in comparison.spec.tasks),
         *_cautions(comparison),
@@ -28,14 +28,15 @@ def answer_in_words(comparison: Comparison) -> list[str]:
     ]
 
 
-def _instrument(comparison: Comparison) -> list[str]:
+def _model(comparison: Comparison) -> list[str]:
+    """What a reader must know of it, if anything."""
     model = comparison.spec.model
-    if not is_instrument(model):
-        return []
-    return [
-        f"The model, {model}, is a small test instrument trained on a synthetic world: what follows shows whether the "
-        "methods work as built and is no evidence about real language models."
-    ]
+    if is_instrument(model):
+        return [
+            f"The model, {model}, is a small test instrument trained on a synthetic world: what follows shows whether "
+            "the methods work as built and is no evidence about real language models."
+        ]
+    return [remark] if (remark := model_remark(model)) else []
 
 
 def _task(comparison: Comparison, task: str) -> str:
@@ -62,6 +63,7 @@ def _task(comparison: Comparison, task: str) -> str:
         *(_other_metric(main, other) for other in rankings[1:]),
         *_blindness(comparison, task, tests),
         _likelihood(comparison, task),
+        _side_effects(comparison, task),
         _own_words(comparison, task, best),
     ]
     return plain(" ".join(sentence for sentence in sentences if sentence))
@@ -196,6 +198,15 @@ def _likelihood(comparison: Comparison, task: str) -> str:
     return said and f"By preference likelihood, in nats per token, the gold answers are {said}."
 
 
+def _side_effects(comparison: Comparison, task: str) -> str:
+    """What methods do to texts and questions that concern nobody's preference; empty where nothing was measured."""
+    texts = _moved(comparison, task, NEUTRAL, ("more likely", "less likely"))
+    told = _against(comparison, task, CHANGED)
+    changed = listed([f"{test.a} ({share(test.difference)})" for test in told if test.p_holm < ALPHA])
+    answers = f" Questions about these are answered otherwise under {changed}." if changed else ""
+    return texts and f"Texts that concern no preference are {texts}.{answers}"
+
+
 def _own_words(comparison: Comparison, task: str, best: Row) -> str:
     """Under whom the words that the user chose are found, and how much the best answers take from the question."""
     said = _moved(comparison, task, OWN, ("more frequent", "less frequent"))
@@ -212,7 +223,7 @@ def _own_words(comparison: Comparison, task: str, best: Row) -> str:
 
 def _moved(comparison: Comparison, task: str, measure: str, words: tuple[str, str]) -> str:
     """Under which methods a measure is higher than under instruct, and lower; empty where nothing was tested."""
-    tests = [t for t in comparison.likelihood_tests if (t.task, t.metric, t.b) == (task, measure, BASELINE)]
+    tests = _against(comparison, task, measure)
     if not tests:
         return ""
     told = [test for test in tests if test.p_holm < ALPHA]
@@ -223,6 +234,11 @@ def _moved(comparison: Comparison, task: str, measure: str, words: tuple[str, st
         if group
     ]
     return ", ".join(found) or f"under no method told apart from {BASELINE}"
+
+
+def _against(comparison: Comparison, task: str, measure: str) -> list[PairTest]:
+    """The tests against instruct of what is measured beside the metrics."""
+    return [t for t in comparison.likelihood_tests if (t.task, t.metric, t.b) == (task, measure, BASELINE)]
 
 
 def _cautions(comparison: Comparison) -> list[str]:
@@ -256,7 +272,7 @@ def _mishaps(comparison: Comparison) -> list[str]:
             found.append(f"{where} overran its budget of {seconds(row.budget_seconds)} by {over} and does not rank.")
         elif row.reason:
             found.append(f"{where}: {row.reason.rstrip('.')}.")
-        if row.unread > _UNREADABLE:
+        if row.unread > UNREADABLE:
             such = "" if row.unread_answer is None else f", such as {quoted(row.unread_answer)}"
             found.append(f"{where}: {share(row.unread)} of the answers could not be read as one of the task's{such}.")
     stopped = [row for row in comparison.pooled if row.status == "budget_exhausted"]

@@ -12,6 +12,7 @@ from harness.formatting import listed, number, plain, rounded, seconds, share, s
 from harness.registry import control_of, controlled_methods, is_control, is_instrument, method_of
 from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
 from harness.reporting.comparison_tables import history_range
+from harness.reporting.conclusions import UNREADABLE
 from harness.reporting.instruments import instruments
 from harness.reporting.losses import quoted
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction, Verdict
@@ -89,6 +90,7 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         sentences = [
             f"{model}{heading(task, metric, best.higher_is_better, best.users, best.queries)}",
             against_instruct(best.label, best.value, best.interval, tests.get(best.label), alone=not better),
+            _unread(main),
             _copied(best, rows),
             *_alike(main),
             f"Not told apart from it: {listed(tied)}." if tied else "",
@@ -115,18 +117,21 @@ def _undecided(result: Reproduction, names: Mapping[str, str]) -> list[str]:
     """Of each task the methods that are not told apart from instruct, and how many users would do so."""
     found = []
     for best, _ in _best(result):
-        needs = [
-            (needed, test.a)
-            for test in _against(result, best.task, best.metric)
-            if test.p_holm >= ALPHA and not is_control(test.a)
-            if (needed := users_needed(test, test.difference))
+        needs: dict[str, list[tuple[int, str]]] = {"better": [], "worse": []}
+        for test in _against(result, best.task, best.metric):
+            if test.p_holm >= ALPHA and not is_control(test.a) and (needed := users_needed(test, test.difference)):
+                side = "better" if (test.difference > 0) == best.higher_is_better else "worse"
+                needs[side].append((needed, test.a))
+        told = [
+            f"as {side} {listed([f'{label} {needed:,}' for needed, label in sorted(own)])}"
+            for side, own in needs.items()
+            if own
         ]
-        if needs:
+        if told:
             on = f" on {names.get(best.task, best.task)}" if len(result.tasks) > 1 else ""
-            told = listed([f"{label} {needed:,}" for needed, label in sorted(needs)])
             found.append(
                 f"Users that would tell a method{on} from {BASELINE}, if the difference measured by "
-                f"{names.get(best.metric, best.metric)} is the true one ({best.users} here): {told}."
+                f"{names.get(best.metric, best.metric)} is the true one ({best.users} here): {'; '.join(told)}."
             )
     return found
 
@@ -148,6 +153,17 @@ def _alike(rows: Sequence[Measured]) -> list[str]:
     """Whose answers do not depend on the question, let alone on the user."""
     told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
     return [f"{row.label} answers every question with {quoted(row.sole_answer)}." for row in told]
+
+
+def _unread(rows: Sequence[Measured]) -> str:
+    """Of the model as it is, how many answers score as the worst for their form alone; empty where they are few."""
+    lost = next((row.parse_failures or 0.0 for row in rows if row.label == BASELINE), 0.0)
+    if lost <= UNREADABLE:
+        return ""
+    return (
+        f"{share(lost)} of the answers of {BASELINE} could not be read and score as the worst: what makes them "
+        "readable gains without knowing any user."
+    )
 
 
 def _order(row: Measured) -> float:

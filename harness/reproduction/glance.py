@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.preference_likelihood import BESIDE
 from harness.formatting import bounds, listed, memory, number, plain, seconds, share, signed
-from harness.registry import control_of, is_control
+from harness.registry import CONTROLS, control_of, is_control, method_of
 from harness.reporting.comparison_tables import Table
 from harness.reporting.losses import quoted
 from harness.reproduction.result import Measured, Reproduction
@@ -22,6 +22,7 @@ _MEANING = (
     "from are those whose examples the fit used before its time was up; all are scored. Stored is what the fit keeps "
     "for all users together. What does not beat its controls has not shown that it personalizes."
 )
+_UNREAD = "Unread answers are none to the task, and score as the worst."
 
 
 def how_to_read(results: Sequence[Reproduction]) -> str:
@@ -31,7 +32,17 @@ def how_to_read(results: Sequence[Reproduction]) -> str:
         if method := control_of(label):
             controls.setdefault(method, []).append(label)
     own = [f"Controls of {method}: {listed(labels)}." for method, labels in controls.items()]
-    return " ".join([_MEANING, *own])
+    unread = [_UNREAD] if any(row.parse_failures for result in results for row in result.rows) else []
+    return " ".join(
+        [_MEANING, *unread, *own, *(f"{label}: {summary}" for label, summary in _of_nobody(results).items())]
+    )
+
+
+def _of_nobody(results: Sequence[Reproduction]) -> dict[str, str]:
+    """What the controls do that are of no method in particular."""
+    labels = dict.fromkeys(row.label for result in results for row in result.rows)
+    names = dict.fromkeys(method_of(label) for label in labels if is_control(label) and not control_of(label))
+    return {name: CONTROLS.summary(name) for name in names}
 
 
 def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
@@ -44,7 +55,8 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
     found = {(row.label, row.metric): row for row in rows}
     tests = {(test.a, test.metric): test for test in result.tests if (test.task, test.b) == (task, BASELINE)}
     heads = [f"{names.get(metric, metric)} {'↑' if higher else '↓'}" for metric, higher in metrics]
-    columns = ["method", *heads, "users better off", "worse off", "learned from", "fit", "stored"]
+    unread = ["unread answers ↓"] if any(row.parse_failures for row in rows) else []
+    columns = ["method", *heads, *unread, "users better off", "worse off", "learned from", "fit", "stored"]
     title = f"{names.get(task, task)}: what {model} gains and loses by each method"
     table = Table(title, columns, [], set())
     for row in sorted((row for row in rows if row.metric == main.metric), key=_place):
@@ -55,7 +67,8 @@ def glance(result: Reproduction, task: str, names: Mapping[str, str]) -> Table:
         label += "" if row.sole_answer is None else f", always {quoted(row.sole_answer)}"
         label += ", overran" if row.status == "overran" else ""
         first, *beside = map(_against, own, told)
-        table.rows.append([plain(label), first + _range(row), *beside, *_costs(row)])
+        lost = [share(row.parse_failures)] if unread else []
+        table.rows.append([plain(label), first + _range(row), *beside, *lost, *_costs(row)])
     return table
 
 

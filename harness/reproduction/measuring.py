@@ -135,7 +135,7 @@ def _measured(side: Side, metric: Measure, row: Row, reported: float | None) -> 
 
 _SAME = {
     *("task", "status", "users", "queries", "users_fitted", "samples_used", "fit_seconds", "eval_seconds"),
-    *("fit_bytes", "better_rate", "regret_rate", "by_history", "sole_answer"),
+    *("fit_bytes", "better_rate", "regret_rate", "by_history", "sole_answer", "parse_failures"),
 }
 
 

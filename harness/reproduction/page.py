@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from harness.api import HarnessError
 from harness.formatting import listed, markdown, seconds
-from harness.registry import preset
+from harness.registry import model_remark, preset
 from harness.reporting.comparison_report import markdown_table
 from harness.reporting.instruments import instruments
 from harness.reproduction.answer import answer, short_verdicts
@@ -38,7 +38,10 @@ _CAUTION = (
     "All of it is about this model, these people and these settings. Scores with their intervals, and costs, stand "
     "with each table below; compare only within one, as machines, threads and examples per user differ between them."
 )
-_COLUMNS = "The columns from gold log p to copied: [preference-likelihood.md](preference-likelihood.md)."
+_COLUMNS = (
+    "What each method does: [README](../README.md#methods-and-controls). The columns from gold log p to copied: "
+    "[preference-likelihood.md](preference-likelihood.md)."
+)
 
 
 def page(result: Reproduction, common: Common, printed: Reported, picture: str, level: int = 1) -> str:
@@ -64,12 +67,14 @@ def joined(results: Sequence[Reproduction], common: Common, printed: Reported, p
     real = [] if instruments(models) else models
     parts = [f"# The paper's experiments{f' on {markdown(listed(real))}' if real else ', reproduced'}"]
     if real:
-        remarks = " ".join(common.remarks[model] for model in real if model in common.remarks)
+        remarks = " ".join(filter(None, map(model_remark, real)))
         data = dict.fromkeys(str(result.settings["data"]) for result in results)
         known = " ".join(common.data[folder] for folder in data if folder in common.data)
-        parts += [markdown(f"{_OPENING.format(model=listed(real), baseline=BASELINE)} {known}".rstrip())]
+        opening = _OPENING.format(model=listed(real), baseline=BASELINE)
+        parts += [markdown(" ".join(filter(None, [opening, remarks, known])))]
+        parts += [common.refits[folder] for folder in data if folder in common.refits]
         parts += [*_answers(results, common.names), "## The paper's claims", _bullets(short_verdicts(results))]
-        parts += [markdown(f"{_CAUTION} {remarks}".rstrip()), common.larger]
+        parts += [markdown(_CAUTION), common.larger]
     parts.append(markdown(f"The paper: {printed.source}"))
     parts += map(markdown, instrument(models))
     if lacking := _lacking(results):
@@ -91,12 +96,12 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
     parts: list[str] = []
     for own in sorted(by_tasks.values(), key=_evaluated, reverse=True):
         if lines := answer(own, names):
-            parts = parts or [f"{markdown(how_to_read(results))} {_COLUMNS}"]
+            columns = [] if parts else [f"{markdown(how_to_read(results))} {_COLUMNS}"]
             first = next(result for result in own if result.tests)
             parts += [f"## {markdown(first.scope or 'All tasks')}"] if len(by_tasks) > 1 else []
             model = next(iter(first.models))
             tasks = dict.fromkeys(row.task for row in first.rows if row.model == model)
-            parts += [_bullets(lines), *(markdown_table(glance(first, task, names)) for task in tasks)]
+            parts += [_bullets(lines), *columns, *(markdown_table(glance(first, task, names)) for task in tasks)]
     return parts
 
 

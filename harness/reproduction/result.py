@@ -48,6 +48,7 @@ class Measured(BaseModel):
     regret_rate: float | None = None
     by_history: list[HistoryBin] = Field(default_factory=list)
     sole_answer: str | None = None  # to every question, whoever asked; None where answers differ
+    parse_failures: float | None = None  # share of the queries; None in results of earlier versions
 
 
 class ClaimTest(Finding):

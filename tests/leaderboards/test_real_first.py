@@ -7,8 +7,8 @@ import pytest
 
 from harness.leaderboards.recording import record
 from harness.leaderboards.site import render
-from harness.leaderboards.views import INSTRUMENTS
-from harness.registry import MODELS, is_instrument
+from harness.leaderboards.views import INSTRUMENTS, REMARKS
+from harness.registry import MODELS, is_instrument, model_remark
 
 
 @pytest.fixture
@@ -24,6 +24,17 @@ def board(run):
 def test_the_pages_know_every_registered_instrument():
     """They are built from records alone, whatever models this installation has: plug-ins do not import the registry."""
     assert [name for name in MODELS.names() if is_instrument(name)] == list(INSTRUMENTS)
+    assert {name: said for name in MODELS.names() if (said := model_remark(name))} == REMARKS
+
+
+def test_a_small_model_is_called_one_above_its_results(run):
+    found = record(run("some", {"instruct": 0.3, "chameleon": 0.95}))
+    values = found.model_dump(mode="json")
+    values["setting"]["model"] = "smollm2-135m"
+    pages = render([found, type(found).model_validate({**values, "id": "small-0123"})])
+    told = {name for name, page in pages.items() if "135M parameters" in page}
+    assert {"index.html", "runs/small-0123.html", "methods/chameleon.html"} <= told
+    assert f"runs/{found.id}.html" not in told
 
 
 def test_real_models_come_first_and_instruments_stand_apart_below(board):
@@ -86,3 +97,25 @@ def test_how_much_an_answer_copies_stands_below_its_score_where_it_was_measured(
     values["results"][0]["likelihood"] = {"copied": {"value": 0.784, "low": 0.7, "high": 0.8}}
     page = render([type(found).model_validate(values)])["index.html"]
     assert re.findall(r"copies ([^<\s]+)<", page) == ["78.4%"]
+
+
+def test_what_a_gain_breaks_and_whom_it_hurts_stands_in_its_row(run):
+    found = record(run("some", {"instruct": 0.3, "chameleon": 0.95}))
+    values = found.model_dump(mode="json")
+    values["likelihood_higher_is_better"] = {"lamp2": {"neutral_nats": True, "neutral_changed": False}}
+    against = {"difference": -0.05, "p": 0.001, "p_holm": 0.001}
+    values["results"][1] |= {"regret_rate": 0.24, "parse_failures": 0.4}
+    values["results"][1]["likelihood"] = {
+        "neutral_nats": {"value": -3.65, "vs_instruct": against},
+        "neutral_changed": {"value": 0.55, "vs_instruct": {**against, "difference": 0.55}},
+    }
+    page = render([type(found).model_validate(values)])["index.html"]
+    rows = dict(re.findall(r'<tr data-task="lamp2".*?data-method="(\w+)"(.*?)</tr>', page, re.DOTALL))
+    for words in (
+        "24% of users worse off",
+        "neutral log p −0.050, worse",
+        "55% of neutral answers changed",
+        "40% unreadable",
+    ):
+        assert words in rows["chameleon"]
+        assert words.partition(" ")[2] not in rows["instruct"]

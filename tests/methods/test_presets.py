@@ -5,8 +5,10 @@ import pytest
 from harness.registry import CONTROLS, METHODS, PRESETS, preset
 from harness.specs.resolve import build_method, resolve
 
+NAMES = ["tiny", "small", "paper-mistral", "paper-flan-t5"]
 
-@pytest.mark.parametrize("name", ["tiny", "small", "paper-mistral", "paper-flan-t5"])
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_setting_is_known(name):
     assert name in PRESETS
     sections = preset(name)["methods"]
@@ -17,7 +19,12 @@ def test_every_setting_is_known(name):
         assert all(key in config for key in sections[method.name])
 
 
-@pytest.mark.parametrize("name", ["tiny", "small", "paper-mistral", "paper-flan-t5"])
+@pytest.mark.parametrize("name", NAMES)
+def test_every_method_has_settings(name):
+    assert set(METHODS.names()) <= set(preset(name)["methods"])
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_who_retrieves_shows_as_many_items_as_the_run_whatever_its_history(name):
     spec = resolve(methods="rag,pag", preset_name=name, budget=60.0)
     assert [build_method(method, spec).config.k for method in spec.methods] == [None, None]

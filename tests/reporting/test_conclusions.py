@@ -48,6 +48,12 @@ def test_an_instrument_is_called_one_and_a_real_model_is_not(tmp_path: Path) -> 
     assert "instrument" not in answer(real) + to_markdown(real)
 
 
+def test_of_a_small_model_that_says_so_its_size_stands_before_the_results(tmp_path: Path) -> None:
+    comparison = compare(filled(tmp_path, CLEAR))
+    small = comparison.model_copy(update={"spec": comparison.spec.model_copy(update={"model": "smollm2-135m"})})
+    assert answer_in_words(small)[0].startswith("SmolLM2-135M-Instruct is small: 135M parameters")
+
+
 def test_a_null_says_what_would_have_gone_unnoticed_and_how_many_users_would_tell(tmp_path: Path) -> None:
     text = answer(compare(filled(tmp_path, {"instruct": 0.5, "dpo": 0.55})))
     assert "no method is better than instruct beyond chance. dpo scores best, 0." in text

@@ -12,7 +12,7 @@ import pytest
 from harness.reporting.comparison_report import write
 from harness.reporting.tracking import track
 from harness.running.checkpoints import Anytime, Point
-from tests.fabricate import compare, filled
+from tests.fabricate import compare, filled, record, run_spec, samples, store
 from tests.wandb_files import records, wait_for_exit
 
 
@@ -80,6 +80,29 @@ def test_what_was_logged_is_what_comparison_json_says(offline: Path) -> None:
             (path,) = offline.glob(f"wandb/offline-run-*/files/media/table/{task}/{metric}_table*.json")
             bars = dict(json.loads(path.read_text())["data"])
             assert bars == {r["method"]: r["metrics"][metric] for r in comparison["pooled"] if r["task"] == task}
+
+
+def test_side_effects_stand_beside_the_gain_that_they_are_of(tmp_path: Path) -> None:
+    run = store(tmp_path, run_spec("instruct,dpo"))
+    for label, broken in (("instruct", 0.0), ("dpo", 1.0)):
+        made = samples("lamp2", 0.5).assign(gold_nats=broken - 2, neutral_nats=-3 - broken, neutral_changed=broken)
+        run.write(record("lamp2", label, made), made)
+    comparison = compare(run)
+    write(comparison, tmp_path)
+    track(comparison, tmp_path, "offline")
+    wait_for_exit(tmp_path)
+    (path,) = tmp_path.glob("wandb/offline-run-*/files/media/table/comparison*.json")
+    table = json.loads(path.read_text())
+    row = next(
+        found
+        for values in table["data"]
+        if (found := dict(zip(table["columns"], values, strict=True)))["method"] == "dpo"
+    )
+    assert (row["gold_nats"], row["neutral_nats"], row["neutral_changed"]) == (-1, -4, 1)
+    assert "regret_rate" in row
+    summary = {item.key: json.loads(item.value_json) for r in records(tmp_path, "summary") for item in r.update}
+    assert summary["lamp2/dpo/neutral_nats"] == -4
+    assert summary["lamp2/dpo/neutral_changed"] == 1
 
 
 def test_every_user_has_a_line_that_agrees_with_the_users_file(offline: Path) -> None:

@@ -77,17 +77,43 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
         "which does not tell how another would come out: rag on lamp2 and rag on lamp3."
     )
     page = joined([result], common(), reported(), "{name}.png")
-    title, opening, meaning, answered = page.split("\n\n")[:4]
+    title, opening, answered, meaning = page.split("\n\n")[:4]
     assert title == "# The paper's experiments on smollm2-135m"
     assert opening.startswith("Which method of personalization helps smollm2-135m")
-    assert meaning.startswith("instruct is the model as it is, with its values")
-    assert "Controls of chameleon: random_direction. The columns" in meaning
+    assert "SmolLM2-135M-Instruct is small: 135M parameters" in opening
     assert answered.startswith("- smollm2-135m with the first")
+    assert meaning.startswith("instruct is the model as it is, with its values")
+    assert "Controls of chameleon: random_direction. constant: The most frequent answer" in meaning
     assert "Verdicts on the paper's claims: " in page
     assert "lamp7 is left out: the data have no such task." in page
     assert "(without LaMP7)" in page
     assert "Not made here: Table 2" in page
     assert "--preset paper-mistral" in page
+
+
+def test_what_fits_made_again_came_to_stands_before_the_tables_of_their_data(result):
+    refits = {"some-data": "**One fit each.** Again, [less](preference-likelihood.md)."}
+    shared = common().model_copy(update={"refits": refits})
+    made = [
+        real(result).model_copy(update={"settings": result.settings | {"data": data}}) for data in ("some-data", "x")
+    ]
+    told, untold = (joined([one], shared, reported(), "{name}.png") for one in made)
+    assert told.split("\n\n")[2] == refits["some-data"]
+    assert "One fit each" not in untold
+
+
+def test_answers_that_could_not_be_read_are_told_beside_what_they_make_of_scores(result):
+    lost = {"instruct": 0.4, "rag": 0.0}
+    rows = [row.model_copy(update={"parse_failures": lost.get(row.label, 0.9)}) for row in real(result).rows]
+    told = result.model_copy(update={"rows": rows})
+    said = "40% of the answers of instruct could not be read and score as the worst"
+    assert said in answer([told], common().names)[2]
+    assert said not in answer([real(result)], common().names)[2]
+    table = glance(told, "lamp2", common().names)
+    place = table.columns.index("unread answers ↓")
+    assert {row[0]: row[place] for row in table.rows[:3]} == {"instruct": "40%", "rag": "0%", "chameleon": "90%"}
+    assert "unread answers ↓" not in glance(result, "lamp2", common().names).columns
+    assert "Unread answers are none to the task" in joined([told], common(), reported(), "")
 
 
 def test_the_answer_on_new_users_says_that_others_were_fitted_on(result):
@@ -147,7 +173,7 @@ def test_what_has_no_control_is_not_judged_and_one_fit_shows_no_more_than_that(r
     assert line.endswith(f": no method. {unjudged} Not judged, as no control of theirs exists: rag on lamp2.")
 
 
-def test_the_answer_says_how_many_users_would_tell_a_method_from_instruct(result):
+def test_the_answer_says_how_many_users_would_tell_a_method_from_instruct_and_which_way(result):
     told = real(result)
     tests = [test for test in told.tests if (test.task, test.metric, test.b) == ("lamp2", "accuracy", "instruct")]
     [open_one] = [test for test in tests if test.a == "chameleon"]
@@ -155,7 +181,7 @@ def test_the_answer_says_how_many_users_would_tell_a_method_from_instruct(result
     rest = [test for test in told.tests if test is not open_one]
     lines = answer([told.model_copy(update={"tests": [*rest, open_one.model_copy(update=update)]})], common().names)
     said = "Users that would tell a method on LaMP2 from instruct, if the difference measured by Acc. is the true one"
-    assert f"{said} (60 here): chameleon 240." in lines
+    assert f"{said} (60 here): as worse chameleon 240." in lines
 
 
 def test_whoever_answers_every_question_alike_is_named_where_methods_are_chosen(result):

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 
+from harness.reproduction.answer import answer, short_verdicts
 from harness.reproduction.experiment_spec import common
 from harness.reproduction.experiments import assemble, write
 from harness.reproduction.glance import glance
@@ -50,6 +51,19 @@ def test_the_table_to_choose_by_is_there(tracked):
     ours = glance(result, "lamp2", common().names)
     assert list(table.columns) == ours.columns
     assert table.to_numpy().tolist() == ours.rows
+
+
+def test_the_answer_on_a_real_model_is_in_the_summary(tracked, tmp_path):
+    result = tracked[0].model_copy(deep=True)
+    result.models = {"smollm2-135m": ""}
+    for one in (*result.rows, *result.claims):
+        one.model = "smollm2-135m"
+    write(result, tmp_path)
+    track_result(result, tmp_path, "offline")
+    wait_for_exit(tmp_path)
+    summary = {item.key: json.loads(item.value_json) for r in records(tmp_path, "summary") for item in r.update}
+    assert summary["answer"].split("\n") == [*answer([result], common().names), *short_verdicts([result])]
+    assert summary["answer"].startswith("smollm2-135m with the first 60 users")
 
 
 def test_claims_verdicts_and_records_are_there(tracked):

