@@ -183,7 +183,8 @@ def measure(lm: HuggingFaceModel, asked: Questions, edits: Edits) -> dict[str, f
 
 
 def grid(options: argparse.Namespace, names: list[str]) -> Iterator[Setting]:
-    every = itertools.product(SITES, options.layers, options.positions, names, options.strengths, options.bounded)
+    places = options.sites, options.layers, options.positions
+    every = itertools.product(*places, names, options.strengths, options.bounded)
     yield from (one for values in every if not ((one := Setting(*values)).bounded and one.direction == OFFSET))
 
 
@@ -233,6 +234,7 @@ def main() -> None:
     parser.add_argument("--history", type=int, default=8)
     parser.add_argument("--fit-users", type=int, default=60)
     parser.add_argument("--users", type=int, default=24, help="who are scored")
+    parser.add_argument("--sites", choices=SITES, nargs="+", default=SITES)
     parser.add_argument("--layers", type=int, nargs="+", help="all by default")
     parser.add_argument("--positions", choices=POSITIONS, nargs="+", default=POSITIONS, help="all reads whole prompts")
     parser.add_argument("--strengths", type=float, nargs="+", default=[-1.0, 1.0])
