@@ -1,11 +1,12 @@
 """Put a share of a LaMP directory's users aside for tuning: no comparison on what is written evaluates them.
 
-python benchmarks/hold_out.py DATA OUT [--train]
+python benchmarks/hold_out.py DATA OUT [--after N] [--train]
 
 The last quarter of the users of each task's split, one at least, becomes the split `tune` in OUT, the others keep its
 name. Users are taken from the end because a comparison takes the first `--users` of a file, so that most comparisons on
 DATA itself evaluate none of them either. With --train they become the split `train` and the others `dev`, for a folder
-where `--regime unseen` finds users to fit on who are not evaluated.
+where `--regime unseen` finds users to fit on who are not evaluated. With --after all but the first N are put aside:
+what was found on these can be asked of others.
 """
 
 import argparse
@@ -22,8 +23,10 @@ SHARE = 4  # one user in so many is put aside
 SPLITS = ("dev", "train")  # the first that is there is divided
 
 
-def hold_out(data: Path, out: Path, train: bool = False) -> dict[str, tuple[int, int]]:
+def hold_out(data: Path, out: Path, train: bool = False, after: int | None = None) -> dict[str, tuple[int, int]]:
     """(users that stay, users put aside) by task; questions that cannot be used are left out.
+
+    `after`: how many stay; by default all but the last quarter.
 
     Raises HarnessError where no task of LaMP has a usable split.
     """
@@ -36,18 +39,22 @@ def hold_out(data: Path, out: Path, train: bool = False) -> dict[str, tuple[int,
         if name := next((split for split in SPLITS if split in splits), None):
             stay, aside = ("dev", "train") if train else (name, "tune")
             users = {query.id: query.user for query in read(schema, data, name).queries}
-            divided[task] = _divide(splits[name], users, stay, aside, out / schema.folder)
+            divided[task] = _divide(splits[name], users, (stay, aside), out / schema.folder, after)
     if not divided:
         raise HarnessError(f"{data} holds no LaMP_<n>/dev_questions.json, nor one of train.")
     return divided
 
 
-def _divide(files: Files, users: dict[str, str], stay: str, aside: str, out: Path) -> tuple[int, int]:
+def _divide(
+    files: Files, users: dict[str, str], names: tuple[str, str], out: Path, after: int | None
+) -> tuple[int, int]:
     questions, outputs = _read(files.questions), _read(files.outputs)
     order = list(dict.fromkeys(users.values()))
-    last = set(order[1:][-max(1, len(order) // SHARE) :])  # of a single user nobody
+    if after is None:
+        after = len(order) - min(len(order) - 1, max(1, len(order) // SHARE))  # of a single user nobody is put aside
+    last = set(order[after:])
     out.mkdir(parents=True, exist_ok=True)
-    for name, wanted in ((stay, set(order) - last), (aside, last)):
+    for name, wanted in zip(names, (set(order) - last, last), strict=True):
         if not wanted:  # an empty split would be found, and refused
             continue
         ids = {question for question, user in users.items() if user in wanted}
@@ -81,6 +88,8 @@ if __name__ == "__main__":
     parser.add_argument("data", type=Path, help="LaMP files as they are published")
     parser.add_argument("out", type=Path, help="folder for the divided files")
     parser.add_argument("--train", action="store_true", help="name the splits dev and train")
+    parser.add_argument("--after", type=int, metavar="N", help="put all but the first N users aside")
     arguments = parser.parse_args()
-    for task, (stay, aside) in hold_out(arguments.data, arguments.out, arguments.train).items():
+    divided = hold_out(arguments.data, arguments.out, arguments.train, arguments.after)
+    for task, (stay, aside) in divided.items():
         print(f"{task}: {stay} users stay, {aside} are put aside")

@@ -54,3 +54,8 @@ def test_of_few_users_one_is_put_aside_and_of_one_nobody(tmp_path: Path) -> None
     assert hold_out(tweets_of(2, tmp_path / "two"), tmp_path / "divided") == {"lamp7": (1, 1)}
     assert hold_out(tweets_of(1, tmp_path / "one"), tmp_path / "left") == {"lamp7": (1, 0)}
     assert Lamp7().splits(str(tmp_path / "left")) == ("dev",)
+
+
+def test_all_but_the_first_users_can_be_put_aside(tmp_path: Path) -> None:
+    assert hold_out(tweets_of(5, tmp_path / "data"), tmp_path / "divided", after=2) == {"lamp7": (2, 3)}
+    assert {query.user for query in Lamp7().load(str(tmp_path / "divided"), "tune").queries} == {"2", "3", "4"}
