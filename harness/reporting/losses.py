@@ -71,7 +71,8 @@ def _fits(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{listed(labels)} {cause}served no user{same}."
     for row in rows:
         if row.serves_some:
-            served = f"{row.users_served} of {row.users} users"
+            fits = f" on average over {len(row.seeds)} fits" if len(row.seeds) > 1 else ""
+            served = f"{row.users_served} of {row.users} users{fits}"
             yield f"{row.label} served {served}; the others got the plain prompt and model."
     told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
     for answer, labels in _by_value(told, lambda row: row.sole_answer):

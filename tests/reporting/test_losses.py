@@ -86,6 +86,16 @@ def test_users_whom_a_fit_does_not_serve_are_counted(tmp_path):
     )
 
 
+def test_users_whom_only_some_fits_serve_are_counted_over_fits(tmp_path):
+    filled = store(tmp_path, run_spec("instruct,dpo", seeds=(0, 1)))
+    for label in ("instruct", "dpo"):
+        for seed, served in ((0, 40), (1, 0)):
+            frame = samples("lamp2", 0.5)
+            one = record("lamp2", label, frame, seed=seed)
+            filled.write(one.model_copy(update={"users": 40, "users_served": served}), frame)
+    assert "dpo served 20 of 40 users on average over 2 fits; the others" in answer_in_words(compare(filled))[1]
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [("comedy", '"comedy"'), ("", "nothing"), ("*" * 60, f'"{"*" * 40}..."')],
