@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.analysis.comparison import Comparison, Row
+from harness.api import HarnessError
 from harness.formatting import markdown, plain
 from harness.reporting.canvas import REFERENCE, canvas, headline, legend, save, styles, tidy
 from harness.results.store import Store
@@ -58,9 +60,11 @@ def sections(out: Path, task: str) -> list[str]:
 
 
 def read_fits(store: Store, task: str) -> Iterator[Fit]:
-    """The task's cells that have anytime points."""
+    """The task's cells that have anytime points; without those whose file is damaged, which the comparison notes."""
     for record in store.records():
-        anytime = read(store, record.spec) if record.spec.task == task and record.metrics else None
+        anytime = None
+        with suppress(HarnessError):
+            anytime = read(store, record.spec) if record.spec.task == task and record.metrics else None
         if anytime is not None:
             yield Fit(record.spec.label, record.spec.seed, anytime)
 

@@ -90,9 +90,9 @@ def _cause(row: Row) -> str:
     if row.samples_used:
         return ""
     if row.status == "budget_exhausted":
-        return "had no time for a single step, "
+        return "had too little time to learn anything, "
     if row.examples_too_long:
-        return f"had nothing left to learn from ({row.examples_too_long} examples are too long for the context), "
+        return f"learned from nothing ({row.examples_too_long} examples are too long for the context), "
     return "found nothing to learn from, "
 
 

@@ -52,6 +52,13 @@ def test_the_report_shows_the_plot_and_the_marks_without_a_checkpoint(store):
     assert "not annealed" in text
 
 
+def test_a_damaged_file_of_checkpoints_costs_the_report_its_fit_alone(store):
+    dpo = next(record for record in store.records() if record.spec.method == "dpo")
+    (store.cell_dir(dpo.spec) / "anytime.json").write_bytes(b'{"points": [\xff')
+    assert [fit.label for fit in read_fits(store, "lamp2")] == ["instruct"]
+    assert "lamp2-anytime.png" in {path.name for path in write(fabricate.compare(store), store.root)}
+
+
 @pytest.mark.filterwarnings("error:--fresh has left alone")
 def test_fresh_discards_every_plot_that_a_run_draws(store):
     write(fabricate.compare(store), store.root)

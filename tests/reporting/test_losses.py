@@ -49,9 +49,9 @@ def test_unusable_history_is_counted(tmp_path):
         ({"samples_used": 0}, "dpo found nothing to learn from, served no user and answered exactly as instruct."),
         (
             {"samples_used": 0, "counts": {"examples_too_long": 24}},
-            "dpo had nothing left to learn from (24 examples are too long for the context), served no user",
+            "dpo learned from nothing (24 examples are too long for the context), served no user",
         ),
-        ({"samples_used": 0, "status": "budget_exhausted"}, "dpo had no time for a single step, served no user"),
+        ({"samples_used": 0, "status": "budget_exhausted"}, "dpo had too little time to learn anything, served no user"),
         ({}, "dpo served no user and answered exactly as instruct."),
     ],
 )
