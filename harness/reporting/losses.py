@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from harness.analysis.comparison import Comparison, Row
-from harness.formatting import listed, plain
+from harness.formatting import counted, listed, plain
 from harness.registry import is_control
 from harness.specs.run_spec import BASELINE
 
@@ -92,7 +92,7 @@ def _cause(row: Row) -> str:
     if row.status == "budget_exhausted":
         return "had too little time to learn anything, "
     if row.examples_too_long:
-        return f"learned from nothing ({row.examples_too_long} examples are too long for the context), "
+        return f"learned from nothing ({counted(row.examples_too_long, 'example')} too long for the context), "
     return "found nothing to learn from, "
 
 

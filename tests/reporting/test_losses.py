@@ -49,7 +49,7 @@ def test_unusable_history_is_counted(tmp_path):
         ({"samples_used": 0}, "dpo found nothing to learn from, served no user and answered exactly as instruct."),
         (
             {"samples_used": 0, "counts": {"examples_too_long": 24}},
-            "dpo learned from nothing (24 examples are too long for the context), served no user",
+            "dpo learned from nothing (24 examples too long for the context), served no user",
         ),
         ({"samples_used": 0, "status": "budget_exhausted"}, "dpo had too little time to learn anything, served no user"),
         ({}, "dpo served no user and answered exactly as instruct."),
