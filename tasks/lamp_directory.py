@@ -9,6 +9,7 @@ same users in train, dev and test. DIR/time is a directory like any other, known
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 from harness.api import HarnessError, MissingError, TaskData
@@ -61,7 +62,7 @@ def _read_files(schema: Schema, files: Files, split: str, directory: Path) -> Ta
     digest = hashlib.sha256()
     questions = _load(files.questions, digest)
     outputs = _load(files.outputs, digest)
-    users = _load(files.users, digest) if files.users.is_file() else None
+    users = _load(files.users, digest) if os.path.lexists(files.users) else None  # a link that leads nowhere is a fault
     names = Names(*(path.relative_to(directory).as_posix() for path in (files.questions, files.outputs, files.users)))
     data = parse(schema, names, questions, outputs, users)
     data.fingerprint = digest.hexdigest()

@@ -105,9 +105,12 @@ class Profiles:
             return item.id
         if same:
             return same
-        name = item.id or record + where.removeprefix("profile")
+        place = record + where.removeprefix("profile")
+        name = item.id or place
         if earlier is not None:
             name = f"{item.id} ({record})"
+            if name in known.items:
+                name = f"{item.id} ({place})"
             problem = f"{item.id!r} is another item too, met earlier; both are kept"
             self.faults.append(Fault(self.file, record, f"{where}.id", problem, kept=True))
         while name in known.items:

@@ -114,7 +114,7 @@ def plain_text(value: object) -> str:
 def identifier(value: object) -> str:
     """An id as text. Whole numbers are accepted, since some exports lose the quotes: 11, 11.0 and "11.0" are "11".
 
-    Raises ValueError for other numbers, for what `plain_text` refuses, and for more than MAX_ID characters.
+    Raises ValueError for other numbers, for what `plain_text` refuses, for NUL, and for more than MAX_ID characters.
     """
     if isinstance(value, float):
         if not value.is_integer():
@@ -125,6 +125,8 @@ def identifier(value: object) -> str:
     text = str(value) if isinstance(value, int) and not isinstance(value, bool) else plain_text(value)
     if len(text) > MAX_ID:
         raise ValueError(f"is longer than {MAX_ID} characters")
+    if "\0" in text:  # at the end of a text NumPy takes it for padding, so that two ids would be one
+        raise ValueError("is text with a NUL character")
     return text.partition(".")[0] if _WHOLE.fullmatch(text) else text
 
 

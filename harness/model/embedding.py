@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.api import HarnessError
+from harness.model.loading import first_line
 from harness.registry import model_folder
 
 _BATCH = 64  # texts encoded at once
@@ -33,9 +34,9 @@ def load_embedder(name: str, device: str) -> Callable[[Sequence[str]], NDArray[n
             model = SentenceTransformer(modules=[transformer, pooling], device=device)
         else:
             model = SentenceTransformer(path, device=device, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # whatever the files are: see `loading.load_model`
         raise HarnessError(
-            f"Cannot load the sentence embedder '{name}': {str(error).splitlines()[0]} Give a folder or a hub name "
+            f"Cannot load the sentence embedder '{name}': {first_line(error)} Give a folder or a hub name "
             "that is reachable or cached, or set the preset's `embedder` to a registered model such as tiny-llama."
         ) from error
 

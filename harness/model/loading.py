@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -41,7 +40,7 @@ def choose_device(device: str) -> torch.device:
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise HarnessError(
-            f"Device {device!r} cannot be used: {_first_line(error)} Use --device cpu, or auto to take a GPU if one is "
+            f"Device {device!r} cannot be used: {first_line(error)} Use --device cpu, or auto to take a GPU if one is "
             "there and torch was built for it."
         ) from error
     return chosen
@@ -94,6 +93,12 @@ def load_model(
             "in all). They would be random. Save the whole model, language modelling head included."
         )
     model.generation_config = _greedy(model)
+    ends = model.generation_config.eos_token_id
+    if not all(end is None or isinstance(end, int) for end in (ends if isinstance(ends, list) else [ends])):
+        raise HarnessError(
+            f"The generation_config of {source} has the eos_token_id {ends!r}. "
+            "Name tokens by their ids, and save again."
+        )
     if config.is_encoder_decoder and model.generation_config.decoder_start_token_id is None:
         raise HarnessError(
             f"Neither the configuration of {source} nor its generation_config says with which token the decoder "
@@ -106,8 +111,8 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     """The tokenizer saved beside a model, padding on the left, with its end of sequence for padding if it has none."""
     source = _source(name_or_path)
     tokenizer = _fetch(lambda: AutoTokenizer.from_pretrained(source, trust_remote_code=False), source, "tokenizer")
-    known = set(tokenizer(_PLAIN_WORDS, add_special_tokens=False)["input_ids"]) - {tokenizer.unk_token_id}
-    if not known:
+    read = _fetch(lambda: tokenizer(_PLAIN_WORDS, add_special_tokens=False)["input_ids"], source, "tokenizer")
+    if not set(read) - {tokenizer.unk_token_id}:
         raise HarnessError(
             f"The tokenizer of {source} cannot read plain words: its vocabulary is not there. Save it beside the model "
             "with tokenizer.save_pretrained(folder)."
@@ -126,7 +131,8 @@ def max_length(name: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     """The context in tokens, the least that configuration and tokenizer state. Raises HarnessError if neither does."""
     config = model.config.get_text_config()
     stated = [getattr(config, key, None) for key in ("max_position_embeddings", "n_positions")]
-    lengths = [length for length in (*stated, tokenizer.model_max_length) if length and length < _NO_LIMIT]
+    stated.append(tokenizer.model_max_length)
+    lengths = [length for length in stated if isinstance(length, int | float) and 0 < length < _NO_LIMIT]
     if not lengths:
         raise HarnessError(
             f"Neither the configuration of {name} (max_position_embeddings, n_positions) nor its tokenizer "
@@ -205,27 +211,28 @@ def _refuse_pickle(folder: Path) -> None:
 
 
 def _fetch(get: Callable[[], T], source: str, what: str) -> T:
-    # Beside missing files: a package the tokenizer needs (ImportError), an unknown model type (KeyError), weights that
-    # do not have the configured shapes (RuntimeError) or are cut short (SafetensorError).
     try:
         return get()
     except torch.OutOfMemoryError as error:  # a RuntimeError, too
         raise HarnessError(
             f"{source!r} does not fit what is free of the device's memory. See nvidia-smi for what else is there, "
-            f"choose --dtype bfloat16 or --quantization nf4, or another --device. Reason: {_first_line(error)}"
+            f"choose --dtype bfloat16 or --quantization nf4, or another --device. Reason: {first_line(error)}"
         ) from error
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # whatever the files are: a value of another type than the library expects is anything
         hint = (
-            "Check that the folder is complete."
+            "Check that the folder is complete, and its files are as they were saved."
             if Path(source).exists()
             else "It is no folder here; if it is meant to be a hub name, check its spelling and the connection "
             "(HF_HUB_OFFLINE=1 allows only what was downloaded before), and that it is a model, not an adapter of one."
         )
-        raise HarnessError(f"No {what} could be loaded for {source!r}. {hint} Reason: {_first_line(error)}") from error
+        raise HarnessError(f"No {what} could be loaded for {source!r}. {hint} Reason: {first_line(error)}") from error
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
+def first_line(error: Exception) -> str:
+    """What was raised, on one line: its first, and the second where the first only introduces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(lines[: 1 + lines[0].endswith(":")]) if lines else ""
+    return text if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".rstrip()
 
 
 def _nf4(dtype: torch.dtype) -> BitsAndBytesConfig:

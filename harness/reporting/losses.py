@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from harness.analysis.comparison import Comparison, Row
-from harness.formatting import listed, plain
+from harness.formatting import counted, listed, plain
 from harness.registry import is_control
 from harness.specs.run_spec import BASELINE
 
@@ -71,7 +71,8 @@ def _fits(rows: Sequence[Row]) -> Iterator[str]:
         yield f"{listed(labels)} {cause}served no user{same}."
     for row in rows:
         if row.serves_some:
-            served = f"{row.users_served} of {row.users} users"
+            fits = f" on average over {len(row.seeds)} fits" if len(row.seeds) > 1 else ""
+            served = f"{row.users_served} of {row.users} users{fits}"
             yield f"{row.label} served {served}; the others got the plain prompt and model."
     told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
     for answer, labels in _by_value(told, lambda row: row.sole_answer):
@@ -89,12 +90,11 @@ def _cause(row: Row) -> str:
     if row.samples_used:
         return ""
     if row.status == "budget_exhausted":
-        return "had no time for a single step, "
+        return "had too little time to learn anything, "
     if row.examples_too_long:
-        return f"had nothing left to learn from ({row.examples_too_long} examples are too long for the context), "
+        return f"learned from nothing ({counted(row.examples_too_long, 'example')} too long for the context), "
     if row.identical_outputs:
-        pairs = f"{row.identical_outputs} pair{'s' * (row.identical_outputs > 1)} of equal answers"
-        return f"had nothing left to learn from ({pairs}), "
+        return f"learned from nothing ({counted(row.identical_outputs, 'pair')} of equal answers), "
     return "found nothing to learn from, "
 
 

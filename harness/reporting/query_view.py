@@ -53,8 +53,10 @@ def inspect_query(store: Store, query: str) -> list[Answer]:
             why = error if record.answered else f"It is {record.status} ({record.reason})."
             warnings.warn(plain(f"Left out: {cell}. {why}"), stacklevel=2)
             continue
-        known.update(samples["query_id"].astype(str))
-        for _, row in samples[samples["query_id"].astype(str) == query].iterrows():
+        ids = [str(found) for found in samples["query_id"]]
+        known.update(ids)
+        # Arrow, which would compare the column, takes no text that is no valid Unicode, as a shell may hand it over.
+        for _, row in samples[[found == query for found in ids]].iterrows():
             answers.append(_answer(record.spec.task, record.spec.label, record.spec.seed, row))
     if not answers:
         near = difflib.get_close_matches(query, sorted(known), n=3, cutoff=0.5) or sorted(known)[:3]

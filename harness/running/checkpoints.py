@@ -110,4 +110,7 @@ def read(store: Store, cell: CellSpec) -> Anytime | None:
     try:
         return Anytime.model_validate_json(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise HarnessError(f"Cannot read {path}: {str(error).splitlines()[0]}. Delete the cell's folder.") from error
+        raise HarnessError(
+            f"Cannot read {path}: {str(error).splitlines()[0]}. Repeat the command that made it to compute the cell "
+            "again."
+        ) from error

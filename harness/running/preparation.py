@@ -194,6 +194,7 @@ def prepare(
         return Prepared(task, data, queries, shown, searched, leaks_removed, FitPool(task, spec, lm, data, selector))
     [other] = others
     fit_data = without_evaluated(task, data, other)
+    data.notes += [f"{other.split}, to fit on: {note}" for note in other.notes if note not in data.notes]
     fit_whole, _ = _without_leaks(fit_data, fit_data.queries, spec)
     pool = FitPool(task, spec, lm, fit_data, Selector(spec, embed, fit_whole))
     return Prepared(task, data, queries, shown, searched, leaks_removed, pool)

@@ -101,6 +101,42 @@ def test_an_adapter_whose_base_cannot_be_read_is_refused_too(copied, text):
         load(str(folder))
 
 
+@pytest.mark.parametrize("text", ["[]", "null", '{"model_type": ["llama"]}'])
+def test_a_configuration_of_another_kind_is_refused_of_a_model_and_of_an_embedder(copied, text):
+    folder = copied("llama")
+    (folder / "config.json").write_text(text)
+    with pytest.raises(HarnessError, match=r"could be loaded for '.*llama'\. Check that the folder is complete"):
+        load(str(folder))
+    with pytest.raises(HarnessError, match=r"Cannot load the sentence embedder '.*llama'"):
+        load_embedder(str(folder), "cpu")
+
+
+def test_a_value_of_another_kind_is_named(copied):
+    folder = copied("llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": "many"}))
+    with pytest.raises(HarnessError, match=r"'num_hidden_layers': TypeError: .* expected int, got str"):
+        load(str(folder))
+
+
+@pytest.mark.parametrize("ends", ["</s>", {}, [1, "</s>"]])
+def test_an_end_of_sequence_that_is_no_id_is_refused(copied, ends):
+    folder = copied("llama")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    with pytest.raises(HarnessError, match=r"has the eos_token_id .* by their ids"):
+        load(str(folder))
+
+
+def test_a_length_that_is_none_is_not_taken_for_one(copied):
+    folder = copied("llama")
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": -1}))
+    assert load(str(folder)).max_length == 256
+    (folder / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": "many"}))
+    with pytest.raises(HarnessError, match="No tokenizer could be loaded"):
+        load(str(folder))
+
+
 def test_an_encoder_decoder_without_a_first_token_is_refused(copied):
     folder = copied("t5")
     model = AutoModelForSeq2SeqLM.from_pretrained(folder)

@@ -49,13 +49,16 @@ def test_unusable_history_is_counted(tmp_path):
         ({"samples_used": 0}, "dpo found nothing to learn from, served no user and answered exactly as instruct."),
         (
             {"samples_used": 0, "counts": {"examples_too_long": 24}},
-            "dpo had nothing left to learn from (24 examples are too long for the context), served no user",
+            "dpo learned from nothing (24 examples too long for the context), served no user",
         ),
         (
             {"samples_used": 0, "counts": {"identical_outputs": 2}},
-            "dpo had nothing left to learn from (2 pairs of equal answers), served no user",
+            "dpo learned from nothing (2 pairs of equal answers), served no user",
         ),
-        ({"samples_used": 0, "status": "budget_exhausted"}, "dpo had no time for a single step, served no user"),
+        (
+            {"samples_used": 0, "status": "budget_exhausted"},
+            "dpo had too little time to learn anything, served no user",
+        ),
         ({}, "dpo served no user and answered exactly as instruct."),
     ],
 )
@@ -88,6 +91,16 @@ def test_users_whom_a_fit_does_not_serve_are_counted(tmp_path):
         "dpo served 3 of 40 users; the others got the plain prompt"
         in answer_in_words(run(tmp_path, dpo={"users_served": 3}))[1]
     )
+
+
+def test_users_whom_only_some_fits_serve_are_counted_over_fits(tmp_path):
+    filled = store(tmp_path, run_spec("instruct,dpo", seeds=(0, 1)))
+    for label in ("instruct", "dpo"):
+        for seed, served in ((0, 40), (1, 0)):
+            frame = samples("lamp2", 0.5)
+            one = record("lamp2", label, frame, seed=seed)
+            filled.write(one.model_copy(update={"users": 40, "users_served": served}), frame)
+    assert "dpo served 20 of 40 users on average over 2 fits; the others" in answer_in_words(compare(filled))[1]
 
 
 @pytest.mark.parametrize(

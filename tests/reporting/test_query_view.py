@@ -81,5 +81,7 @@ def test_cells_without_answers_are_named_with_the_reason_and_do_not_hide_the_oth
 def test_an_unknown_query_is_refused_with_its_nearest(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match=r"No query 'q333'.*Did you mean q33"):
         inspect_query(filled(tmp_path, CLEAR), "q333")
+    with pytest.raises(HarnessError, match="No query 'q33 '"):  # bytes that are no UTF-8, as a shell hands them over
+        inspect_query(filled(tmp_path, CLEAR), "q33\udcff")
     with pytest.raises(HarnessError, match=r"no run\.json"):
         inspect_query(type(filled(tmp_path / "a", CLEAR))(tmp_path / "none"), "q1")

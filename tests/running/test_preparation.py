@@ -134,6 +134,15 @@ def test_unseen_fits_on_golds_of_other_users_only(data):
     assert result.pool.users(0) != result.pool.users(1)
 
 
+def test_what_the_split_to_fit_on_lacks_is_noted(data):
+    extra = [{"id": "x", "text": "no score", "score": None}]
+    write_split(data, "train", ["dee", "eve", "fay", "gus"], extra=extra)
+    assert prepared(data, regime="unseen").data.notes == [
+        "train, to fit on: 8 of 56 history items could not be used",
+    ]
+    assert prepared(data).data.notes == []
+
+
 def test_unseen_refuses_users_who_are_evaluated_too(tmp_path):
     write_split(tmp_path, "dev", ["ann", "bob"])
     write_split(tmp_path, "train", ["bob", "cy"])

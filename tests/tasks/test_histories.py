@@ -96,7 +96,7 @@ def test_whole_numbers_may_be_as_long_as_ids_of_today_and_only_floats_have_a_lim
 
 
 @pytest.mark.parametrize(
-    "value", [11.5, float("nan"), float("inf"), True, 1e18, 1e300, None, "", "x" * 501, ["11"], "\udfff"]
+    "value", [11.5, float("nan"), float("inf"), True, 1e18, 1e300, None, "", "x" * 501, ["11"], "\udfff", "u1\0"]
 )
 def test_other_values_are_no_ids(value: object) -> None:
     with pytest.raises(ValueError, match="is "):

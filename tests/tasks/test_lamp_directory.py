@@ -37,6 +37,13 @@ def test_a_folder_named_time_is_known_as_separated_by_time(
     assert read(SCHEMAS["lamp2"], Path(), "dev").separation == "time"
 
 
+def test_a_users_file_that_leads_nowhere_is_an_error_and_no_absent_one(tmp_path: Path) -> None:
+    write(tmp_path / "LaMP_2")
+    (tmp_path / "LaMP_2" / "dev_users.json").symlink_to(tmp_path / "moved")
+    with pytest.raises(HarnessError, match=r"dev_users\.json: cannot be read: No such file"):
+        read(SCHEMAS["lamp2"], tmp_path, "dev")
+
+
 def test_both_separations_lie_side_by_side(tmp_path: Path) -> None:
     write(tmp_path / "LaMP_2")
     write(tmp_path / "time" / "LaMP_2", outputs=outputs(q1="comedy"))

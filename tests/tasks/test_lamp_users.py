@@ -70,6 +70,12 @@ def test_one_id_for_two_items_of_a_profile_loses_neither() -> None:
     assert [(fault.field, fault.kept) for fault in data.faults] == [("profile[1].id", True), ("profile[2].id", False)]
 
 
+def test_items_that_all_have_one_id_go_by_their_places() -> None:
+    profile = [{**ITEMS["lamp2"], "description": f"Film {number}."} for number in range(4)]
+    data = parsed([question(profile=profile)])
+    assert [item.id for item in data.histories["q1"]] == ["i1", "i1 (q1)", "i1 (q1[2])", "i1 (q1[3])"]
+
+
 def test_users_that_are_no_map_are_refused() -> None:
     with pytest.raises(HarnessError, match=r"dev_users.json: expected"):
         parsed([question()], None, ["u"])
