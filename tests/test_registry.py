@@ -107,6 +107,7 @@ def test_unseen_users_show_no_history_unless_asked():
         ({"preset_name": "tyni"}, "Did you mean tiny"),
         ({"tasks": "lamp3,lamp9"}, "Unknown task 'lamp9'"),
         ({"methods": "chameleon:num_layer=2"}, "Did you mean num_layers"),
+        ({"methods": "dpo:lora.r=2"}, r"Unknown key 'lora\.r'.* given as a whole: lora=\{\"r\": \.\.\.\}"),
         ({"methods": "chameleon:edit=sideways"}, "edit: .*personalized"),
         ({"tasks": ""}, "Unknown task ''"),
         ({"methods": "all,rag"}, r"named twice: rag\.$"),

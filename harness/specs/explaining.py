@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -17,12 +18,19 @@ def explain(error: ValidationError, model: type[BaseModel]) -> str:
     for fault in error.errors():
         *path, last = fault["loc"] or ("",)
         if fault["type"] == "extra_forbidden":
-            problems.append(unknown("key", str(last), _at(path, model).model_fields))
+            problems.append(_unknown(str(last), _at(path, model).model_fields))
         else:
             key = ".".join(str(part) for part in fault["loc"])
             said = fault["msg"].removeprefix("Value error, ")  # of our own validators
             problems.append(f"{key + ': ' if key else ''}{said}{_got(fault['input'])}.")
     return " ".join(problems)
+
+
+def _unknown(key: str, known: Collection[str]) -> str:
+    group, dot, inner = key.partition(".")
+    if dot and group in known:
+        return f"Unknown key '{key}'. What {group} holds is given as a whole: {group}={{\"{inner}\": ...}}."
+    return unknown("key", key, known)
 
 
 def _got(value: Any) -> str:
