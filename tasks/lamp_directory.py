@@ -62,7 +62,10 @@ def _read_files(schema: Schema, files: Files, split: str, directory: Path) -> Ta
     digest = hashlib.sha256()
     questions = _load(files.questions, digest)
     outputs = _load(files.outputs, digest)
-    users = _load(files.users, digest) if os.path.lexists(files.users) else None  # a link that leads nowhere is a fault
+    users = None
+    if os.path.lexists(files.users):  # a link that leads nowhere is a fault, and a file of null names nobody
+        loaded = _load(files.users, digest)
+        users = {} if loaded is None else loaded
     names = Names(*(path.relative_to(directory).as_posix() for path in (files.questions, files.outputs, files.users)))
     data = parse(schema, names, questions, outputs, users)
     data.fingerprint = digest.hexdigest()

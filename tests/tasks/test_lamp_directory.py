@@ -44,6 +44,13 @@ def test_a_users_file_that_leads_nowhere_is_an_error_and_no_absent_one(tmp_path:
         read(SCHEMAS["lamp2"], tmp_path, "dev")
 
 
+def test_a_users_file_of_null_is_no_absent_one(tmp_path: Path) -> None:
+    write(tmp_path / "LaMP_2")
+    (tmp_path / "LaMP_2" / "dev_users.json").write_text("null")
+    with pytest.raises(HarnessError, match=r"dev_users\.json names no user for it"):
+        read(SCHEMAS["lamp2"], tmp_path, "dev")
+
+
 def test_both_separations_lie_side_by_side(tmp_path: Path) -> None:
     write(tmp_path / "LaMP_2")
     write(tmp_path / "time" / "LaMP_2", outputs=outputs(q1="comedy"))
