@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from harness.analysis.comparison import Comparison, UserScore
+from harness.formatting import plain
 
 
 def read_comparison(out: Path) -> Comparison | None:
@@ -22,7 +23,7 @@ def read_comparison(out: Path) -> Comparison | None:
 
 
 def reads_back(comparison: Comparison, out: Path) -> bool:
-    """Whether the files in `out` give all of it, texts and numbers the same to the last bit."""
+    """Whether the files in `out` give all of it, numbers the same to the last bit; of user ids what is shown."""
     found = read_comparison(out)
     return found is not None and _content(found) == _content(comparison)
 
@@ -36,4 +37,5 @@ def _user(line: dict[str, str]) -> UserScore:
 
 
 def _content(comparison: Comparison) -> tuple[str, list[str]]:
-    return comparison.model_dump_json(), [user.model_dump_json() for user in comparison.users]
+    users = [user.model_copy(update={"user_id": plain(user.user_id)}) for user in comparison.users]
+    return comparison.model_dump_json(), [user.model_dump_json() for user in users]

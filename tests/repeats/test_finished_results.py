@@ -62,6 +62,15 @@ def test_a_comparison_is_read_back_whole_its_users_too(run):
     assert read_comparison(out).users == comparison.users
 
 
+def test_a_user_whose_id_is_shown_otherwise_keeps_no_run_from_being_finished(run):
+    comparison, out = run
+    shown = comparison.users[0].model_copy(update={"user_id": "Ann Lee"})
+    write(comparison.model_copy(update={"users": [shown, *comparison.users[1:]]}), out)
+    for name, same in (("Ann\u200bLee", True), ("Ann\u00a0Lee", True), ("Ann-Lee", False)):
+        user = shown.model_copy(update={"user_id": name})
+        assert reads_back(comparison.model_copy(update={"users": [user, *comparison.users[1:]]}), out) is same
+
+
 def test_a_finished_run_prints_what_it_printed(run):
     comparison, out = run
     leave_comparison(call(), comparison, out)
