@@ -111,6 +111,10 @@ def test_unseen_users_show_no_history_unless_asked():
         ({"methods": "chameleon:edit=sideways"}, "edit: .*personalized"),
         ({"tasks": ""}, "Unknown task ''"),
         ({"methods": "all,rag"}, r"named twice: rag\.$"),
+        (
+            {"methods": "\udc80ll,\udc80ll"},
+            r"named twice:  ll\.$",
+        ),  # bytes that are no UTF-8, as a shell hands them over
         ({"methods": "chameleon:edit=both,num_layers=2,chameleon:num_layers=2,edit=both"}, "named twice"),
         ({"overrides": {"dpo": {"beta": 1}}, "methods": "instruct"}, "not among the methods"),
         ({"overrides": {"dpo": {"bet": 1}}, "methods": "instruct,shuffled_dpo"}, "Did you mean beta"),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticSerializationError, to_json
 
-from harness.api import HarnessError, Regime
+from harness.api import HarnessError, Regime, printable
 
 SCHEMA_VERSION = 1
 MOST_SEED = 2**32  # NumPy takes no more
@@ -105,7 +105,7 @@ class RunSpec(_Frozen):
             raise ValueError("name at least one")
         names = [value.label if isinstance(value, MethodSpec) else str(value) for value in values]
         if repeated := [name for name, count in Counter(names).items() if count > 1]:
-            raise ValueError(f"named twice: {', '.join(repeated)}")
+            raise ValueError(f"named twice: {', '.join(map(printable, repeated))}")
         return values
 
     @field_validator("overrides")
