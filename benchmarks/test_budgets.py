@@ -108,7 +108,7 @@ def test_fit_time_against_budget(benchmark, users, tmp_path, name, case, budget,
         return context
 
     context = benchmark.pedantic(fit, rounds=1, iterations=1)
-    clock = clocks[0]
+    clock, made = clocks[0], context.report.counts.get("optimizer_steps")
     benchmark.extra_info.update(
         budget=budget,
         fit_seconds=clock.elapsed(),
@@ -118,11 +118,11 @@ def test_fit_time_against_budget(benchmark, users, tmp_path, name, case, budget,
         reason=clock.reason,
         users_fitted=context.report.users_fitted,
         samples_used=context.report.samples_used,
-        optimizer_steps=context.report.counts.get("optimizer_steps"),
+        optimizer_steps=made,
         phases=clock.phases,
     )
     phases = {phase: round(seconds, 2) for phase, seconds in clock.phases.items()}
-    steps = f", {context.report.counts['optimizer_steps']} steps" if "optimizer_steps" in context.report.counts else ""
+    steps = "" if made is None else f", {made} steps"
     reached = f"{context.report.users_fitted} users, {context.report.samples_used} samples{steps}"
     print(f"\n{name}: {clock.elapsed():.2f} s of {budget} s, {reached}, {phases}")
     print(clock.reason)

@@ -13,6 +13,7 @@ from harness.analysis.build_comparison import read_cells
 from harness.analysis.comparison import Comparison, PairTest, Row
 from harness.analysis.scores import score
 from harness.api import Metric, Status
+from harness.reporting.conclusions import answer_in_words
 from harness.results.records import CellRecord, RunRecord
 from harness.results.store import Store
 from harness.results.writing import write_text
@@ -39,6 +40,7 @@ MAE = Metric("mae", False, lambda p, g: [abs(float(p) - float(g))], lambda means
 RMSE = Metric("rmse", False, lambda p, g: [(float(p) - float(g)) ** 2], lambda means: np.sqrt(means[..., 0]))
 METRICS = {"lamp2": (ACCURACY, F1), "lamp3": (MAE, RMSE)}
 TWO = {"instruct": 0.2, "dpo": 0.9}
+CLEAR = {**TWO, "aloe": 0.25}
 
 
 def run_spec(methods: str = "instruct,chameleon,dpo", tasks: Sequence[str] = ("lamp2",), **fields: object) -> RunSpec:
@@ -133,6 +135,11 @@ def store(root: Path, spec: RunSpec) -> Store:
 def compare(store: Store) -> Comparison:
     cells, notes = read_cells(store, METRICS)
     return compare_cells(store.read_run().spec, cells, METRICS, notes)
+
+
+def answer(comparison: Comparison) -> str:
+    """What a report says of it in words."""
+    return "\n".join(answer_in_words(comparison))
 
 
 def filled(root: Path, qualities: dict[str, float], tasks: Sequence[str] = ("lamp2",), users: int = 40) -> Store:

@@ -14,15 +14,9 @@ from rich.console import Console
 from harness.analysis.comparison import Comparison
 from harness.reporting.comparison_report import print_report, to_markdown, write
 from harness.reporting.comparison_tables import tables
-from harness.reporting.conclusions import answer_in_words
-from tests.fabricate import compare, filled, record, run_spec, samples, store
+from tests.fabricate import CLEAR, answer, compare, filled, record, run_spec, samples, store
 
-CLEAR = {"instruct": 0.2, "dpo": 0.9, "aloe": 0.25}
 HOSTILE = "a|b <b>x</b> *y* [red]z[/red]\x1b[31m\nnew line"
-
-
-def answer(comparison: Comparison) -> str:
-    return "\n".join(answer_in_words(comparison))
 
 
 def screen(comparison: Comparison, width: int = 120) -> str:

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.analysis.comparison import Comparison
 from harness.reporting.comparison_report import to_markdown
 from harness.reporting.conclusions import answer_in_words
-from tests.fabricate import compare, filled, pair_of, record, run_spec, samples, store
-
-CLEAR = {"instruct": 0.2, "dpo": 0.9, "aloe": 0.25}
-
-
-def answer(comparison: Comparison) -> str:
-    return "\n".join(answer_in_words(comparison))
+from tests.fabricate import CLEAR, answer, compare, filled, pair_of, record, run_spec, samples, store
 
 
 def test_a_winner_is_named_with_cost_and_regret(tmp_path: Path) -> None:

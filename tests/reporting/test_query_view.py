@@ -11,9 +11,7 @@ from rich.console import Console
 
 from harness.api import HarnessError
 from harness.reporting.query_view import inspect_query, print_inspection
-from tests.fabricate import filled, record, run_spec, samples, store
-
-CLEAR = {"instruct": 0.2, "dpo": 0.9, "aloe": 0.25}
+from tests.fabricate import CLEAR, filled, record, run_spec, samples, store
 
 
 def test_one_query_is_shown_side_by_side(tmp_path: Path) -> None:
