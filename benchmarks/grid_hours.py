@@ -25,11 +25,13 @@ from harness.reproduction.experiment_spec import ALL, experiments
 from harness.sweeps.planned_cells import planned_cells
 from harness.sweeps.sweep_spec import Point
 
-TRAINED = ("aloe", "dpo")  # a training pass costs three forward passes: one on, two back
+# A training pass costs three forward passes: one on, two back.
+TRAINED = ("aloe", "shuffled_aloe", "dpo", "shuffled_dpo", "oppu", "shuffled_oppu")
 HISTORY = 10  # items in the prompts counted
 USERS = 100
 SAID = 128  # tokens of an insight or a summary, at most
 TEMPLATE = 31  # tokens around a prompt
+EPOCHS = 2  # of OPPU over a user's history
 LOADING = 40.0  # seconds per cell: 15 GB from a local disk, twice, for the fit and for the evaluation
 
 
@@ -61,15 +63,25 @@ def prompt_tokens(task: Task, split: TaskData, tokenizer: Tokenizer) -> dict[str
     rows = [_prompts(task, query.text, split.histories[user], tokenizer) for user, query in first.items()][:USERS]
     if not rows:
         raise SystemExit(f"{task.name}: no user with {HISTORY} history items")
-    base, insights, summary, neutral = (mean(column) for column in zip(*rows, strict=True))
+    base, insights, summary, neutral, bare = (mean(column) for column in zip(*rows, strict=True))
+    items = mean(len(split.histories[user]) for user in list(first)[:USERS])
     out = task.max_new_tokens
     pairs = 2 * (base + SAID) + 2 * (base + SAID + out)  # both agents are asked, and what they said is embedded
+    asked, noted = Tokens(base, out, 0, 0), Tokens(base + SAID, out, summary, SAID)
+    trained = Tokens(base, out, base + out, 0)
+    preferring = Tokens(base, out, neutral + 4 * (base + out), out)  # policy and reference, chosen and rejected
+    of_users = Tokens(base, out, (base + out) * (1 + EPOCHS * items), out * items)  # inputs are written where none are
+    steered = Tokens(base, out, insights + pairs, 2 * SAID + 2 * out)
     return {
-        "instruct": Tokens(base, out, 0, 0),
-        "llm_rec": Tokens(base + SAID, out, summary, SAID),
-        "aloe": Tokens(base, out, base + out, 0),
-        "chameleon": Tokens(base, out, insights + pairs, 2 * SAID + 2 * out),
-        "dpo": Tokens(base, out, neutral + 4 * (base + out), out),  # policy and reference, chosen and rejected
+        **dict.fromkeys(("instruct", "rag", "shuffled_prompt"), asked),
+        **dict.fromkeys(("llm_rec", "pag"), noted),
+        **dict.fromkeys(("aloe", "shuffled_aloe"), trained),
+        **dict.fromkeys(("dpo", "shuffled_dpo"), preferring),
+        **dict.fromkeys(("oppu", "shuffled_oppu"), of_users),
+        **dict.fromkeys(("chameleon", "shuffled_history", "random_direction", "mean_difference"), steered),
+        "caa": Tokens(base, out, neutral + 2 * (base + out), out),
+        "style_vector": Tokens(base, out, 3 * bare + 2 * out, out),
+        **dict.fromkeys(("constant", "user_majority"), Tokens(0, 0, 0, 0)),
     }
 
 
@@ -80,6 +92,7 @@ def _prompts(task: Task, question: str, items: Sequence[HistoryItem], tokenizer:
         prompts.insight("personal", shown) + prompts.insight("neutral", shown),
         prompts.summary("engagement", shown),
         prompts.neutral(question, shown, prompts.generic_insight),
+        prompts.base(question, ()),
     )
     return tuple(TEMPLATE + len(tokenizer.encode(text).ids) for text in texts)
 
@@ -132,9 +145,12 @@ def main() -> None:
     tokenizer = Tokenizer.from_file(given.tokenizer)
     tokens = dict(_read(tokenizer, given.data))
     print("| task | method | in per question | out | in per example | out |\n| --- | --- | --- | --- | --- | --- |")
-    for (task, method), found in sorted(tokens.items()):
+    alike: dict[tuple[str, Tokens], list[str]] = {}
+    for (task, method), found in tokens.items():
+        alike.setdefault((task, found), []).append(method)
+    for (task, found), methods in alike.items():
         numbers = (found.query_in, found.query_out, found.fit_in, found.fit_out)
-        print(f"| {task} | {method} | {' | '.join(f'{number:,.0f}' for number in numbers)} |")
+        print(f"| {task} | {', '.join(methods)} | {' | '.join(f'{number:,.0f}' for number in numbers)} |")
     grid = list(new_cells([(spec.name, spec.points(given.preset, data=".")) for spec in experiments(ALL)]))
     print("\n| experiment | cells | " + " | ".join(f"{speed.name}, {given.gpus} GPUs" for speed in SPEEDS) + " |")
     print("| --- | --- |" + " --- |" * len(SPEEDS))

@@ -141,8 +141,6 @@ class ExperimentSpec(_Strict):
             parameters["tasks"] = Parameter(value=",".join(kept))
         if models:
             parameters = {"model": Parameter(values=list(models)), **parameters}
-        # The paper has no likelihoods: a preset that asks for them has them shown beside its metrics.
-        parameters.setdefault("likelihood", Parameter(value=False))
         return expand(SweepSpec(name=self.name, parameters=parameters))
 
     def departures(self, preset: str, spec: RunSpec) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from harness.reproduction.experiment_spec import Claim, common, experiments
 from harness.reproduction.experiments import _notes
 from harness.reproduction.forecast import plans
 from harness.reproduction.reported import reported
+from harness.specs.resolve import expand_methods
 from tests import fabricate
 
 ORDER = ["table1", "table2", "table3", "figure3", "figure4", "figure5"]
@@ -20,7 +21,7 @@ TINY = {
     "figure4": (4, 16, 16),
     "figure5": (5, 30, 24),  # 8 items are Table 1's
 }
-PAPER = {**TINY, "table3": (1, 8, 4), "figure3": (6, 14, 14), "figure5": (5, 20, 16)}
+PAPER = {**TINY, "table1": (1, 57, 57), "table3": (1, 8, 4), "figure3": (6, 14, 14), "figure5": (5, 20, 16)}
 
 
 def chosen(preset, **given):
@@ -55,6 +56,14 @@ def test_the_paper_s_settings_are_the_paper_s():
     assert len({spec.supervision for spec in points["figure3"]}) == 1
     assert [(spec.regime, spec.eval_history) for spec in points["table2"]] == [("unseen", "none")]
     assert all(spec.regime == "seen" for name in ORDER if name != "table2" for spec in points[name])
+
+
+@pytest.mark.parametrize("preset", ["small", "paper-mistral", "paper-flan-t5"])
+def test_real_models_answer_with_likelihoods_and_have_a_table_of_every_method(preset):
+    points = {spec.name: [point.spec for point in own] for spec, own in chosen(preset, data="lamp")}
+    assert all(spec.likelihood for own in points.values() for spec in own)
+    [table] = points["table1"]
+    assert {method.name for method in expand_methods("all")} <= {method.name for method in table.methods}
 
 
 def test_the_tiny_preset_scales_minutes_to_seconds_and_says_so():
