@@ -176,13 +176,7 @@ class Run:
         if not count or not row.seeds:
             return []
         path = self.cells[(row.task, row.method, row.variant, row.seeds[0])][1] / "samples.parquet"
-        fields = {
-            "query": "query_id",
-            "output": "output",
-            "prediction": "prediction",
-            "gold": "gold",
-            "parsed": "parsed",
-        }
+        fields = {**{field: field for field in Sample.model_fields}, "query": "query_id"}
         return [
             Sample(**{field: _cut(answer[column]) for field, column in fields.items()})
             for answer in _head(path, list(fields.values()), count)

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 
 from harness.api import Example, FitContext, HarnessError, LanguageModel, Method, Personalizer, Task, home
 from harness.methods.fine_tuning.causal_trainer import Sft
-from harness.methods.fine_tuning.memory import refuse_quantized, too_little, training_bytes
+from harness.methods.fine_tuning.memory import refuse_quantized, too_little
 from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqSft
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
@@ -46,6 +46,11 @@ class AloeConfig(TrainingConfig):
             raise ValueError("general_fraction needs general_data, the path of a JSONL file")
         return self
 
+    @property
+    def adapter(self) -> LoraSettings | None:
+        """`lora` if it is trained; None where all weights are."""
+        return self.lora if self.training == "lora" else None
+
 
 class Aloe(Method):
     """Fine-tunes one model, or one LoRA, on the examples of all users (ALOE-SFT); everybody is served by it."""
@@ -53,15 +58,12 @@ class Aloe(Method):
     Config = AloeConfig
 
     def check_model(self, lm: LanguageModel, memory: int) -> list[str]:
-        if self.config.training == "lora":
-            return too_little(
-                "aloe", training_bytes(lm, self.config.lora), memory, "Lower lora.r or quantize the model."
-            )
-        refuse_quantized("aloe", lm)
-        return too_little("aloe", training_bytes(lm, None), memory, "Train an adapter: --set aloe.training=lora.")
+        if self.config.adapter is None:
+            refuse_quantized("aloe", lm)
+        return too_little("aloe", lm, self.config.adapter, memory)
 
     def fit(self, context: FitContext) -> Personalizer:
-        lora = self.config.lora if self.config.training == "lora" else None
+        lora = self.config.adapter
         rows: list[Row] = []
         forecast = self.config.forecast(context, rows, lora, share=1 - self.config.general_fraction)
         for batch in context.examples(self.config.generation_batch_size, forecast.reserve):

@@ -1,10 +1,17 @@
 """Pairs of answers to one question, the user's and the model's for nobody in particular; what prompt both follow."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
+from typing import NamedTuple
 
 from harness.api import Example, FitContext, HistoryItem, Task
 
-Choice = tuple[Example, str, str]  # example, chosen, rejected
+
+class Choice(NamedTuple):
+    """Two answers to an example's question."""
+
+    example: Example
+    chosen: str
+    rejected: str
 
 
 def answer_pairs(context: FitContext, batch: Sequence[Example], shows_history: bool = True) -> list[Choice]:
@@ -23,12 +30,17 @@ def answer_pairs(context: FitContext, batch: Sequence[Example], shows_history: b
         one_line=True,
         time_left=context.clock.time_left,
     )
-    pairs = [(example, example.answer, output.strip()) for (example, _), output in zip(asked, outputs, strict=True)]
-    kept = [pair for pair in pairs if not _same(context.task, *pair[1:])]
-    if len(asked) < len(batch):
-        context.report.count("examples_too_long", len(batch) - len(asked))
+    pairs = [Choice(one, one.answer, output.strip()) for (one, _), output in zip(asked, outputs, strict=True)]
+    kept = [pair for pair in pairs if not _same(context.task, pair.chosen, pair.rejected)]
+    count_left_out(context, "examples_too_long", batch, asked)
     context.report.count("identical_outputs", len(pairs) - len(kept))
     return kept
+
+
+def count_left_out(context: FitContext, name: str, before: Sized, after: Sized) -> None:
+    """Count what `before` has more than `after`, if it has."""
+    if len(after) < len(before):
+        context.report.count(name, len(before) - len(after))
 
 
 def pair_prompt(

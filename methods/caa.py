@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import (
     EditPositions,
+    Example,
     FitContext,
     HarnessError,
     Method,
@@ -19,7 +20,7 @@ from harness.api import (
     Site,
     Task,
 )
-from harness.methods.answer_pairs import Choice, answer_pairs, pair_prompt
+from harness.methods.answer_pairs import Choice, answer_pairs, count_left_out, pair_prompt
 from harness.methods.chameleon.steering import Banks, Steering
 from harness.methods.chosen_layers import ChosenLayers
 
@@ -46,10 +47,6 @@ class Differences:
 
     users: tuple[str, ...]
     values: torch.Tensor
-
-    def means(self, groups: Sequence[Sequence[int]]) -> torch.Tensor:
-        """[G, l, d], the mean over the rows of each group."""
-        return torch.stack([self.values[list(rows)].mean(dim=0) for rows in groups])
 
 
 class Caa(Method):
@@ -102,33 +99,29 @@ class Caa(Method):
 
         The others are counted: of an empty answer there is no representation but that of the prompt.
         """
-        said = [pair for pair in pairs if pair[2]]
-        if len(said) < len(pairs):
-            context.report.count("empty_outputs", len(pairs) - len(said))
-        prompted = [
-            (pair, prompt)
-            for pair in said
-            if (prompt := pair_prompt(context, pair[0], () if self.personal else pair[0].history, pair[1:])) is not None
-        ]
+        said = [pair for pair in pairs if pair.rejected]
+        count_left_out(context, "empty_outputs", pairs, said)
+        prompted = [(pair, prompt) for pair in said if (prompt := self._prompt(context, *pair)) is not None]
         if not prompted:
             return []
         prompts = [prompt for _, prompt in prompted] * 2
-        outputs = [own for (_, own, _), _ in prompted] + [neutral for (_, _, neutral), _ in prompted]
+        outputs = [pair.chosen for pair, _ in prompted] + [pair.rejected for pair, _ in prompted]
         states = context.lm.represent(prompts, outputs, "last", self.config.site)
         own, neutral = states[:, list(layers)].tensor_split(2)
-        return [Differences(tuple(example.user for (example, _, _), _ in prompted), own - neutral)]
+        return [Differences(tuple(pair.example.user for pair, _ in prompted), own - neutral)]
+
+    def _prompt(self, context: FitContext, example: Example, *answers: str) -> str | None:
+        return pair_prompt(context, example, () if self.personal else example.history, answers)
 
     def _steering(self, context: FitContext, layers: tuple[int, ...], parts: Sequence[Differences]) -> Steering:
         if not parts:
             return Steering(context.task, None, {})
-        found = Differences(
-            tuple(user for part in parts for user in part.users), torch.cat([part.values for part in parts])
-        )
+        values = torch.cat([part.values for part in parts])
         own: dict[str, list[int]] = {}
-        for row, user in enumerate(found.users):
+        for row, user in enumerate(user for part in parts for user in part.users):
             own.setdefault(user, []).append(row)
-        groups = list(own.values()) if self.personal else [list(range(len(found.users)))]
-        offset = self.config.strength * found.means(groups)
+        groups = list(own.values()) if self.personal else [list(range(len(values)))]
+        offset = self.config.strength * torch.stack([values[rows].mean(dim=0) for rows in groups])  # [G, l, d]
         banks = Banks(layers, offset=offset, site=self.config.site, positions=self.config.edit_positions)
         rows = {user: number if self.personal else 0 for number, user in enumerate(own)}
         return Steering(context.task, banks, rows, default_row=-1 if self.personal else 0)

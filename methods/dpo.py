@@ -12,7 +12,7 @@ from harness.methods.answer_pairs import Choice, answer_pairs
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import generate_pairs
 from harness.methods.fine_tuning.causal_trainer import CausalDpo
-from harness.methods.fine_tuning.memory import too_little, training_bytes
+from harness.methods.fine_tuning.memory import too_little
 from harness.methods.fine_tuning.micro_batches import MicroBatched
 from harness.methods.fine_tuning.seq2seq_trainer import Seq2SeqDpo
 from harness.methods.fine_tuning.trainer import TrainingConfig, fit_weights, load_weights
@@ -47,7 +47,7 @@ class Dpo(Method):
     Config = DpoConfig
 
     def check_model(self, lm: LanguageModel, memory: int) -> list[str]:
-        return too_little("dpo", training_bytes(lm, self.config.lora), memory, "Lower lora.r or quantize the model.")
+        return too_little("dpo", lm, self.config.lora, memory)
 
     def fit(self, context: FitContext) -> Personalizer:
         insights: dict[str, Insights] = {}
@@ -66,7 +66,7 @@ class Dpo(Method):
         if self.config.pairs == "supervised":
             return answer_pairs(context, batch)
         add_insights(context, batch, insights, self.config.insight_tokens)
-        return [(pair.example, pair.personal, pair.neutral) for pair in generate_pairs(context, batch, insights)]
+        return [Choice(pair.example, pair.personal, pair.neutral) for pair in generate_pairs(context, batch, insights)]
 
     def _row(self, context: FitContext, example: Example, chosen: str, rejected: str) -> Row | None:
         prompt = training_prompt(context, self.config.max_length, example, [chosen, rejected])

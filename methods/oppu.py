@@ -14,7 +14,7 @@ from harness.api import Example, FitContext, LanguageModel, Method, Personalizer
 from harness.methods.aloe import Aloe, AloeConfig
 from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.clock_share import ClockShare
-from harness.methods.fine_tuning.memory import too_little, training_bytes
+from harness.methods.fine_tuning.memory import too_little
 from harness.methods.fine_tuning.trainer import TrainingConfig, load_weights
 from harness.methods.fine_tuning.training_data import Row, training_prompt
 from harness.methods.fine_tuning.user_adapters import UserAdapters
@@ -53,7 +53,7 @@ class Oppu(Method):
     Config = OppuConfig
 
     def check_model(self, lm: LanguageModel, memory: int) -> list[str]:
-        return too_little("oppu", training_bytes(lm, self.config.lora), memory, "Lower lora.r or quantize the model.")
+        return too_little("oppu", lm, self.config.lora, memory)
 
     def fit(self, context: FitContext) -> Personalizer:
         common = self._common(context)

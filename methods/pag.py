@@ -6,18 +6,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from harness.api import (
-    FitContext,
-    HistoryItem,
-    HistorySearch,
-    Personalizer,
-    Query,
-    Retrieval,
-    SummaryStrategy,
-    Task,
-    User,
-)
+from harness.api import FitContext, Personalizer, Retrieval, SummaryStrategy, Task, User
 from harness.methods.llm_rec import LlmRec, Notes
+from harness.methods.rag import Retrieving
 
 _FILE = "profiles.json"
 
@@ -34,20 +25,13 @@ class PagConfig(BaseModel):
     batch_size: int = Field(default=16, ge=1)
 
 
-class Profiles(Notes):
+class Profiles(Retrieving, Notes):
     """Puts a user's profile after the base prompt, whose history is retrieved. No profile: the base prompt as it is."""
 
     def __init__(self, task: Task, notes: dict[str, str], by: Retrieval | None, k: int | None) -> None:
         super().__init__(task, notes, "append")
-        self.by: Retrieval | None = by
+        self.by = by
         self.k = k
-
-    def retrieve(
-        self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
-    ) -> tuple[HistoryItem, ...]:
-        if self.by is None or not self.serves(query):
-            return history
-        return search.search(query, self.by, len(history) if self.k is None else self.k)
 
     def save(self, directory: Path) -> None:
         text = json.dumps({"notes": self.notes, "by": self.by, "k": self.k}, ensure_ascii=False, indent=1)

@@ -24,24 +24,32 @@ class RagConfig(BaseModel):
     k: int | None = Field(default=None, ge=1)
 
 
-class RetrievedPrompt(BasePrompt):
-    """The base prompt with the k items of the whole history that the query finds; for `users`, who are indexed.
+class Retrieving(Personalizer):
+    """Shows those whom it serves the k items of the whole history that the query finds.
 
-    For others it shows what the run has selected, as the baseline does; with k None, as many items as that.
+    Others are shown what the run has selected, as the baseline shows it, and so is everybody with `by` None; with k
+    None, as many items as that are found.
     """
 
-    def __init__(self, task: Task, by: Retrieval, k: int | None, users: Sequence[str]) -> None:
-        self.task = task
-        self.by: Retrieval = by
-        self.k = k
-        self.users = frozenset(users)
+    by: Retrieval | None
+    k: int | None
 
     def retrieve(
         self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
     ) -> tuple[HistoryItem, ...]:
-        if not self.serves(query):
+        if self.by is None or not self.serves(query):
             return history
         return search.search(query, self.by, len(history) if self.k is None else self.k)
+
+
+class RetrievedPrompt(Retrieving, BasePrompt):
+    """The base prompt with what the query finds; for `users`, who are indexed."""
+
+    def __init__(self, task: Task, by: Retrieval, k: int | None, users: Sequence[str]) -> None:
+        self.task = task
+        self.by = by
+        self.k = k
+        self.users = frozenset(users)
 
     def serves(self, query: Query) -> bool:
         return query.user in self.users

@@ -24,7 +24,7 @@ class Lamp(Task):
         """Read a LaMP directory (see tasks/lamp_layout.py; ~ is the home), or make 300 users a split of "synthetic".
 
         A directory with only one split of the task yields that one, whatever was asked for: compare `TaskData.split`.
-        Raises HarnessError if nothing is usable; one that is a FileNotFoundError if the task or split is not there.
+        Raises MissingError if the task, the split or its golds are not there, HarnessError if nothing is usable.
         """
         if source != SYNTHETIC:
             return read(SCHEMAS[self.name], home(source), split)

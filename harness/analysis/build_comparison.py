@@ -48,7 +48,7 @@ def read_cells(store: Store, metrics: Metrics) -> tuple[list[Cell], list[str]]:
     known = [record for record in store.records() if record.spec.task in metrics]
     for record in sorted(known, key=lambda record: record.started_at):
         if newest.get(_key(record)) is not None:
-            notes.append(f"{_name(record)} has several records: the newest counts.")
+            notes.append(f"{record.spec.in_words}, has several records: the newest counts.")
         newest[_key(record)] = record
     return [_read(store, record, metrics, notes) for record in newest.values()], notes
 
@@ -83,10 +83,6 @@ def _key(record: CellRecord) -> tuple[str, str, int]:
     return record.spec.task, record.spec.label, record.spec.seed
 
 
-def _name(record: CellRecord) -> str:
-    return f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed},"
-
-
 def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) -> Cell:
     if not record.answered:
         return Cell(record, None)
@@ -98,13 +94,13 @@ def _read(store: Store, record: CellRecord, metrics: Metrics, notes: list[str]) 
     except (HarnessError, KeyError, ValueError) as error:
         kind = type(error.__cause__ or error).__name__
         notes.append(
-            f"{_name(record)} is left out: its samples cannot be read ({kind}). Repeat the command that made them to "
-            "compute it again."
+            f"{record.spec.in_words}, is left out: its samples cannot be read ({kind}). Repeat the command that made "
+            "them to compute it again."
         )
         return Cell(record, None)
     values = scores.values(metrics[record.spec.task]) if scores else {}
     if any(not math.isclose(record.metrics.get(key, math.nan), x, abs_tol=1e-9) for key, x in values.items()):
-        notes.append(f"{_name(record)} has a record that disagrees with its samples; the samples count.")
+        notes.append(f"{record.spec.in_words}, has a record that disagrees with its samples; the samples count.")
     notes_on_golds = _unscorable(samples["gold"], record.spec.task, metrics[record.spec.task])
     return Cell(record, scores, notes_on_golds, beside, tuple(anytime.points) if anytime else ())
 

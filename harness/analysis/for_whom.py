@@ -28,13 +28,8 @@ def distribution(scores: Scores, main: Metric) -> dict[str, Any]:
         "per_user_mean": float(values.mean()),
         "per_user_quartiles": stats.quartiles(values),
         "worst_decile": stats.worst_decile(values, main.higher_is_better),
-        "by_history": by_history(scores, main),
+        "by_history": [_bin(take(scores, rows), main, index) for index, rows in _bins(scores)],
     }
-
-
-def by_history(scores: Scores, main: Metric) -> list[HistoryBin]:
-    """The main metric by length of the users' histories, without bins that are empty; none if lengths are unknown."""
-    return [_bin(take(scores, rows), main, index) for index, rows in _bins(scores)]
 
 
 def with_gains(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
@@ -55,7 +50,7 @@ def user_scores(entries: Sequence[Entry], metrics: Metrics) -> list[UserScore]:
 
 
 def _bins(scores: Scores) -> list[tuple[int, NDArray[np.bool_]]]:
-    """(index into the edges, mask over the answers) of each bin that is not empty."""
+    """(index into the edges, mask over the answers) of each bin that is not empty; none if lengths are unknown."""
     if scores.history_items is None:
         return []
     place = np.searchsorted(_EDGES, scores.history_items, side="right") - 1

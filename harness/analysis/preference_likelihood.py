@@ -19,10 +19,10 @@ from harness.analysis.comparison import LikelihoodScore, PairTest, VsInstruct
 from harness.analysis.paired_tests import Entry, run_tests, versus_instruct
 from harness.analysis.scores import Scores
 from harness.running.neutral_texts import neutral_text
+from harness.running.own_words import COPIED, OWN
+from harness.running.side_effects import CHANGED, NEUTRAL
 
-GOLD = "gold_nats"
-NEUTRAL, CHANGED = "neutral_nats", "neutral_changed"
-OWN, COPIED = "own_words", "copied"
+GOLD = "gold_nats"  # as `harness.running.gold_likelihood` has it, which imports torch
 
 
 @dataclass(frozen=True)

@@ -163,9 +163,8 @@ def _repeat(call: Call, out: Path, wandb: str, save_fits: bool) -> bool:
 
 
 def _print_size(spec: RunSpec, console: Console) -> None:
-    cells = len(spec.tasks) * len(spec.methods) * len(spec.seeds)
     console.print(
-        f"{len(spec.methods)} methods x {len(spec.tasks)} tasks x {len(spec.seeds)} seeds = {cells} cells, "
+        f"{len(spec.methods)} methods x {len(spec.tasks)} tasks x {len(spec.seeds)} seeds = {spec.size} cells, "
         f"model {spec.model}, data {spec.data}, at most {spec.budget:g}s of fitting each",
         soft_wrap=True,
     )

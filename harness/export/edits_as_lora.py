@@ -7,18 +7,16 @@ directions p and n, (I - nn^T)(I + pp^T) W = W + B A, a rank-2 change of W.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from harness.api import Edits, HarnessError
+from harness.api import Adapters, Edits, HarnessError
+from harness.export.adapters_as_lora import save_row
 from harness.model.architectures import mlp_modules
 from harness.model.editing import unit
 
-RANK = 2
 _LAST_LAYERS = ("down_proj", "wo", "c_proj", "dense_4h_to_h", "fc2")
 
 
@@ -49,28 +47,17 @@ def save_edits(model: PreTrainedModel, edits: Edits, row: int, directory: Path) 
     if edits.offset is not None:
         raise HarnessError("An edit that adds an offset is no change of weights, so it cannot become an adapter.")
     names = {module: name for name, module in model.named_modules()}
-    layers = [_last_layer(model, mlp_modules(model)[layer]) for layer in edits.layers]
-    config = LoraConfig(
-        r=RANK,
-        lora_alpha=RANK,  # a scale of 1
-        target_modules=[names[layer] for layer in layers],
-        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
-    )
-    adapted = get_peft_model(model, config)
-    try:
-        for position, name in enumerate(names[layer] for layer in layers):
-            lora: Any = adapted.get_base_model().get_submodule(name)
-            absent = torch.zeros(len(lora.weight))
-            personal, neutral = (
-                absent if bank is None else bank[row, position] for bank in (edits.personal, edits.neutral)
-            )
-            strength = 1.0 if edits.strength is None else float(edits.strength[row, position])
-            a, b = factors(lora.weight.detach().cpu(), personal, neutral, strength)
-            lora.lora_A["default"].weight.data, lora.lora_B["default"].weight.data = a, b
-        # No embeddings beside it: to tell whether they are needed, peft would ask the hub.
-        adapted.save_pretrained(str(directory), save_embedding_layers=False)
-    finally:
-        adapted.unload()
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for position, number in enumerate(edits.layers):
+        layer = _last_layer(model, mlp_modules(model)[number])
+        absent = torch.zeros(len(layer.weight))
+        personal, neutral = (
+            absent if bank is None else bank[row, position] for bank in (edits.personal, edits.neutral)
+        )
+        strength = 1.0 if edits.strength is None else float(edits.strength[row, position])
+        a, b = factors(layer.weight.detach().cpu(), personal, neutral, strength)
+        found[names[layer]] = a[None], b[None]
+    save_row(model, Adapters(found, rows=(0,)), 0, directory)
 
 
 def _last_layer(model: PreTrainedModel, mlp: nn.Module) -> nn.Linear:

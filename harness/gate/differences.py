@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.gate.baseline import Answer, Key, Outcome, Tolerance
+from harness.registry import method_of
 
 EXACT = 1e-9  # metrics of the same answers
 FOLLOWING = ("tokens_in", "tokens_out", "parse_failures")  # counters that change with the answers, as metrics do
@@ -73,17 +74,12 @@ class Difference:
         return kinds | {"predictions" for change in self.answers if change.read_otherwise}
 
 
-def compare(
-    expected: Sequence[Outcome], got: Sequence[Outcome], tolerance: Tolerance, method_of: Mapping[Key, str]
-) -> list[Difference]:
-    """Every cell that differs, tolerated ones included, in the order of `got`, then those that are missing.
-
-    `method_of` gives the method's name without the settings of its variant, under which tolerances are stated.
-    """
+def compare(expected: Sequence[Outcome], got: Sequence[Outcome], tolerance: Tolerance) -> list[Difference]:
+    """Every cell that differs, tolerated ones included, in the order of `got`, then those that are missing."""
     before, after = {cell.key: cell for cell in expected}, {cell.key: cell for cell in got}
     found = []
     for key in [*after, *(key for key in before if key not in after)]:
-        allowed = tolerance.answers.get(method_of.get(key, key.method), 0.0)
+        allowed = tolerance.answers.get(method_of(key.method), 0.0)
         difference = _difference(key, before.get(key), after.get(key), allowed, tolerance.numbers)
         if difference is not None:
             found.append(difference)

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness.api import HarnessError
-from harness.gate.baseline import ANSWERING, NO_TIME, Baseline, Key, Run, read, relative, require_cells, write
+from harness.gate.baseline import ANSWERING, NO_TIME, Baseline, Run, read, relative, require_cells, write
 from harness.gate.difference_lines import lines, provenance
 from harness.gate.differences import Difference, compare
 from harness.gate.repeating import Repetition, repeat
@@ -82,14 +82,7 @@ def repeat_and_compare(baseline: Baseline, path: Path, console: Console) -> tupl
     """What the baseline's runs give now, and where that differs from what it holds."""
     with Display(console) as display:
         repetition = repeat(baseline, path, display)
-    names = {
-        Key(run.name, task, method.label, seed): method.name
-        for run in baseline.runs
-        for task in run.spec.tasks
-        for method in run.spec.methods
-        for seed in run.spec.seeds
-    }
-    return repetition, compare(baseline.cells, repetition.cells, baseline.tolerance, names)
+    return repetition, compare(baseline.cells, repetition.cells, baseline.tolerance)
 
 
 def _print_differences(

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from harness.repeats.file_states import digest, snapshot
 from harness.repeats.run_inputs import RunInputs
@@ -60,7 +60,7 @@ class Call:
         """The note in `out`, if the same was asked and nothing at all has changed since; hold `out` meanwhile."""
         try:
             note = Finished.model_validate_json((out / NOTE).read_text(encoding="utf-8"))
-        except (OSError, ValidationError, UnicodeDecodeError):
+        except (OSError, ValueError):
             return None
         asked = (note.asked, note.surroundings) == (self._asked, self._surroundings)
         if not asked or note.results != _results(out):

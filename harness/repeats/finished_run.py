@@ -36,8 +36,4 @@ def leave_comparison(call: Call, comparison: Comparison, out: Path) -> None:
 
 def all_ended(comparisons: Sequence[Comparison]) -> bool:
     """Whether every cell has its answers."""
-    return all(
-        len(found.rows) == len(found.spec.tasks) * len(found.spec.methods) * len(found.spec.seeds)
-        and all(row.metrics for row in found.rows)
-        for found in comparisons
-    )
+    return all(len(found.rows) == found.spec.size and all(row.metrics for row in found.rows) for found in comparisons)

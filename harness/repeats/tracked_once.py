@@ -6,7 +6,7 @@ import hashlib
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from harness.repeats.file_states import digest
 from harness.repeats.finished import NOTE, Call
@@ -37,7 +37,7 @@ def tracked(call: Call, out: Path, wandb: str) -> Path | None:
     try:
         found = Tracked.model_validate_json((out / _TRACKED).read_text(encoding="utf-8"))
         same = (found.note, found.settings) == (_note(out), _settings(call))
-    except (OSError, ValidationError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return None
     run = (out / "wandb" / found.run).resolve()
     return run if same and run.is_dir() else None

@@ -110,15 +110,15 @@ def write(comparison: Comparison, out: Path) -> list[Path]:
     comparison.json comes last: where it stands, the rest does too.
     """
     out.mkdir(parents=True, exist_ok=True)
-    paths = [out / f"comparison.{suffix}" for suffix in ("json", "csv", "md")]
-    paths.append(out / "users.csv")
-    for path, frame in ((paths[1], comparison.to_pandas()), (paths[3], comparison.users_to_pandas())):
+    whole, rows, text = (out / f"comparison.{suffix}" for suffix in ("json", "csv", "md"))
+    users = out / "users.csv"
+    for path, frame in ((rows, comparison.to_pandas()), (users, comparison.users_to_pandas())):
         with replacing(path) as temporary:
             frame.map(lambda cell: plain(cell) if isinstance(cell, str) else cell).to_csv(temporary, index=False)
-    paths += [*write_plots(comparison, out / "plots"), *write_anytime(comparison, out)]
-    write_text(paths[2], to_markdown(comparison, {task: sections(out, task) for task in comparison.spec.tasks}))
-    write_text(paths[0], comparison.model_dump_json(indent=2))
-    return paths
+    plots = [*write_plots(comparison, out / "plots"), *write_anytime(comparison, out)]
+    write_text(text, to_markdown(comparison, {task: sections(out, task) for task in comparison.spec.tasks}))
+    write_text(whole, comparison.model_dump_json(indent=2))
+    return [whole, rows, text, users, *plots]
 
 
 def markdown_table(table: Table) -> str:

@@ -49,9 +49,8 @@ def inspect_query(store: Store, query: str) -> list[Answer]:
         try:
             samples = store.samples(record.spec)
         except HarnessError as error:
-            cell = f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
             why = error if record.answered else f"It is {record.status} ({record.reason})."
-            warnings.warn(plain(f"Left out: {cell}. {why}"), stacklevel=2)
+            warnings.warn(plain(f"Left out: {record.spec.in_words}. {why}"), stacklevel=2)
             continue
         ids = [str(found) for found in samples["query_id"]]
         known.update(ids)

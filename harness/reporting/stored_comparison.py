@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from harness.analysis.comparison import Comparison, UserScore
 from harness.formatting import plain
 
@@ -17,7 +15,7 @@ def read_comparison(out: Path) -> Comparison | None:
         comparison = Comparison.model_validate_json((out / "comparison.json").read_text(encoding="utf-8"))
         with (out / "users.csv").open(encoding="utf-8", newline="") as file:
             users = [_user(line) for line in csv.DictReader(file)]
-    except (OSError, ValueError, ValidationError, csv.Error):
+    except (OSError, ValueError, csv.Error):
         return None
     return comparison.model_copy(update={"users": users})
 

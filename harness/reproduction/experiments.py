@@ -211,9 +211,7 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
             why = f": {record.reason}" if record.reason else ""
             over = f" took {record.fit_seconds:.1f} s of {record.spec.budget:g} s" if record.status == "overran" else ""
             notes.append(
-                f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}, budget {record.spec.budget:g} s: "
-                f"{record.status}{over}{why}".rstrip()
-                + "."
+                f"{record.spec.in_words}, budget {record.spec.budget:g} s: {record.status}{over}{why}".rstrip() + "."
             )
     notes += [
         f"{placed(row.label, side.tick)} on {row.task} served {row.users_served or 'none'} of its {row.users} users; "

@@ -140,6 +140,5 @@ def answering_seconds(spec: RunSpec) -> float | None:
             continue
         records = list(store.ended())
         if spec.users is not None and (users := sum(record.users for record in records)):
-            cells = len(spec.methods) * len(spec.tasks) * len(spec.seeds)
-            return cells * spec.users * sum(record.eval_seconds for record in records) / users
+            return spec.size * spec.users * sum(record.eval_seconds for record in records) / users
     return None

@@ -72,9 +72,8 @@ def _decisive(claim: ClaimResult) -> str:
     if not deciding:
         return ""
     test = max(deciding, key=lambda t: t.p_holm) if claim.verdict == "supported" else min(deciding, key=_against)
-    lead = "Deciding" if len(claim.tests) > 1 else "It rests on"
-    lead = f"{lead}: {subject(test)}" if len(claim.tests) > 1 else f"{lead} {subject(test)}"
-    return f"{lead}: {outcome(test)}."
+    lead = "Deciding:" if len(claim.tests) > 1 else "It rests on"
+    return f"{lead} {subject(test)}: {outcome(test)}."
 
 
 def _against(test: ClaimTest) -> tuple[bool, float]:

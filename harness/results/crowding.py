@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import psutil
 import torch
 
+from harness.results.machine import cores
+
 _SHARE = 1.5  # of the cores: threads and load may take so much before waiting for a busy core costs more than it gains
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def load_average() -> float:

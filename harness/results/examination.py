@@ -19,8 +19,9 @@ from packaging.utils import canonicalize_name
 
 from harness.model.packaged.wheel import WheelModel, cache_folder
 from harness.registry import MODELS
-from harness.results.crowding import cores, crowding, load_average
+from harness.results.crowding import crowding, load_average
 from harness.results.environment import hardware
+from harness.results.machine import cores
 
 GIB = 2**30
 _LITTLE_MEMORY, _LITTLE_DISK = 4.0, 2.0  # GiB; SmolLM2 trains in the former, and is fetched in the latter

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import Diagnosis, HarnessError, Status
 from harness.specs.run_spec import SCHEMA_VERSION, CellSpec, RunSpec
@@ -97,7 +96,7 @@ def read_record(model: type[M], path: Path) -> M:
     """The record in a file. Raises HarnessError, saying what to do, for one that cannot be read."""
     try:
         return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         mend = (
             "Repeat the command that made it to compute the cell again."
             if path.name == "cell.json"

@@ -52,10 +52,7 @@ class Store:
                 "to discard what is there."
             )
         if found.hardware != hardware and any(self.ended()):
-            raise HarnessError(
-                f"{self.root} was begun on other hardware ({found.hardware}); this is {hardware}. Timings of two "
-                "machines do not compare: choose another --out, or pass --fresh to discard what is there."
-            )
+            raise _other_machine(f"{self.root} was begun", found.hardware, hardware)
 
     def require_ours(self) -> None:
         """Raise HarnessError if the folder holds foreign files, which no run may mix with its own."""
@@ -117,10 +114,7 @@ class Store:
         pooled = _cell_dir(self.pool, record.spec)
         found, ours = record.hardware, self.read_run().hardware
         if found != ours:
-            raise HarnessError(
-                f"{pooled} was computed on other hardware ({found}); this is {ours}. Timings of two machines do not "
-                "compare: choose another --out, or pass --fresh to discard what is there."
-            )
+            raise _other_machine(f"{pooled} was computed", found, ours)
         _copy(pooled, self.cell_dir(record.spec))
 
     def take(self, spec: CellSpec, other: Store) -> None:
@@ -215,7 +209,7 @@ class Store:
     def without_fit(self) -> list[str]:
         """The run's cells with answers whose fit was not kept or is damaged, in words. Raises as `records` does."""
         return [
-            f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
+            record.spec.in_words
             for record in self.records()
             if record.answered and not is_fit(self.cell_dir(record.spec) / "fit", record)
         ]
@@ -309,6 +303,13 @@ def _copy(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cell.json"))
     write_text(target / "cell.json", (source / "cell.json").read_text(encoding="utf-8"))
+
+
+def _other_machine(what: str, found: dict[str, Any], ours: dict[str, Any]) -> HarnessError:
+    return HarnessError(
+        f"{what} on other hardware ({found}); this is {ours}. Timings of two machines do not compare: choose another "
+        "--out, or pass --fresh to discard what is there."
+    )
 
 
 def _differences(found: RunSpec, asked: RunSpec) -> str:

@@ -103,7 +103,7 @@ def write(store: Store, cell: CellSpec, anytime: Anytime) -> None:
 
 
 def read(store: Store, cell: CellSpec) -> Anytime | None:
-    """A cell's anytime points; None for a cell that was computed without marks."""
+    """A cell's anytime points; None for a cell that was computed without marks. Raises HarnessError for a bad file."""
     path = store.cell_dir(cell) / FILE
     if not path.exists():
         return None

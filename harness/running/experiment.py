@@ -186,8 +186,7 @@ class Experiment:
         if record.status == "interrupted":
             raise KeyboardInterrupt
         if lost:
-            spec = record.spec
-            where = f"{spec.label} on {spec.task}, seed {spec.seed},"
+            where = f"{record.spec.in_words},"
             raise DeviceLost(
                 f"{_LOST.format(where, record.reason.splitlines()[0])} If it ends there again, --executor ray goes on, "
                 "as it replaces the process.",

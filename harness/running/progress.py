@@ -121,8 +121,7 @@ class Display(Quiet):
 
     def recomputing(self, cell: CellSpec, why: str) -> None:
         """Print why a cell is computed again."""
-        name = f"{cell.label} on {cell.task}, seed {cell.seed}"
-        self._print(f"  [yellow]Computing {escape(name)} again: {escape(why)}[/yellow]")
+        self._print(f"  [yellow]Computing {escape(cell.in_words)} again: {escape(why)}[/yellow]")
 
     def fitting(self, cell: CellSpec, clock: BudgetClock) -> None:
         """Follow this clock."""

@@ -118,6 +118,11 @@ class RunSpec(_Frozen):
         as_json(self)
         return self
 
+    @property
+    def size(self) -> int:
+        """How many cells it has."""
+        return len(self.tasks) * len(self.methods) * len(self.seeds)
+
 
 class CellSpec(_Frozen):
     """Everything a cell's numbers depend on. Equal hashes mean that one record serves both.
@@ -180,6 +185,11 @@ class CellSpec(_Frozen):
     def label(self) -> str:
         """How tables and messages name the cell's method."""
         return join_label(self.method, self.variant)
+
+    @property
+    def in_words(self) -> str:
+        """How sentences name the cell: `chameleon:edit=personalized on lamp2, seed 0`."""
+        return f"{self.label} on {self.task}, seed {self.seed}"
 
 
 def as_json(value: Any) -> Any:

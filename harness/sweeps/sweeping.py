@@ -40,7 +40,7 @@ def print_plan(sweep: SweepSpec, points: Sequence[Point], out: Path, fresh: bool
         table.add_row(str(number), *map(Text, row), ", ".join(map(str, spec.seeds)), seconds(spec.budget))
     console.print(table)
     cells = distinct_cells(points)
-    asked = sum(len(p.spec.methods) * len(p.spec.tasks) * len(p.spec.seeds) for p in points)
+    asked = sum(point.spec.size for point in points)
     left = list(cells) if fresh else cells_left(cells, Store(out).ended())
     rest = f", {seconds(sum(cells[cell] for cell in left))} of it for what is left, {counted(len(left), 'cell')}"
     text = (

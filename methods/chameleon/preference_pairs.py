@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import cosine_similarity
 
 from harness.api import Example, FitContext, HistoryItem, Position, Site
-from harness.methods.answer_pairs import pair_prompt
+from harness.methods.answer_pairs import count_left_out, pair_prompt
 from harness.methods.chameleon.insights import Insights
 
 PairText = Literal["full", "history"]
@@ -66,10 +66,8 @@ def generate_pairs(
     said = [pair for pair in different if pair.personal.strip() and pair.neutral.strip()]
     kept = [pair for pair in said if _fits(context, pair)]
     context.report.count("identical_outputs", len(made) - len(different))
-    if len(said) < len(different):
-        context.report.count("empty_outputs", len(different) - len(said))
-    if len(asked) < len(examples):
-        context.report.count("examples_too_long", len(examples) - len(asked))
+    count_left_out(context, "empty_outputs", different, said)
+    count_left_out(context, "examples_too_long", examples, asked)
     context.report.count("overlong_pairs", len(said) - len(kept))
     return kept
 

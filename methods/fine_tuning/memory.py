@@ -27,10 +27,12 @@ def training_bytes(lm: LanguageModel, lora: LoraSettings | None) -> int:
     return lm.model.get_memory_footprint() + _TRAINED * lora.r * sum(sides)
 
 
-def too_little(name: str, needed: int, memory: int, advice: str) -> list[str]:
-    """The warning that the method `name` needs more than there is, if it does."""
+def too_little(name: str, lm: LanguageModel, lora: LoraSettings | None, memory: int) -> list[str]:
+    """The warning that a fit of the method `name` needs more than the `memory` there is, in bytes, if it does."""
+    needed = training_bytes(lm, lora)
     if needed <= memory:
         return []
+    advice = "Lower lora.r or quantize the model." if lora else f"Train an adapter: --set {name}.training=lora."
     return [
         f"{name} needs at least {needed / 2**30:.3g} GiB for weights, gradients and optimizer states, but the device "
         f"has {memory / 2**30:.3g} GiB: it will probably run out of memory. {advice}"

@@ -27,7 +27,7 @@ from harness.methods.fine_tuning.training_forecast import Forecast
 from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.fine_tuning.weights import LoraSettings, Trained, trained, trained_tensors
 
-_COPIES = 3  # how often the trained weights are copied after training, disk included
+COPIES = 3  # how often the trained weights are copied after training, disk included
 _COPIES_IN_A_STEP = 6  # clipping and AdamW read and write weights, gradients and two moments
 _PASSES = 3  # forward, that a micro-batch costs: what goes back is as much for the weights as for the activations
 _PASSES_OF_AN_ADAPTER = 2  # its own weights are few
@@ -72,7 +72,7 @@ class TrainingConfig(BaseModel):
         overhead = _COPIES_IN_A_STEP * weights / (self.batch_size * self.accumulation)
         passes = (_PASSES if lora is None else _PASSES_OF_AN_ADAPTER) + reference
         most = self.training_share * context.clock.budget
-        first = (_COPIES + _COPIES_IN_A_STEP) * weights
+        first = (COPIES + _COPIES_IN_A_STEP) * weights
         return Forecast(context, rows, passes, self.num_epochs / share, most, overhead, first)
 
     def arguments(self, context: FitContext) -> dict[str, Any]:
@@ -126,15 +126,19 @@ def fit_weights(
     forecast.measure()
     with context.clock.phase("forecast"):
         pace = _pace(trainer, context.clock, forecast, lora)
+
+    def personalizer() -> Personalizer:
+        return Trained(context.task, trained_tensors(trainer.model, lora), lora)
+
     with counted(context.lm, trainer.model):
-        done = _train(trainer, context, pace, rows, lora)
+        done = _train(trainer, context, pace, rows, personalizer)
     if not done:
         return Unedited(context.task)
     assert trainer.optimizer is not None
     trainer.optimizer.state.clear()  # moments, twice the weights, of which a copy is made now
     trainer.model.zero_grad(set_to_none=True)
     with context.clock.phase("save"):
-        return Trained(context.task, trained_tensors(trainer.model, lora), lora)
+        return personalizer()
 
 
 def load_weights(directory: Path, task: Task) -> Personalizer:
@@ -143,15 +147,19 @@ def load_weights(directory: Path, task: Task) -> Personalizer:
 
 
 def _train(
-    trainer: MicroBatched, context: FitContext, pace: TrainingPace, rows: Sequence[Row], lora: LoraSettings | None
+    trainer: MicroBatched,
+    context: FitContext,
+    pace: TrainingPace,
+    rows: Sequence[Row],
+    personalizer: Callable[[], Personalizer],
 ) -> bool:
     """Train and account; False if not even one micro-batch fits."""
-    clock, natural = context.clock, _natural_steps(trainer)
+    clock, natural = context.clock, math.ceil(trainer.steps_in_an_epoch * trainer.args.num_train_epochs)
     with clock.phase("training"):
         plan = Plan(trainer, pace, natural)
+        offers = Offers(lambda: context.checkpoint(len(trainer.used), personalizer))
         if pace.fits(trainer.size(trainer.pieces(0)[0])):
-            loss = _run(trainer, context, plan, Offers(lambda: _offer(trainer, context, rows, lora)), natural)
-            context.report.counts["training_loss"] = loss
+            context.report.counts["training_loss"] = _run(trainer, context, plan, offers)
     steps = trainer.state.global_step
     if steps < natural or trainer.cut or plan.shortened:
         clock.exhausted = True
@@ -171,7 +179,7 @@ def _reason(steps: int, natural: int, cut: int) -> str:
 def _pace(trainer: MicroBatched, clock: Clock, forecast: Forecast, lora: LoraSettings | None) -> TrainingPace:
     """What training will take: the forecast, and copying the trained weights once."""
     copied = _copying(trainer.model, lora, clock)
-    pace = TrainingPace(clock, _COPIES * copied, _COPIES_IN_A_STEP * copied, trainer.args.device)
+    pace = TrainingPace(clock, COPIES * copied, _COPIES_IN_A_STEP * copied, trainer.args.device)
     size = trainer.size(trainer.pieces(0)[0])
     pace.expect(size, forecast.of(size))
     return pace
@@ -185,27 +193,15 @@ def _copying(model: nn.Module, lora: LoraSettings | None, clock: Clock) -> float
     return clock.elapsed() - begun
 
 
-def _natural_steps(trainer: MicroBatched) -> int:
-    """Optimizer steps to the end of the last epoch."""
-    return math.ceil(trainer.steps_in_an_epoch * trainer.args.num_train_epochs)
-
-
-def _run(trainer: MicroBatched, context: FitContext, plan: Plan, offers: Offers, natural: int) -> float:
+def _run(trainer: MicroBatched, context: FitContext, plan: Plan, offers: Offers) -> float:
     """Train to the end of the plan; the mean loss of its steps."""
-    trainer.args.max_steps = natural
+    trainer.args.max_steps = plan.natural
     for callback in (plan, offers):
         trainer.add_callback(callback)
     set_seed(context.seed)
     if (result := unless_out_of_memory(trainer.train)) is None:
         raise nothing_left(trainer.args.device, "when the optimizer takes room for two moments of every parameter")
     return result.training_loss
-
-
-def _offer(trainer: MicroBatched, context: FitContext, rows: Sequence[Row], lora: LoraSettings | None) -> None:
-    def make() -> Personalizer:
-        return Trained(context.task, trained_tensors(trainer.model, lora), lora)
-
-    context.checkpoint(len(trainer.used), make)
 
 
 def _account(context: FitContext, trainer: MicroBatched, rows: Sequence[Row]) -> None:

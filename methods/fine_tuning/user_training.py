@@ -1,8 +1,8 @@
 """One small adapter after the other, each from one user's records alone, on a model that stays as it is."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from copy import copy
 from functools import partial
 from typing import Any, cast
@@ -20,13 +20,12 @@ from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, 
 from harness.methods.fine_tuning.placement import computes_halves
 from harness.methods.fine_tuning.seq2seq_trainer import Collator, decoded_log_likelihoods
 from harness.methods.fine_tuning.token_count import counted
-from harness.methods.fine_tuning.trainer import TrainingConfig
+from harness.methods.fine_tuning.trainer import COPIES, TrainingConfig
 from harness.methods.fine_tuning.training_data import Record, Row, record
 from harness.methods.fine_tuning.training_pace import TrainingPace
 from harness.methods.fine_tuning.weights import LoraSettings, on_cpu
 
 _OWN, _TASK = "own", "task"
-_COPIES = 3  # how often an adapter is copied after its training, disk included
 
 
 class UserTraining:
@@ -54,11 +53,9 @@ class UserTraining:
         self._recomputes = False
         self.copying = 0.0  # seconds that an adapter takes after its training, at most
 
-    @contextmanager
-    def base_model(self) -> Iterator[None]:
+    def base_model(self) -> AbstractContextManager[None]:
         """Takes all adapters out of what `context.lm` computes, for the duration."""
-        with self._adapted.disable_adapter():
-            yield
+        return self._adapted.disable_adapter()
 
     def train(self, rows: Sequence[Row], seed: int) -> dict[str, Tensor]:
         """The weights, on the CPU, of an adapter trained on the rows in their order, from scratch.
@@ -101,7 +98,7 @@ class UserTraining:
     def _copied(self) -> dict[str, Tensor]:
         begun = self._context.clock.elapsed()
         found = on_cpu(get_peft_model_state_dict(self._adapted, adapter_name=_OWN))
-        self.copying = max(self.copying, _COPIES * (self._context.clock.elapsed() - begun))
+        self.copying = max(self.copying, COPIES * (self._context.clock.elapsed() - begun))
         return found
 
     def _gather(self, records: Sequence[Record], begin_small: bool) -> None:

@@ -173,7 +173,7 @@ def outcome(nats):
 
 @pytest.mark.parametrize(("before", "now", "differs"), [(-2.0, -2.0005, False), (-2.0, -2.1, True), (-2.0, None, True)])
 def test_the_gate_compares_it_within_the_tolerance_of_numbers(before, now, differs):
-    assert bool(differ([outcome(before)], [outcome(now)], Tolerance(), {})) == differs
+    assert bool(differ([outcome(before)], [outcome(now)], Tolerance())) == differs
 
 
 def test_a_baseline_that_does_not_name_it_repeats_without_it():

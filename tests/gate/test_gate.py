@@ -27,7 +27,7 @@ def outcome(outputs="abcd", **changes) -> Outcome:
 
 
 def differences(expected, got, **tolerance):
-    return compare([expected], [got], Tolerance(**tolerance), {KEY: "aloe"})
+    return compare([expected], [got], Tolerance(**tolerance))
 
 
 def baseline(*cells) -> Baseline:
@@ -63,8 +63,8 @@ def test_every_kind_of_change_is_named():
 
 
 def test_a_cell_that_is_gone_or_new_is_a_difference():
-    (gone,) = compare([outcome()], [], Tolerance(), {})
-    (new,) = compare([], [outcome()], Tolerance(), {})
+    (gone,) = compare([outcome()], [], Tolerance())
+    (new,) = compare([], [outcome()], Tolerance())
     assert not gone.tolerated
     assert not new.tolerated
 
@@ -92,7 +92,7 @@ def test_only_numbers_that_are_not_whole_have_a_tolerance():
     assert differences(outcome(), near) == []
     assert differences(outcome(), near, numbers=0.0)
     many = Tolerance(numbers=0.5)
-    assert compare([outcome(counters={"n": 1000.0})], [outcome(counters={"n": 1001.0})], many, {})
+    assert compare([outcome(counters={"n": 1000.0})], [outcome(counters={"n": 1001.0})], many)
 
 
 @settings(max_examples=25)

@@ -75,7 +75,7 @@ def test_what_a_gate_says_of_a_difference_is_clean():
         answer = Answer(HOSTILE, HOSTILE, "12345678", output, output)
         return Outcome(run=HOSTILE, task="lamp2", method="instruct", seed=0, status="complete", answers=[answer])
 
-    found = compare([outcome("a")], [outcome(HOSTILE)], Tolerance(), {})
+    found = compare([outcome("a")], [outcome(HOSTILE)], Tolerance())
     said = [*lines(found), *provenance({HOSTILE: "1"}, {HOSTILE: HOSTILE})]
     assert said
     assert all(map(clean, said))
