@@ -197,11 +197,13 @@ class MeasuredPace(_Strict):
     """Seconds that a model took where it was measured.
 
     Of a `cell`, beside what its record counts. Of a user's answers and likelihoods, by task: a fixed part, a part per
-    history item, and the items that users have. Of a `fit`, by method: per example; others use their budget up.
+    history item, and the items that users have; nothing of methods that answer `without_model`. Of a `fit`, by method:
+    per example; others use their budget up.
     """
 
     cell: float
     answer: dict[str, tuple[float, float, int]]
+    without_model: tuple[str, ...] = ()
     fit: dict[str, float]
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.api import HarnessError
-from harness.registry import method_of
+from harness.registry import make_task, method_of
 from harness.reproduction.experiment_spec import ExperimentSpec, MeasuredPace
 from harness.results.records import CellRecord
 from harness.results.store import Store
+from harness.running.task_data import read_split
 from harness.specs.run_spec import FIT_ALONE, RunSpec
 from harness.sweeps.planned_cells import cells_left, distinct_cells
 from harness.sweeps.sweep_spec import Point
@@ -58,6 +59,7 @@ class Forecast:
     def __init__(self, out: Path, paces: Mapping[str, MeasuredPace]) -> None:
         self._records = list(Store(out).ended())
         self._paces = paces
+        self._there: dict[tuple[str, str, str], float] = {}  # users by task, data and split
 
     def seconds(self, cells: Sequence[str], each: float | None) -> float | None:
         """Of planned cells; where nothing is known of the model, the mean of OUT's, else `each` of them.
@@ -81,6 +83,7 @@ class Forecast:
         pace = self._paces.get(cell["model"])
         if pace is None or cell["task"] not in pace.answer or cell["users"] is None:
             return None
+        cell = {**cell, "users": min(cell["users"], self._users(cell["task"], cell["data"], cell["split"]))}
         kind = (cell["model"], cell["task"])
         alike = [record for record in self._records if (record.spec.model, record.spec.task) == kind]
         own = [record for record in alike if record.spec.label == cell["method"]]
@@ -92,16 +95,31 @@ class Forecast:
             answered.add(answers)
         return pace.cell + _correction(pace, own or alike) * _answering(pace, cell) + fitting
 
+    def _users(self, task: str, data: str, split: str) -> float:
+        """How many users the data have, who may be fewer than are asked for; infinite where they cannot be read."""
+        if (task, data, split) not in self._there:
+            try:
+                found: float = len({query.user for query in read_split(make_task(task), data, split).queries})
+            except HarnessError:  # the run will say why
+                found = math.inf
+            self._there[task, data, split] = found
+        return self._there[task, data, split]
+
 
 def _correction(pace: MeasuredPace, records: Sequence[CellRecord]) -> float:
     """How much longer than the pace says these cells took to answer; 1 without any."""
-    expected = sum(_answering(pace, {**record.spec.model_dump(), "users": record.users}) for record in records)
+    expected = sum(
+        _answering(pace, {**record.spec.model_dump(), "method": record.spec.label, "users": record.users})
+        for record in records
+    )
     spent = sum(_spent(record) - record.fit_seconds for record in records)
     return spent / expected if expected else 1.0
 
 
 def _answering(pace: MeasuredPace, cell: Mapping[str, Any]) -> float:
     """Seconds for the answers of a cell's users, likelihoods included."""
+    if method_of(cell["method"]) in pace.without_model:
+        return 0.0
     fixed, item, most = pace.answer[cell["task"]]
     shown = min(cell["history"], most) if cell["eval_history"] == "own" else 0
     return float(cell["users"] * (fixed + item * shown))

@@ -80,9 +80,12 @@
       .text((p) => (p.label.length > 20 ? `${p.label.slice(0, 19)}…` : p.label)).append("title").text((p) => p.label);
   }
 
+  // A run of each task, then another of each: the few plots that are drawn are of every task, of the runs with most methods first.
+  const inTurn = (tasks) => d3.range(d3.max(tasks, (runs) => runs.length)).flatMap((place) => tasks.map((runs) => runs[place]).filter(Boolean));
+
   function redraw() {
     const groups = d3.groups(shown.filter((row) => row.dataset.score !== undefined), (row) => row.parentElement.id, (row) => row.dataset.task, (row) => row.dataset.run)
-      .flatMap(([, tasks]) => tasks.flatMap(([, runs]) => runs.map(([, rows]) => rows)));
+      .flatMap(([, tasks]) => inTurn(tasks.map(([, runs]) => d3.sort(runs.map(([, rows]) => rows), (rows) => -rows.length))));
     section.hidden = groups.length === 0;
     charts.replaceChildren();
     for (const rows of groups.slice(0, MOST)) {

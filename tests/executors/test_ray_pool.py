@@ -5,11 +5,14 @@ import signal
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.api import HarnessError
+from harness.executors import ray_pool
 from harness.executors.ray_pool import Lost, RayPool, Spent, require_executor
 
 
@@ -161,6 +164,57 @@ def test_a_gpu_that_no_node_has_is_refused(cluster, tmp_path):
         RayPool(Toy, (str(tmp_path),), {"cuda"}, lambda text: None),
     ):
         pass
+
+
+class FullNode:
+    """In Ray's place, which kills a worker for memory only where its node has none left: one that does so, so often."""
+
+    def __init__(self):
+        self.begun, self.killed = Counter(), 0
+        names = ("RayError", "RayTaskError", "RayActorError", "WorkerCrashedError", "NodeDiedError", "OutOfMemoryError")
+        self.exceptions = SimpleNamespace(**{name: type(name, (Exception,), {}) for name in names})
+
+    def is_initialized(self):
+        return True
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1}}]
+
+    def remote(self, **options):
+        return lambda worker: SimpleNamespace(remote=lambda *arguments: Called())
+
+    def wait(self, references, timeout):
+        return references[:1], references[1:]
+
+    def get(self, reference):
+        method, *arguments = reference
+        if method == "__ray_ready__":
+            return None
+        name, times = arguments
+        self.begun[name] += 1
+        if self.begun[name] <= times:
+            raise self.exceptions.OutOfMemoryError
+        return self.begun[name]
+
+    def kill(self, actor):
+        self.killed += 1
+
+
+class Called:
+    """An actor whose calls are what they were asked for."""
+
+    def __getattr__(self, method):
+        return SimpleNamespace(remote=lambda *arguments: (method, *arguments))
+
+
+def test_a_call_whose_node_runs_out_of_memory_is_begun_again_twice_and_then_lost(monkeypatch, tmp_path):
+    node, told = FullNode(), []
+    monkeypatch.setattr(ray_pool, "_import", lambda: node)
+    with RayPool(Toy, (str(tmp_path),), {"cpu"}, told.append) as pool:
+        found = dict(pool.map("fit", {"once": ("once", 1), "always": ("always", 9), "never": ("never", 0)}))
+    assert found == {"once": 2, "always": Lost("its node ran out of memory 3 times", 3), "never": 1}
+    assert told[1:] == ["A worker's node ran out of memory: its cell is begun again"] * 3
+    assert node.killed >= 4  # for each death a worker
 
 
 def test_an_unknown_executor_and_a_missing_ray_are_said(monkeypatch):

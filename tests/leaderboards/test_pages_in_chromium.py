@@ -191,6 +191,25 @@ def test_the_keyboard_alone_sorts_and_the_focus_is_visible(page):
     assert focused() == "tokens"
 
 
+def test_the_first_plots_are_of_every_task_and_of_the_runs_with_most_methods(page):
+    page.execute_script("""
+        const body = document.getElementById("ours"), [row] = body.rows;
+        const add = (run, task, count) => {
+            for (const _ of Array(count)) {
+                const copy = body.appendChild(row.cloneNode(true));
+                Object.assign(copy.dataset, { run, task, setting: run });
+            }
+        };
+        for (let number = 0; number < 20; number += 1) add(`few ${number}`, "lamp3", 1);
+        add("many", "lamp3", 3);
+        add("another task", "lamp7", 1);
+        document.dispatchEvent(new CustomEvent("rows-changed", { detail: [...body.rows] }));
+    """)
+    captions = [one.text for one in page.find_elements("css selector", "#charts figcaption")]
+    assert captions[1:4] == ["lamp3 many", "lamp7 another task", "lamp3 few 0"]
+    assert len(captions) == 12
+
+
 def test_the_cost_of_the_plots_can_be_chosen(page):
     page.find_element("css selector", "#cost option[value=stored]").click()
     labels = [one.get_attribute("aria-label") for one in page.find_elements("css selector", "#charts svg.plot")]

@@ -1,6 +1,9 @@
 """The presets hold settings that exist, and the paper's numbers."""
 
+from types import SimpleNamespace
+
 import pytest
+from transformers import MistralConfig, T5Config
 
 from harness.registry import CONTROLS, METHODS, PRESETS, preset
 from harness.specs.resolve import build_method, resolve
@@ -39,6 +42,25 @@ def test_the_papers_numbers(name):
     assert (dpo["num_epochs"], dpo["batch_size"], dpo["accumulation"]) == (1, 16, 1)
     assert (dpo["learning_rate"], dpo["max_grad_norm"], dpo["warmup_ratio"]) == (5e-5, 0.3, 0.1)
     assert (dpo["scheduler"], dpo["lora"]) == ("cosine", {"r": 256, "alpha": 128, "dropout": 0.05})
+
+
+@pytest.mark.parametrize("name", ["paper-mistral", "paper-flan-t5"])
+def test_an_adapter_per_user_is_trained_as_its_authors_do(name):
+    """Tan et al. (2024): LoRA of rank and alpha 8 on queries and values, two epochs over all of a history."""
+    spec = resolve(methods="oppu", preset_name=name, budget=60.0)
+    config, defaults = build_method(spec.methods[0], spec).config, METHODS.get("oppu").Config()
+    assert config == defaults
+    assert (config.lora.r, config.lora.alpha, config.lora.dropout) == (8, 8, 0.05)
+    assert (config.learning_rate, config.num_epochs, config.batch_size, config.accumulation) == (1e-4, 2, 16, 1)
+    assert (config.items, config.task_adapter) == (None, True)
+    model = SimpleNamespace(config={"paper-mistral": MistralConfig(), "paper-flan-t5": T5Config()}[name])
+    assert (
+        set(config.lora.peft(model).target_modules)
+        == {
+            "paper-mistral": {"q_proj", "v_proj"},
+            "paper-flan-t5": {"q", "v"},
+        }[name]
+    )
 
 
 @pytest.mark.parametrize("name", ["paper-mistral", "paper-flan-t5"])

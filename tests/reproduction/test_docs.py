@@ -6,8 +6,10 @@ import pytest
 
 from harness.reproduction.experiment_spec import common, experiments
 from harness.reproduction.experiments import read_docs
+from harness.reproduction.forecast import Forecast, plans
 from harness.reproduction.page import joined
 from harness.reproduction.reported import reported
+from harness.reproduction.reproducing import choose
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -38,3 +40,13 @@ def test_the_times_that_a_dry_run_expects_are_those_that_were_measured():
         new = [spent for digest, spent in cells.items() if digest not in earlier]
         earlier |= set(cells)
         assert 0.7 < spec.overlay("tiny").seconds_per_cell / (sum(new) / len(new)) < 1.4
+
+
+@pytest.mark.parametrize("result", read_docs(DOCS / "reproduction-small"), ids=lambda result: result.slug)
+def test_a_first_dry_run_expects_what_the_real_model_took_to_within_a_quarter(result, tmp_path):
+    given = {"tasks": ",".join(result.tasks), "users": result.settings["users"]}
+    if "budget" in result.departures:
+        given["budget"] = result.settings["budget"]
+    chosen = choose(result.name, "small", [], data="small-data", **given)
+    expected = Forecast(tmp_path, common().paces).seconds(plans(chosen)[0].own, None)
+    assert 0.75 < expected / sum(result.cells.values()) < 1.25

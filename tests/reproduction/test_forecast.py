@@ -15,6 +15,7 @@ from harness.results.source_closure import engine_closure, plugin_closure
 from harness.results.store import Store
 from harness.specs.run_spec import CellSpec
 from tests import fabricate
+from tests.specs.test_small_search import tweets_of
 
 
 def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(tmp_path):
@@ -32,6 +33,26 @@ def test_expected_hours_are_those_of_the_paces_and_finished_cells_correct_them(t
     forecast = Forecast(tmp_path, common().paces)
     assert forecast.seconds(cells, None) == pytest.approx(2 * (pace.cell + 3 * answering) + 300)
     assert forecast.left(cells) == list(cells)  # 5 users are not 10
+
+
+def test_what_answers_without_the_model_takes_no_time_to_answer(tmp_path):
+    chosen = choose("table1", "small", [], data="lamp", tasks="lamp7", methods="instruct,constant", users=100)
+    plain, constant = plans(chosen)[0].own
+    forecast = Forecast(tmp_path, common().paces)
+    assert forecast.seconds([constant], None) == common().paces["smollm2-135m"].cell
+    assert forecast.seconds([plain], None) > 100
+
+
+def test_no_more_users_are_expected_than_the_data_have(tmp_path):
+    data = tweets_of(5, tmp_path / "data")
+
+    def expected(folder, users):
+        chosen = choose("table1", "small", [], data=str(folder), tasks="lamp7", methods="instruct,rag", users=users)
+        return Forecast(tmp_path / "out", common().paces).seconds(plans(chosen)[0].own, None)
+
+    none = tmp_path / "none"
+    assert expected(data, 100) == expected(none, 5) < expected(none, 100)
+    assert expected(data, 3) == expected(none, 3)
 
 
 def finished_cell(cell, folder, **other):
