@@ -36,9 +36,9 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """better or worse than instruct beyond chance, else empty."""
+        """better or worse than instruct beyond chance, else empty; to copy more or fewer words is neither."""
         test = self.score.vs_instruct
-        if test is None or test.p_holm >= ALPHA or test.difference == 0:
+        if test is None or test.p_holm >= ALPHA or test.difference == 0 or self.metric == "copied":
             return ""
         return "better" if (test.difference > 0) == self.higher else "worse"
 

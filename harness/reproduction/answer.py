@@ -243,12 +243,12 @@ def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: st
         if rivals == {BASELINE} or (method_of(key[1]) in controlled and not any(map(control_of, rivals)))
     }
     shown = [key for key, rivals in faced.items() if key not in unjudged and beaten.get(key) == rivals]
-    common = listed([BASELINE, *sorted(rival for rival in every - {BASELINE} if not control_of(rival))])
-    ahead = f"better beyond chance than {common} and than its own controls"
+    common = sorted(rival for rival in every - {BASELINE} if not control_of(rival))
+    ahead = f"better beyond chance than {listed([BASELINE, *common, 'its own controls'])}"
     if len(result.settings["seeds"]) > 1:
         said = f"Shown to personalize by {by}, {ahead}"
     else:
-        said = f"By {by} {ahead}, in the one fit of each, which does not tell how another would come out"
+        said = f"By {by}, in one fit of each (another may come out otherwise), {ahead}"
     return " ".join([f"{said}: {_methods(result, shown) or 'no method'}.", *_unjudged(result, unjudged)])
 
 
@@ -257,7 +257,7 @@ def _unjudged(result: Reproduction, keys: Iterable[tuple[str, str]]) -> list[str
     ordered, controlled = sorted(keys, key=lambda key: key[::-1]), controlled_methods()
     lacking = [key for key in ordered if method_of(key[1]) in controlled]
     without = [key for key in ordered if key not in lacking]
-    told = (("as no control of theirs was run", lacking), ("as no control of theirs exists", without))
+    told = (("as no control of theirs was run here", lacking), ("as no control of theirs exists", without))
     return [f"Not judged, {why}: {_methods(result, found)}." for why, found in told if found]
 
 

@@ -14,13 +14,13 @@ from harness.reproduction.result import Measured, Reproduction
 from harness.specs.run_spec import BASELINE
 
 _MEANING = (
-    f"{BASELINE} is the model as it is, with its values; the others are differences from it, bold where they are "
-    "beyond chance, gains and losses alike, after correction for all tests of that kind in the experiment (under a "
-    "claim below, where fewer tests are corrected for together, the same difference has another p); in brackets its "
-    "95% interval over users, without correction. Arrows say which way is better, except of what is copied: fewer "
-    "words from the question are neither good nor bad. Better and worse off are users by the first metric; learned "
-    "from are those whose examples the fit used before its time was up; all are scored. Stored is what the fit keeps "
-    "for all users together. What does not beat its controls has not shown that it personalizes."
+    f"{BASELINE} is the model as it is, with its values; the others are differences from it, in brackets the 95% "
+    "interval over users, without correction. Bold is beyond chance, gains and losses alike, after correction for all "
+    "tests of that kind in the experiment; the claims below correct for fewer, so that the same difference has another "
+    "p there. Arrows say which way is better, except of what is copied: fewer words from the question are neither good "
+    "nor bad. Better and worse off: users by the first metric. Learned from: users whose examples the fit used before "
+    "its time was up; all are scored. Stored: what the fit keeps for all users together. What does not beat its "
+    "controls has not shown that it personalizes."
 )
 _UNREAD = "Unread answers are none to the task, and score as the worst."
 

@@ -44,7 +44,7 @@ class Constant(Method):
 
 
 class UserMajority(Constant):
-    """The most frequent answer in each user's history; for users without one, and for free text, as `Constant`."""
+    """The most frequent answer in each user's history; for users without one, and for free text, as `constant`."""
 
     def fit(self, context: FitContext) -> Personalizer:
         answers = _answers(context)

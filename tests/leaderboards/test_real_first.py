@@ -99,6 +99,17 @@ def test_how_much_an_answer_copies_stands_below_its_score_where_it_was_measured(
     assert re.findall(r"copies ([^<\s]+)<", page) == ["78.4%"]
 
 
+def test_copying_other_words_than_instruct_is_called_neither_better_nor_worse(run):
+    found = record(run("some", {"instruct": 0.3, "chameleon": 0.95}))
+    values = found.model_dump(mode="json")
+    values["likelihood_higher_is_better"] = {"lamp2": {"copied": False, "neutral_changed": False}}
+    told = {"value": 0.4, "vs_instruct": {"difference": -0.1, "p": 0.001, "p_holm": 0.001}}
+    values["results"][1]["likelihood"] = {"copied": told, "neutral_changed": told}
+    page = render([type(found).model_validate(values)])[f"runs/{found.id}.html"]
+    assert len(re.findall(r"better[^>]*>−0\.100", page)) == 1
+    assert page.count("−0.100") == 2
+
+
 def test_what_a_gain_breaks_and_whom_it_hurts_stands_in_its_row(run):
     found = record(run("some", {"instruct": 0.3, "chameleon": 0.95}))
     values = found.model_dump(mode="json")

@@ -73,8 +73,8 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert lines[4].startswith("rag on LaMP2 took ")
     assert re.findall(r"([+-]\d\.\d+) for the (\d+) with", lines[4]) == [(f"{gain:+.3f}", str(n)) for n, gain in told]
     assert lines[1] == (
-        "By score better beyond chance than instruct and constant and than its own controls, in the one fit of each, "
-        "which does not tell how another would come out: rag on lamp2 and rag on lamp3."
+        "By score, in one fit of each (another may come out otherwise), better beyond chance than instruct, constant "
+        "and its own controls: rag on lamp2 and rag on lamp3."
     )
     page = joined([result], common(), reported(), "{name}.png")
     title, opening, answered, meaning = page.split("\n\n")[:4]
@@ -154,7 +154,7 @@ def told_by_likelihood(result, seeds, *tests):
 def test_a_method_personalizes_if_it_beats_instruct_and_its_own_controls_and_those_of_others_do_not_count(result):
     beaten = ("chameleon", "instruct", 0.01), ("chameleon", "random_direction", 0.01)
     others = ("aloe", "instruct", 0.01), ("aloe", "shuffled_aloe", 0.01), ("aloe", "random_direction", 0.5)
-    said = "by the likelihood of what users wrote, better beyond chance than instruct and than its own controls:"
+    said = "by the likelihood of what users wrote, better beyond chance than instruct and its own controls:"
     line = told_by_likelihood(result, [0, 1], *beaten, *others)
     assert line == f"Shown to personalize {said} chameleon on lamp2 and aloe on lamp2."
     line = told_by_likelihood(result, [0, 1], beaten[0], ("chameleon", "random_direction", 0.5), *others)
@@ -165,11 +165,8 @@ def test_what_has_no_control_is_not_judged_and_one_fit_shows_no_more_than_that(r
     rivals = [("chameleon", "random_direction", 0.5), ("rag", "random_direction", 0.01)]
     tests = [(method, "instruct", 0.01) for method in ("chameleon", "rag", "oppu")]
     line = told_by_likelihood(result, [0], *tests, *rivals)
-    said = (
-        "By the likelihood of what users wrote better beyond chance than instruct and than its own controls, in the one"
-    )
-    assert line.startswith(said)
-    unjudged = "Not judged, as no control of theirs was run: oppu on lamp2."
+    assert line.startswith("By the likelihood of what users wrote, in one fit of each (another may come out otherwise)")
+    unjudged = "Not judged, as no control of theirs was run here: oppu on lamp2."
     assert line.endswith(f": no method. {unjudged} Not judged, as no control of theirs exists: rag on lamp2.")
 
 
