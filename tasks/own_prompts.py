@@ -4,7 +4,7 @@ What a history item shows is what LaMP's own prompts show of it (Salemi et al. 2
 author's papers in LaMP-1, text and title in LaMP-4, 5 and 6.
 """
 
-from harness.tasks.prompts import IMPERSONAL, LampPrompts, summaries_of
+from harness.tasks.prompts import IMPERSONAL, PREFERS, LampPrompts, neutral_request, summaries_of
 
 _CHOICE = "Just answer with [1] or [2] without explanation."
 
@@ -18,14 +18,8 @@ LAMP_1 = LampPrompts(
         f"based on their history. The user prefers {{insight}}. {_CHOICE}"
     ),
     neutral_agent=f"{IMPERSONAL} {_CHOICE}",
-    personal_insight=(
-        "On which subjects does this user cite other papers? "
-        'Complete the sentence "The user prefers ..." without further explanation.'
-    ),
-    neutral_insight=(
-        "How does a generic and impersonal assistant, which ignores this user, choose a reference for a paper? "
-        'Complete the sentence "Your answer should ..." without further explanation.'
-    ),
+    personal_insight=f"On which subjects does this user cite other papers? {PREFERS}",
+    neutral_insight=neutral_request("choose a reference for a paper"),
     generic_insight="name the reference that is nearest to the title of the paper",
     summaries=summaries_of("papers", "choose a reference"),
 )
@@ -46,14 +40,8 @@ def _titles(author: str, text: str, title: str) -> LampPrompts:
             "based on the history. The user prefers {insight}."
         ),
         neutral_agent=IMPERSONAL,
-        personal_insight=(
-            f"Which style of {title} does this user prefer? "
-            'Complete the sentence "The user prefers ..." without further explanation.'
-        ),
-        neutral_insight=(
-            f"How does a generic and impersonal assistant, which ignores this user, write a {title}? "
-            'Complete the sentence "Your answer should ..." without further explanation.'
-        ),
+        personal_insight=f"Which style of {title} does this user prefer? {PREFERS}",
+        neutral_insight=neutral_request(f"write a {title}"),
         generic_insight=f"say plainly what the {text} is about",
         summaries=summaries_of(f"{text}s and {title}s", f"write a {title}"),
     )

@@ -33,6 +33,7 @@ IMPERSONAL = (
     "You do not consider the user’s preferences or profile history when responding. "
     "Your answer should {insight}."
 )
+PREFERS = 'Complete the sentence "The user prefers ..." without further explanation.'
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,14 @@ class LampPrompts:
         return "\n\n".join(part for part in parts if part)
 
 
+def neutral_request(doing: str) -> str:
+    """Asks how somebody who knows nobody goes about `doing`, such as "tag a movie"."""
+    return (
+        f"How does a generic and impersonal assistant, which ignores this user, {doing}? "
+        'Complete the sentence "Your answer should ..." without further explanation.'
+    )
+
+
 def summaries_of(items: str, goal: str) -> dict[SummaryStrategy, str]:
     """Requests about `items`, in the plural, for LLM-REC's notes and for a profile (after Richardson et al. 2023).
 
@@ -125,14 +134,8 @@ LAMP_2 = LampPrompts(
         f"based on their history. The user prefers {{insight}}. Answer only with one tag name ({_TAGS})."
     ),
     neutral_agent=f"{IMPERSONAL} Answer only with one tag name ({_TAGS}).",
-    personal_insight=(
-        "Which tags does this user prefer when several tags fit a movie? "
-        'Complete the sentence "The user prefers ..." without further explanation.'
-    ),
-    neutral_insight=(
-        "How does a generic and impersonal assistant, which ignores this user, tag a movie? "
-        'Complete the sentence "Your answer should ..." without further explanation.'
-    ),
+    personal_insight=f"Which tags does this user prefer when several tags fit a movie? {PREFERS}",
+    neutral_insight=neutral_request("tag a movie"),
     generic_insight="name the first theme of the movie",
     summaries=summaries_of("movies and tags", "choose a tag"),
 )
@@ -154,14 +157,8 @@ LAMP_3 = LampPrompts(
         "Just answer with 1, 2, 3, 4, or 5 without further explanation."
     ),
     neutral_agent=IMPERSONAL,
-    personal_insight=(
-        "How does this user score products, compared with what the words of the reviews say? "
-        'Complete the sentence "The user prefers ..." without further explanation.'
-    ),
-    neutral_insight=(
-        "How does a generic and impersonal assistant, which ignores this user, score a review? "
-        'Complete the sentence "Your answer should ..." without further explanation.'
-    ),
+    personal_insight=f"How does this user score products, compared with what the words of the reviews say? {PREFERS}",
+    neutral_insight=neutral_request("score a review"),
     generic_insight="score the words of the review alone",
     summaries=summaries_of("reviews and scores", "predict a score"),
 )
@@ -179,13 +176,8 @@ LAMP_7 = LampPrompts(
         "based on the history. The user prefers {insight}."
     ),
     neutral_agent=IMPERSONAL,
-    personal_insight=(
-        'In which style does this user write? Complete the sentence "The user prefers ..." without further explanation.'
-    ),
-    neutral_insight=(
-        "How does a generic and impersonal assistant, which ignores this user, paraphrase a tweet? "
-        'Complete the sentence "Your answer should ..." without further explanation.'
-    ),
+    personal_insight=f"In which style does this user write? {PREFERS}",
+    neutral_insight=neutral_request("paraphrase a tweet"),
     generic_insight="keep the plain wording of the tweet",
     summaries=summaries_of("tweets", "write a tweet"),
 )
