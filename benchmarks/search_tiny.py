@@ -1,6 +1,6 @@
 """Search the hyperparameters of the preset `tiny`: six settings per method, on users that no comparison evaluates.
 
-python benchmarks/search_tiny.py OUT      # about 15 minutes on one core; writes docs/tiny-preset.md
+python benchmarks/search_tiny.py OUT      # about half an hour on one core; writes docs/tiny-preset.md
 
 The paper's step sizes are made for models a thousand times larger, and 200 samples are a few steps of them: used here,
 every trained method would be instruct. All methods get a search of the same size, so that none is tuned harder. The
@@ -68,7 +68,7 @@ def page(table: pd.DataFrame) -> str:
         lines += [f"## {method}", "", "| " + " | ".join(ordered.columns) + " |", "|" + " --- |" * ordered.shape[1]]
         lines += [
             "| " + " | ".join(value if isinstance(value, str) else f"{value:.3f}" for value in row) + " |"
-            for row in ordered.fillna("-").itertuples(index=False)
+            for row in ordered.astype(object).fillna("-").itertuples(index=False)
         ]
         lines.append("")
     lines.append("200 users of the split `tune`, 2 queries each, one seed; made with tiny-llama, a test instrument.")
