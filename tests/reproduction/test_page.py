@@ -205,7 +205,7 @@ def test_with_a_single_task_the_answer_does_not_repeat_its_name(result):
         "tests": [test for test in result.tests if test.task == "lamp2"],
     }
     lines = answer([real(result).model_copy(update=of_lamp2)], common().names)
-    assert any(line.endswith("how another would come out: rag.") for line in lines)
+    assert any(line.endswith("its own controls: rag.") for line in lines)
     assert any(line.startswith("rag took ") for line in lines)
 
 
