@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.api import HarnessError, MissingError, TaskData
 from harness.tasks.lamp_layout import Files, find
 from harness.tasks.lamp_records import Names, parse
-from harness.tasks.lamp_schema import Schema
+from harness.tasks.lamp_schema import Schema, as_object
 
 _ORDER = ("train", "dev", "test")
 
@@ -80,7 +80,7 @@ def _load(path: Path, digest: "hashlib._Hash") -> object:
     # The length keeps the hash of two files from equalling that of the same bytes cut elsewhere.
     digest.update(f"{len(content)}\n".encode() + content)
     try:
-        return json.loads(content.decode().removeprefix("\ufeff"))
+        return json.loads(content.decode().removeprefix("\ufeff"), object_pairs_hook=as_object)
     except UnicodeDecodeError as error:
         raise HarnessError(f"{path}: is not UTF-8 (byte {error.start})") from error
     except json.JSONDecodeError as error:

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field, replace
 
 from harness.api import Fault, HistoryItem
 from harness.tasks.lamp_dates import moment
-from harness.tasks.lamp_schema import MAX_CHARACTERS, Schema, identifier, kind_of, plain_text
+from harness.tasks.lamp_schema import MAX_CHARACTERS, Repetitive, Schema, identifier, kind_of, plain_text
 
 _Content = tuple[str, str, str]  # text, label, date
+_SHOWN = 40  # characters of a key
 
 
 class BadFieldError(ValueError):
@@ -18,19 +19,35 @@ class BadFieldError(ValueError):
         self.field = field
 
 
+def require_distinct(record: object, where: str = "") -> None:
+    """Raises BadFieldError, `where` before the key, for an object that gives a key more than once."""
+    if isinstance(record, Repetitive):
+        raise BadFieldError(where + record.repeated[0][:_SHOWN], "is given more than once")
+
+
 @dataclass
 class _User:
     items: dict[str, HistoryItem] = field(default_factory=dict)
     profiles: set[int] = field(default_factory=set)  # a hash of each question's item ids
+    _places: dict[tuple[_Content, int], str] = field(default_factory=dict)
+    _counts: Counter[_Content] = field(default_factory=Counter)
 
     def places(self) -> dict[tuple[_Content, int], str]:
-        """The n-th item of each content -> its id."""
-        counts: Counter[_Content] = Counter()
-        found = {}
-        for item in self.items.values():
-            found[_content(item), counts[_content(item)]] = item.id
-            counts[_content(item)] += 1
-        return found
+        """The n-th item of each content -> its id. Begun with a user's second question, as most users have one."""
+        if not self._places:
+            for item in self.items.values():
+                self._place(item)
+        return self._places
+
+    def add(self, item: HistoryItem) -> None:
+        self.items[item.id] = item
+        if self._places:
+            self._place(item)
+
+    def _place(self, item: HistoryItem) -> None:
+        content = _content(item)
+        self._places[content, self._counts[content]] = item.id
+        self._counts[content] += 1
 
 
 @dataclass
@@ -115,13 +132,14 @@ class Profiles:
             self.faults.append(Fault(self.file, record, f"{where}.id", problem, kept=True))
         while name in known.items:
             name += "'"
-        known.items[name] = replace(item, id=name)
+        known.add(replace(item, id=name))
         return name
 
     def _item(self, record: str, where: str, raw: object) -> HistoryItem:
         """The item, its id empty if it has no usable one. Raises BadFieldError."""
         if not isinstance(raw, dict):
             raise BadFieldError(where, f"is {kind_of(raw)}, not an object")
+        require_distinct(raw, f"{where}.")
         text = self._text(f"{where}.{self.schema.text_key}", raw.get(self.schema.text_key))
         label = self._label(where, raw)
         return HistoryItem(

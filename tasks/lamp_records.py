@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from harness.api import Fault, HarnessError, Query, TaskData
-from harness.tasks.lamp_profiles import BadFieldError, Profiles
-from harness.tasks.lamp_schema import MAX_CHARACTERS, Schema, identifier, kind_of, plain_text
+from harness.tasks.lamp_profiles import BadFieldError, Profiles, require_distinct
+from harness.tasks.lamp_schema import MAX_CHARACTERS, Repetitive, Schema, identifier, kind_of, plain_text
 
 _SHOWN = 3  # faults that an error names
 _TELLING = 3  # items of a history that two people do not share by chance
@@ -46,6 +46,8 @@ class _Reader:
     user_field: str = "user_id"
     nobody: int = 0  # questions without a user_id
     alike: int = 0  # questions whose user only their profile tells
+    named_twice: set[str] = field(default_factory=set)  # questions of which the users file says so more than once
+    strays: int = 0  # entries of the users file that are of no question
 
     def read(self, questions: object, outputs: object, users: object | None) -> TaskData:
         if not isinstance(questions, list):
@@ -79,6 +81,7 @@ class _Reader:
     ) -> None:
         for record_id, record in records.items():
             try:
+                require_distinct(record)
                 if record_id not in golds:
                     raise BadFieldError("id", f"no usable gold in {self.names.outputs}")
                 query = Query(record_id, self._user(record_id, users), self._asked(record))
@@ -108,7 +111,7 @@ class _Reader:
         """Users by question id: those of the users file if there is one, else the questions' own."""
         if users is not None:
             self.user_field = "user"
-            return {_canonical(key): user for key, user in users.items()}
+            return self._named(records, users)
         named = {key: record["user_id"] for key, record in records.items() if record.get("user_id") is not None}
         self.nobody = len(records) - len(named)
         # Beside real user ids, a question's id could be that of somebody else.
@@ -124,6 +127,20 @@ class _Reader:
             self.alike += found[key] != own
         return found
 
+    def _named(self, records: dict[str, dict], users: dict) -> dict[str, object]:
+        named: dict[str, object] = {}
+        repeated = users.repeated if isinstance(users, Repetitive) else ()
+        for key, user in users.items():
+            question = _canonical(key)
+            if question in named or key in repeated:
+                self.named_twice.add(question)
+            named[question] = user
+        strays = [key for key in named if key not in records]
+        for key in strays:
+            self._fault(self.names.users, key, "id", "no question has this id")
+        self.strays = len(strays)
+        return named
+
     def _shown(self, record: dict) -> tuple[tuple[str, str], ...]:
         """What a question's profile holds, whatever its order and ids."""
         profile = record.get("profile")
@@ -134,6 +151,8 @@ class _Reader:
     def _user(self, record_id: str, users: dict[str, object]) -> str:
         if record_id not in users:
             raise BadFieldError("user", f"{self.names.users} names no user for it")
+        if record_id in self.named_twice:
+            raise BadFieldError("user", f"{self.names.users} names its user more than once")
         try:
             return identifier(users[record_id])
         except ValueError as error:
@@ -146,6 +165,8 @@ class _Reader:
         records = outputs.get("golds") if isinstance(outputs, dict) else None
         if not isinstance(outputs, dict) or not isinstance(records, list):
             raise HarnessError(f'{name}: expected {{"task": "{self.schema.folder}", "golds": [{{"id", "output"}}]}}')
+        if isinstance(outputs, Repetitive):
+            raise HarnessError(f"{name}: gives {', '.join(outputs.repeated)[:80]!r} more than once")
         task = outputs.get("task")
         if task != self.schema.folder:
             found = repr(task[:40]) if isinstance(task, str) else kind_of(task)
@@ -155,7 +176,10 @@ class _Reader:
         for record_id, record in self._records(name, records):
             named.add(record_id)
             try:
+                require_distinct(record)
                 golds[record_id] = self.schema.answer(record.get("output"))
+            except BadFieldError as bad:
+                self._fault(name, record_id, bad.field, str(bad))
             except ValueError as error:
                 self._fault(name, record_id, "output", str(error))
         return golds, named
@@ -197,6 +221,8 @@ class _Reader:
         if len(data.queries) < asked:
             lost = asked - len(data.queries)
             data.notes.append(f"{lost} of {asked} questions could not be used (`harness data check` says why)")
+        if self.strays:
+            data.notes.append(f"{self.strays} entries of {self.names.users} are of no question")
         if self.nobody and data.names_users:
             data.notes.append(f"{self.nobody} questions carry no user_id: each counts as a user of its own")
         if self.alike:

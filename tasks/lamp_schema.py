@@ -1,7 +1,8 @@
 """The fields of the LaMP schema: where each task keeps them, and which values they may hold."""
 
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -97,6 +98,11 @@ def one_line(value: object) -> str:
     return " ".join(plain_text(value).split())
 
 
+def tweet(value: object) -> str:
+    """Text on one line, as answers are, with the spaces that it has. Raises ValueError as `plain_text` does."""
+    return " ".join(plain_text(value).splitlines())
+
+
 def plain_text(value: object) -> str:
     """Stripped text. Raises ValueError if it is no text, empty, or no valid Unicode."""
     if not isinstance(value, str):
@@ -132,8 +138,24 @@ def identifier(value: object) -> str:
 
 def kind_of(value: object) -> str:
     """What a JSON value is, in words, for messages."""
-    names = {dict: "an object", list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
+    names = {list: "a list", str: "text", bool: "true/false", int: "a number", float: "a number"}
+    if isinstance(value, dict):
+        return "an object"
     return "missing" if value is None else names.get(type(value), "something else")
+
+
+class Repetitive(dict[str, object]):
+    """A JSON object that gives a key more than once, so that what it says is open; `repeated`: these keys."""
+
+    def __init__(self, pairs: Sequence[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.repeated = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+
+
+def as_object(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """What `json.loads` makes of an object, as its `object_pairs_hook`: a Repetitive one where a key is there twice."""
+    made = dict(pairs)
+    return made if len(made) == len(pairs) else Repetitive(pairs)
 
 
 SCHEMAS = {
@@ -153,5 +175,5 @@ SCHEMAS = {
     "lamp4": Schema("LaMP_4", "LaMP_4", partial(after, "article:"), "text", "title", one_line),
     "lamp5": Schema("LaMP_5", "LaMP_5", partial(after, "of a paper:"), "abstract", "title", one_line),
     "lamp6": Schema("LaMP_6", None, partial(after, "email:"), "text", "title", one_line),
-    "lamp7": Schema("LaMP_7", "LaMP_7", partial(after, "explanation before or after it:"), "text", "", plain_text),
+    "lamp7": Schema("LaMP_7", "LaMP_7", partial(after, "explanation before or after it:"), "text", "", tweet),
 }

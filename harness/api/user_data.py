@@ -93,5 +93,5 @@ class TaskData:
 
     @property
     def records_skipped(self) -> int:
-        """Questions, golds and history items that could not be used."""
+        """Questions, golds, history items and entries of a users file that could not be used."""
         return sum(not fault.kept for fault in self.faults)

@@ -15,5 +15,5 @@ def report(folder: Annotated[Path, path_argument("The --out of a comparison.")])
     from harness.results.store import Store
 
     comparison = build(Store(folder))
-    write(comparison, folder)
     print_report(comparison, console)
+    write(comparison, folder)  # after it: who may only read the folder sees the tables

@@ -67,7 +67,7 @@ def reproduce(
     call = Call("reproduce", {})
     announce()
     quieten_libraries()
-    from harness.executors.ray_pool import require_executor
+    from harness.executors.ray_pool import OF_ONE_WORKER, require_executor
     from harness.reproduction.reproducing import choose, print_plan, run_reproduce
 
     on = require_executor(executor)
@@ -83,6 +83,8 @@ def reproduce(
     overrides = parse_overrides(settings or [])
     chosen = choose(name, preset_name, models.split(",") if models else [], overrides, **given)
     print_plan(chosen, preset_name, folder, console, fresh)
+    if on == "ray":
+        console.print(OF_ONE_WORKER, soft_wrap=True)
     if not dry_run:
         if not rebuild:
             warn_if_crowded()

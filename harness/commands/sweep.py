@@ -42,7 +42,7 @@ def sweep(
         return
     announce()
     quieten_libraries()
-    from harness.executors.ray_pool import require_executor
+    from harness.executors.ray_pool import OF_ONE_WORKER, require_executor
     from harness.reporting.wandb_session import require_mode
     from harness.sweeps.sweeping import print_plan, run_sweep
 
@@ -52,6 +52,8 @@ def sweep(
         raise HarnessError(f"{file}: {error}") from error
     chosen = require_executor(executor)
     print_plan(read, points, folder, fresh, console)
+    if chosen == "ray":
+        console.print(OF_ONE_WORKER, soft_wrap=True)
     if not dry_run:
         warn_if_crowded()
         sys.exit(run_sweep(read, points, folder, require_mode(wandb), fresh, console, chosen, call))

@@ -66,7 +66,7 @@ def _check_split(task: Task, source: str, split: str, there: bool) -> SplitRepor
 
 def _report(task: str, data: TaskData) -> SplitReport:
     sizes = [len(history) for history in data.histories.values()] or [0]
-    leaks = [(query, find_leaks(data.histories[query.user], query, data.golds[query.id])) for query in data.queries]
+    leaks = list(find_leaks(data, data.queries))
     return SplitReport(
         task=task,
         split=data.split,

@@ -62,10 +62,11 @@ class Computed(BaseModel):
 class CellWorker:
     """Computes cells into `out`/cells as the local executor does. The model loaded last, and a run's data, are kept.
 
-    Relative paths mean what they mean in `working_folder`, where it exists.
+    Relative paths mean what they mean in `working_folder`, where it exists. `shared`: other runs, those of `harness
+    run`, may compute cells for `out`/cells meanwhile.
     """
 
-    def __init__(self, out: str, working_folder: str, threads: int, save_fits: bool) -> None:
+    def __init__(self, out: str, working_folder: str, threads: int, save_fits: bool, shared: bool) -> None:
         from harness.quiet import quieten_libraries
 
         quieten_libraries()
@@ -77,6 +78,7 @@ class CellWorker:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._out = Path(out)
         self._save_fits = save_fits
+        self._shared = shared
         self._loaded: tuple[tuple[Any, ...], HuggingFaceModel] | None = None
         self._experiment = lru_cache(maxsize=1)(self._new_experiment)
 
@@ -135,7 +137,7 @@ class CellWorker:
 
     def _new_experiment(self, spec: str) -> Experiment:
         run = RunSpec.model_validate_json(spec)
-        return Experiment(run, Store(self._out), Quiet(), self._save_fits, load_lm=self._load)
+        return Experiment(run, Store(self._out, shared=self._shared), Quiet(), self._save_fits, load_lm=self._load)
 
     def _load(self, *arguments: Any) -> HuggingFaceModel:
         if self._loaded is None or self._loaded[0] != arguments:

@@ -60,7 +60,7 @@ def _compute(
     runs: Sequence[tuple[RunSpec, Store]], out: Path, listener: Listener, save_fits: bool, fresh: bool, strict: bool
 ) -> None:
     root, jobs = Store(out), dict[str, _Job]()
-    worker = (str(out.resolve()), os.getcwd(), torch.get_num_threads(), save_fits)
+    worker = (str(out.resolve()), os.getcwd(), torch.get_num_threads(), save_fits, not strict)
     with RayPool(CellWorker, worker, {spec.device for spec, _ in runs}, listener.stage) as pool:
         plans = _plan(pool, [spec for spec, _ in runs])
         for (spec, store), plan in zip(runs, plans, strict=True):

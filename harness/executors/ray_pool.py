@@ -23,6 +23,7 @@ Executor = Literal["local", "ray"]
 DEATHS = 2  # how often a call is begun again after its worker died
 START_FAILURES = 3  # of workers, one after another, before it is no accident
 POLL = 2.0  # seconds between two looks at the nodes that the cluster has
+OF_ONE_WORKER = "These are the times of one worker: several on Ray share the cells, and n of them take about an n-th."
 
 
 @dataclass(frozen=True)

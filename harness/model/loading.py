@@ -37,7 +37,7 @@ def choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(0, device=chosen)
+        torch.zeros(1, device=chosen).item()  # which the device "meta" cannot give
     except (RuntimeError, AssertionError) as error:
         raise HarnessError(
             f"Device {device!r} cannot be used: {first_line(error)} Use --device cpu, or auto to take a GPU if one is "

@@ -32,12 +32,13 @@ class Store:
     """The folder of one run: `run.json`, `cells/<task>/<method>/seed-<n>-<hash8>/{cell.json,samples.parquet}`.
 
     `pool` is a folder laid out like `cells` that several runs share: finished cells are taken from it and added to it,
-    as copies, so that each run's folder is whole.
+    as copies, so that each run's folder is whole. `shared`: the folder's own `cells` are such a pool of other runs.
     """
 
-    def __init__(self, root: Path, pool: Path | None = None) -> None:
+    def __init__(self, root: Path, pool: Path | None = None, shared: bool = False) -> None:
         self.root = root
         self.pool = pool
+        self.shared = shared
 
     def check(self, spec: RunSpec, hardware: dict[str, Any], fresh: bool) -> None:
         """Raise HarnessError if the folder holds another run, a run of other hardware, or foreign files."""
@@ -127,10 +128,11 @@ class Store:
 
         `waiting` is called once if another run holds the cell; the wait ends when that run is done with it, or dead.
         """
-        if self.pool is None:
+        pool = self.root / "cells" if self.shared else self.pool
+        if pool is None:
             yield
             return
-        folder = _cell_dir(self.pool, spec)
+        folder = _cell_dir(pool, spec)
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(f"{folder}.lock")
         try:

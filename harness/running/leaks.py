@@ -1,18 +1,36 @@
 """Items of a history that give an evaluated query, or its answer, away."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
-from harness.api import HistoryItem, Query
+from harness.api import HistoryItem, Query, TaskData
 
 
-def find_leaks(history: Sequence[HistoryItem], query: Query, gold: str) -> list[str]:
-    """Ids of the items whose text is the query's, or is the gold answer: the same words, whatever is between them.
+class LeakSearch:
+    """What one history gives away: its texts are normalized once, however much is asked about it."""
 
-    A labelled item is compared with the query only: that its label is the gold is what a method is meant to learn from.
-    """
-    asked, answer = _normal(query.text), _normal(gold)
-    return [item.id for item in history if (text := _normal(item.text)) == asked or (text == answer and not item.label)]
+    def __init__(self, history: Sequence[HistoryItem]) -> None:
+        self._items = [(item, _normal(item.text)) for item in history]
+
+    def find(self, query: Query, gold: str) -> list[str]:
+        """Ids of the items whose text is the query's, or is the gold answer: the same words, whatever is between them.
+
+        A labelled item is compared with the query only: that its label is the gold is what a method is meant to learn
+        from.
+        """
+        asked, answer = _normal(query.text), _normal(gold)
+        return [item.id for item, text in self._items if text == asked or (text == answer and not item.label)]
+
+
+def find_leaks(data: TaskData, queries: Sequence[Query]) -> Iterator[tuple[Query, list[str]]]:
+    """The queries, user by user, each with what `LeakSearch.find` finds in its user's history."""
+    asked: dict[str, list[Query]] = {}
+    for query in queries:
+        asked.setdefault(query.user, []).append(query)
+    for user, own in asked.items():
+        search = LeakSearch(data.histories[user])
+        for query in own:
+            yield query, search.find(query, data.golds[query.id])
 
 
 def _normal(text: str) -> str:

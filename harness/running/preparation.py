@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.api import Example, HarnessError, HistoryItem, LanguageModel, Query, Task, TaskData, User
 from harness.running.history import embedded_text, note_on_dates, select
-from harness.running.leaks import find_leaks
+from harness.running.leaks import LeakSearch, find_leaks
 from harness.running.retrieval import Embed, HistorySearch
 from harness.running.task_data import read_split
 from harness.running.unseen_users import without_evaluated
@@ -33,6 +34,8 @@ class Selector:
 
     def __post_init__(self) -> None:
         self._search = HistorySearch(self.embed, self.whole, remembers=False)
+        # Of one user, whose examples are made one after the other: normalized texts of all would be held twice.
+        self._leaks_of = lru_cache(maxsize=1)(lambda user: LeakSearch(self.whole[user]))
 
     def __call__(self, user: str, without: Collection[int] = ()) -> tuple[HistoryItem, ...]:
         """H_u^k of a user, chosen as if the items at `without` did not exist.
@@ -79,7 +82,7 @@ class Selector:
         there is no input, retrieved items are those for the answer: the input will be its paraphrase.
         """
         asked = Query(f"example {item.id}", user, answer if query is None else query)
-        gone = {item.id} if self.spec.keep_leaks else {item.id, *find_leaks(self.whole[user], asked, answer)}
+        gone = {item.id} if self.spec.keep_leaks else {item.id, *self._leaks_of(user).find(asked, answer)}
         hidden = {place for place, other in enumerate(self.whole[user]) if other.id in gone}
         return self.for_query(asked, hidden) if self.asks else self(user, hidden)
 
@@ -167,9 +170,18 @@ class Prepared:
 
 
 def load_data(task: Task, spec: RunSpec) -> list[TaskData]:
-    """What a run reads: the split whose users are evaluated and, under `unseen`, the one to fit on."""
+    """What a run reads: the split whose users are evaluated and, under `unseen`, the one to fit on, of other people.
+
+    Raises HarnessError where there is no usable query, or where the users to fit on are those evaluated.
+    """
     evaluated = read_split(task, spec.data, spec.split)
-    return [evaluated] if spec.regime == "seen" else [evaluated, read_split(task, spec.data, "train")]
+    if not evaluated.queries:
+        raise HarnessError(f"{task.name}: no usable question in {spec.data}, split {evaluated.split}.")
+    if spec.regime == "seen":
+        return [evaluated]
+    fitted = without_evaluated(task, evaluated, read_split(task, spec.data, "train"))
+    evaluated.notes += [f"{fitted.split}, to fit on: {note}" for note in fitted.notes if note not in evaluated.notes]
+    return [evaluated, fitted]
 
 
 def prepare(
@@ -177,12 +189,10 @@ def prepare(
 ) -> Prepared:
     """Choose the evaluated queries of the task's data, `loaded` or read here, remove leaks and select histories.
 
-    Raises HarnessError where the data has no usable query, or where the users to fit on are those evaluated (`unseen`).
+    Raises as `load_data` if it reads.
     """
     data, *others = load_data(task, spec) if loaded is None else loaded
     queries = _evaluated(data.queries, spec)
-    if not queries:
-        raise HarnessError(f"{task.name}: no usable question in {spec.data}, split {data.split}.")
     whole, leaks_removed = _without_leaks(data, queries, spec)
     if spec.selection == "recency" and (note := note_on_dates(whole.values())):
         data.notes.append(note)
@@ -192,9 +202,7 @@ def prepare(
     searched: Histories = whole if own else dict.fromkeys(whole, ())
     if spec.regime == "seen":
         return Prepared(task, data, queries, shown, searched, leaks_removed, FitPool(task, spec, lm, data, selector))
-    [other] = others
-    fit_data = without_evaluated(task, data, other)
-    data.notes += [f"{other.split}, to fit on: {note}" for note in other.notes if note not in data.notes]
+    [fit_data] = others
     fit_whole, _ = _without_leaks(fit_data, fit_data.queries, spec)
     pool = FitPool(task, spec, lm, fit_data, Selector(spec, embed, fit_whole))
     return Prepared(task, data, queries, shown, searched, leaks_removed, pool)
@@ -210,8 +218,8 @@ def _without_leaks(data: TaskData, queries: Sequence[Query], spec: RunSpec) -> t
     """Histories of the queries' users without items that equal a query or its gold, and how many those were."""
     leaking: dict[str, set[str]] = {query.user: set() for query in queries}
     if not spec.keep_leaks:
-        for query in queries:
-            leaking[query.user].update(find_leaks(data.histories[query.user], query, data.golds[query.id]))
+        for query, items in find_leaks(data, queries):
+            leaking[query.user].update(items)
     whole = {user: tuple(item for item in data.histories[user] if item.id not in ids) for user, ids in leaking.items()}
     removed = sum(len(data.histories[user]) - len(items) for user, items in whole.items())
     return whole, removed

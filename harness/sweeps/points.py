@@ -14,6 +14,7 @@ from harness.repeats.finished_run import finished_comparison, leave_comparison
 from harness.repeats.run_inputs import run_inputs
 from harness.reporting.comparison_report import build, write
 from harness.results.discarding import discard
+from harness.results.locking import LOCK, alone
 from harness.results.store import Store
 from harness.running.experiment import Listener
 from harness.sweeps.point_result import PointResult
@@ -45,6 +46,9 @@ def run_points(
     """
     pool = pool or out / "cells"
     if fresh:
+        for lock in sorted((out / "points").glob(f"*/{LOCK}")):
+            with alone(lock.parent):  # refused while `harness run` is at work there
+                pass
         discard(out / "points", pool)
     stores = [Store(out / "points" / point.slug, pool) for point in points]
     if executor == "ray":

@@ -67,10 +67,7 @@ def run_sweep(
     where `out` holds a comparison.
     """
     require_folder(out)
-    if (out / "run.json").exists():
-        raise HarnessError(
-            f"{out} holds a comparison, whose files a sweep would mix with its own. Choose another --out."
-        )
+    _require_no_comparison(out)
     with alone(out):
         if call is not None and executor == "local":
             call.reads(run_inputs([point.spec for point in points]))
@@ -84,14 +81,25 @@ def run_sweep(
 
 
 def run_one(settings: dict[str, Any], out: Path, wandb: Mode, console: Console) -> int:
-    """Compute and print one point, and log it into the run that `wandb agent` opened; 1 if a method failed, else 0."""
+    """Compute and print one point, and log it into the run that `wandb agent` opened; 1 if a method failed, else 0.
+
+    Raises HarnessError where `out` holds a comparison.
+    """
     point = Point(settings, run_spec(settings))
+    _require_no_comparison(out)
     with Display(console) as display:
         [result] = run_points([point], out, display)
     print_report(result.comparison, console)
     track(result.comparison, result.folder, wandb)
     console.print(Text(f"\nTables, plots and records: {result.folder}"), soft_wrap=True)
     return int(any(row.status == "failed" for row in result.comparison.rows))
+
+
+def _require_no_comparison(out: Path) -> None:
+    if (out / "run.json").exists():
+        raise HarnessError(
+            f"{out} holds a comparison, whose files a sweep would mix with its own. Choose another --out."
+        )
 
 
 def read_arguments(arguments: Sequence[str]) -> dict[str, Any]:

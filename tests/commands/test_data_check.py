@@ -12,7 +12,7 @@ from harness.api import Fault, HarnessError, HistoryItem, Query, Task, TaskData
 from harness.commands.data import _run_check
 from harness.conformance.data_check import SplitReport, check_data
 from harness.conformance.task_checks import check_task
-from harness.running.leaks import find_leaks
+from harness.running.leaks import LeakSearch
 from harness.running.task_data import read_split
 from harness.tasks.lamp import TASKS as ALL
 from harness.tasks.lamp import Lamp2, Lamp3, Lamp7
@@ -46,18 +46,18 @@ def test_the_querys_text_and_an_unlabelled_gold_are_leaks() -> None:
         HistoryItem("gold", "IM TIRED\n"),
         HistoryItem("part", "im tired lol"),
     ]
-    assert find_leaks(history, Query("q", "u", "I am tired."), "im tired") == ["query", "gold"]
+    assert LeakSearch(history).find(Query("q", "u", "I am tired."), "im tired") == ["query", "gold"]
 
 
 def test_punctuation_does_not_hide_a_leak() -> None:
     history = [HistoryItem("at", "@I am tired!"), HistoryItem("emoji", "😴 😴"), HistoryItem("other", "I am so tired.")]
-    assert find_leaks(history, Query("q", "u", "I am tired."), "😴  😴") == ["at", "emoji"]
+    assert LeakSearch(history).find(Query("q", "u", "I am tired."), "😴  😴") == ["at", "emoji"]
 
 
 def test_a_label_or_labelled_text_equal_to_the_gold_is_no_leak() -> None:
     history = [HistoryItem("label", "A dog.", "comedy"), HistoryItem("text", "comedy", "classic")]
-    assert find_leaks(history, Query("q", "u", "A robot."), "comedy") == []
-    assert find_leaks(history, Query("q", "u", "a DOG."), "action") == ["label"]
+    assert LeakSearch(history).find(Query("q", "u", "A robot."), "comedy") == []
+    assert LeakSearch(history).find(Query("q", "u", "a DOG."), "action") == ["label"]
 
 
 # ----------------------------------------------------------------------------------------------------------- data check

@@ -176,6 +176,14 @@ def test_a_path_in_an_error_of_the_system_steers_no_terminal(harness, home):
     assert (status, "a [2Jb/.comparison.csv" in told, "\x1b" in told) == (2, True, False)
 
 
+def test_a_report_that_cannot_be_written_is_printed_all_the_same(harness, home):
+    run = fabricate.store(Path("run"), fabricate.run_spec("instruct"))
+    run.write(fabricate.record("lamp2", "instruct", None, status="failed"), None)
+    (run.root / "comparison.csv").mkdir()
+    status, printed, told = harness("report", run.root)
+    assert (status, "run/.comparison.csv" in told, "lamp2: scores" in printed) == (2, True, True)
+
+
 def test_wandb_mode_decides_where_the_option_is_not_given(harness, home, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     assert harness(*COMPARE[:-2], "--out", "quiet")[0] == 0

@@ -45,6 +45,18 @@ def test_a_dry_run_says_what_is_left_of_a_sweep_that_was_stopped(tmp_path, capfd
     assert "at most 2 min of fitting, loading" in printed[1]
 
 
+@pytest.mark.parametrize("executor", ["local", "ray"])
+@pytest.mark.parametrize("command", [("sweep", "sweep.yaml"), ("reproduce", "table1")], ids=lambda command: command[0])
+def test_a_dry_run_for_ray_says_that_its_times_are_those_of_one_worker(tmp_path, monkeypatch, capfd, command, executor):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("harness.executors.ray_pool._import", lambda: None)
+    (tmp_path / "sweep.yaml").write_text("parameters: {methods: {value: instruct}, tasks: {value: lamp7}}")
+    result = CliRunner().invoke(app, [*command, "--dry-run", "--executor", executor, "--out", "out"])
+    assert result.exit_code == 0, result.exception
+    printed = " ".join((result.output + capfd.readouterr().out).split())
+    assert ("These are the times of one worker" in printed) == (executor == "ray")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

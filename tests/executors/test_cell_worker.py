@@ -5,6 +5,7 @@ import itertools
 import shutil
 import signal
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import pandas as pd
@@ -154,6 +155,29 @@ def test_points_share_cells_and_the_loaded_model_and_are_taken_over_by_a_local_s
     assert again.computed == []
 
 
+def test_a_cell_that_harness_run_computes_meanwhile_is_waited_for_and_taken_over(tmp_path, monkeypatch):
+    points = expand(SweepSpec(name="lengths", parameters=POINTS))[:1]
+    agent, out, held = tmp_path / "agent", tmp_path / "out", ExitStack()
+    [result] = run_points(points, agent, Quiet())
+    theirs = {record.spec.method: record for record in Store(result.folder).records()}
+    held.enter_context(Store(out / "points" / "agent", out / "cells").reserved(theirs["llm_rec"].spec, pytest.fail))
+
+    class Waiting(Quiet):
+        def stage(self, text):
+            if text.startswith("Waiting for another run"):
+                shutil.copytree(agent / "cells", out / "cells", dirs_exist_ok=True, ignore=only_llm_rec)
+                held.close()
+
+    def only_llm_rec(folder, names):
+        return [name for name in names if name == "instruct" or name.endswith(".lock")]
+
+    monkeypatch.setattr(cell_worker, "Quiet", Waiting)
+    [result] = sweep(points, out)
+    ours = {record.spec.method: record for record in Store(result.folder).records()}
+    assert ours["llm_rec"] == theirs["llm_rec"]
+    assert ours["instruct"] != theirs["instruct"]
+
+
 def sweep(points, out, listener=None):
     with alone(out):
         return run_points(points, out, listener or Quiet(), executor="ray")
@@ -214,7 +238,7 @@ def test_a_full_disk_of_a_node_ends_a_sweep_instead_of_failing_all_its_cells(tmp
 
 
 def worker(out):
-    return cell_worker.CellWorker(str(out), str(out), torch.get_num_threads(), False)
+    return cell_worker.CellWorker(str(out), str(out), torch.get_num_threads(), save_fits=False, shared=False)
 
 
 def test_a_folder_that_a_worker_does_not_see_is_said_before_anything_is_computed(tmp_path):

@@ -131,6 +131,8 @@ def test_cuda_without_cuda_is_refused(copy: Path) -> None:
 
 
 def test_a_device_or_dtype_that_does_not_exist_is_refused(copy: Path) -> None:
+    with pytest.raises(HarnessError, match="Device 'meta' cannot be used"):
+        load(str(copy), device="meta")
     with pytest.raises(HarnessError, match="Device 'gpu' cannot be used"):
         load(str(copy), device="gpu")
     with pytest.raises(HarnessError, match="Unknown dtype 'int3'"):

@@ -5,10 +5,12 @@ import shutil
 
 import pytest
 
+from harness.api import HarnessError, TaskData
 from harness.running.planning import plan_run
 from harness.specs.resolve import resolve
+from harness.tasks.lamp import Lamp2
 from harness.tasks.synthetic import TINY_LLAMA
-from tests.tasks.made import question, write
+from tests.tasks.made import ITEMS, question, write
 
 
 @pytest.fixture
@@ -20,7 +22,8 @@ def model(tmp_path):
 def data(tmp_path):
     for split, user in (("dev", "q1"), ("train", "t1")):
         golds = {"task": "LaMP_2", "golds": [{"id": user, "output": "sci-fi"}]}
-        write(tmp_path / "data" / "LaMP_2", split, questions=[question(id=user)], outputs=golds)
+        profile = [{**ITEMS["lamp2"], "id": user}]
+        write(tmp_path / "data" / "LaMP_2", split, questions=[question(id=user, profile=profile)], outputs=golds)
     return tmp_path / "data"
 
 
@@ -68,6 +71,27 @@ def test_the_people_fitted_on_count_only_where_others_are_fitted_on(digests, dat
     path.write_text(path.read_text().replace("sci-fi", "comedy"))
     assert digests() == seen
     assert digests(regime="unseen") != unseen
+
+
+@pytest.mark.parametrize("split", ["dev", "train"])
+def test_data_of_one_split_are_refused_under_unseen_before_a_model_is_loaded(digests, data, split):
+    for path in (data / "LaMP_2").glob(f"{split}_*"):
+        path.unlink()
+    with pytest.raises(HarnessError, match=r"lamp2: --regime unseen fits on users who are not evaluated, but both"):
+        digests(regime="unseen")
+
+
+class Empty(Lamp2):
+    """A task that finds no question."""
+
+    def load(self, source, split):
+        return TaskData(split, {}, [], {})
+
+
+def test_data_without_a_question_are_refused_before_a_model_is_loaded(digests, monkeypatch):
+    monkeypatch.setattr("harness.running.planning.make_task", lambda name: Empty())
+    with pytest.raises(HarnessError, match=r"lamp2: no usable question in .*, split dev"):
+        digests()
 
 
 @pytest.mark.filterwarnings("ignore:bfloat16 is many times slower")

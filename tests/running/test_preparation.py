@@ -1,11 +1,13 @@
 """What every method of a cell sees: the same users, queries, histories and examples; never a leak or a gold."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from harness.api import HarnessError
+from harness.running import leaks
 from harness.running.preparation import AGENT_TOKENS, prepare
 from harness.specs.run_spec import MethodSpec, RunSpec
 from harness.tasks.lamp import Lamp3, Lamp7
@@ -123,6 +125,18 @@ def test_leaks_are_removed_from_what_is_shown_and_from_what_is_learnt(tmp_path):
     assert "leak" not in [item.id for item in clean.histories["dev-ann-0"]]
     assert "leak" in [item.id for item in kept.histories["dev-ann-0"]]
     assert all(item.id != "leak" for user in clean.pool.users(0) for item in user.history)
+
+
+def test_a_history_is_normalized_once_whatever_is_asked_of_its_user(data, monkeypatch):
+    counts = Counter()
+    real = leaks._normal
+    monkeypatch.setattr(leaks, "_normal", lambda text: counts.update([text]) or real(text))
+    ready = prepared(data, supervision=6)
+    assert {counts[item.text] for items in ready.whole.values() for item in items} == {1}
+    counts.clear()
+    ready.pool.users(0)
+    # Once as an item, once as the query of the example made of it.
+    assert {counts[item.text] for items in ready.whole.values() for item in items} == {2}
 
 
 def test_unseen_fits_on_golds_of_other_users_only(data):

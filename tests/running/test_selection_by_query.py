@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.api import Query
-from harness.running.leaks import find_leaks
+from harness.running.leaks import LeakSearch
 from harness.running.preparation import Selector
 from harness.tasks.lamp import Lamp7
 from tests.running.test_preparation import SPEC, data, prepared, write_split
@@ -79,7 +79,7 @@ def test_an_example_retrieves_neither_itself_nor_what_gives_it_away(given_texts,
     for item in items:
         for query, answer in ((None, item.text), (item.text, "5")):
             shown = select.for_example("ann", item, query, answer)
-            assert not find_leaks(shown, Query("", "ann", query or item.text), answer)
+            assert not LeakSearch(shown).find(Query("", "ann", query or item.text), answer)
             twins = [other for other in items if other.text == item.text]
             assert len(shown) == min(k, len(items) - len(twins))
 

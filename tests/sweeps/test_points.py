@@ -2,11 +2,12 @@ import pytest
 from rich.console import Console
 
 from harness.api import HarnessError
+from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.progress import Quiet
 from harness.sweeps.points import run_points
 from harness.sweeps.sweep_spec import SweepSpec, expand
-from harness.sweeps.sweeping import run_sweep
+from harness.sweeps.sweeping import run_one, run_sweep
 
 
 class Counting(Quiet):
@@ -40,4 +41,17 @@ def test_a_sweep_keeps_out_of_the_folder_of_a_comparison(tmp_path):
     (tmp_path / "run.json").write_text("{}")
     with pytest.raises(HarnessError, match="holds a comparison"):
         run_sweep(SweepSpec(name="layers", parameters={}), [], tmp_path, "disabled", True, Console(quiet=True))
+    with pytest.raises(HarnessError, match="holds a comparison"):
+        run_one({"methods": "instruct", "tasks": "lamp2"}, tmp_path, "disabled", Console(quiet=True))
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_fresh_is_refused_while_harness_run_is_at_work_on_a_point_of_the_folder(tmp_path):
+    folder = tmp_path / "points" / "asked-by-an-agent"
+    with alone(folder):
+        (folder / "run.json").write_text("{}")
+        with pytest.raises(HarnessError, match="asked-by-an-agent is in use by another run"):
+            run_points([], tmp_path, Quiet(), fresh=True)
+    assert (folder / "run.json").exists()
+    run_points([], tmp_path, Quiet(), fresh=True)
+    assert not folder.exists()

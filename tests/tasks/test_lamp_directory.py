@@ -116,6 +116,69 @@ def test_a_byte_order_mark_is_no_fault(tmp_path: Path) -> None:
     assert len(read(SCHEMAS["lamp2"], tmp_path, "dev").queries) == 1
 
 
+def twice(key: str, value: object, record: dict[str, object]) -> bytes:
+    """The record as JSON, with one key more, which it may have already."""
+    return b"{" + f"{json.dumps(key)}: {json.dumps(value)}, ".encode() + json.dumps(record)[1:].encode()
+
+
+GOLD = {"id": "q1", "output": "sci-fi"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "fault"),
+    [
+        (
+            "users",
+            twice("q1", "v", {"q1": "u", "q2": "u"}),
+            "questions.json: record q1: field user: LaMP_2/dev_users.json names its user more than once",
+        ),
+        (
+            "questions",
+            b"["
+            + twice("input", "description: A fox.", question())
+            + b", "
+            + json.dumps(question(id="q2")).encode()
+            + b"]",
+            "questions.json: record q1: field input: is given more than once",
+        ),
+        (
+            "questions",
+            json.dumps([question(id="q2"), question()])
+            .replace('[{"id": "i1"', '[{"tag": "classic", "id": "i1"', 1)
+            .encode(),
+            "questions.json: record q2: field profile[0].tag: is given more than once",
+        ),
+        (
+            "outputs",
+            b'{"task": "LaMP_2", "golds": [{"id": "q2", "output": "comedy"}, '
+            + twice("output", "comedy", GOLD)
+            + b"]}",
+            "outputs.json: record q1: field output: is given more than once",
+        ),
+    ],
+)
+def test_a_key_twice_in_one_object_is_named_and_what_it_says_is_skipped(
+    tmp_path: Path, kind: str, content: bytes, fault: str
+) -> None:
+    files: dict[str, object] = {
+        "questions": [question(), question(id="q2")],
+        "outputs": outputs(q1="sci-fi", q2="comedy"),
+        kind: content,
+    }
+    write(tmp_path / "LaMP_2", **files)
+    data = read(SCHEMAS["lamp2"], tmp_path, "dev")
+    assert fault in str(data.faults[0])
+    item = "profile" in fault
+    assert [query.id for query in data.queries] == (["q2", "q1"] if item else ["q2"])
+    assert len(data.histories["q2"] if kind != "users" else data.histories["u"]) == (0 if item else 1)
+
+
+def test_outputs_with_a_key_twice_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "LaMP_2", outputs=twice("task", "LaMP_3", outputs()))
+    with pytest.raises(HarnessError, match=r"dev_outputs.json: gives 'task' more than once"):
+        read(SCHEMAS["lamp2"], tmp_path, "dev")
+
+
 def test_the_fingerprint_changes_with_any_file(tmp_path: Path) -> None:
     def fingerprint(name: str, **files: object) -> str:
         write(tmp_path / name / "LaMP_2", **files)

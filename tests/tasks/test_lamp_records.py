@@ -91,6 +91,11 @@ def test_a_bad_gold_is_named_and_its_question_skipped(gold: object) -> None:
     ]
 
 
+def test_a_tweet_to_be_written_is_on_one_line_as_answers_are() -> None:
+    data = parsed([question("lamp7")], outputs("lamp7", q1=" so  tired\nlol \n"), task="lamp7")
+    assert data.golds == {"q1": "so  tired lol"}
+
+
 def test_missing_and_left_over_golds_are_named() -> None:
     data = parsed([question(), question(id="q2")], outputs(q1="comedy", q9="comedy"))
     assert [(fault.file, fault.record) for fault in data.faults] == [(NAMES.outputs, "q9"), (NAMES.questions, "q2")]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from harness.api import HarnessError, TaskData
+from harness.tasks import lamp_profiles
 from tests.tasks.made import ITEMS, outputs, parsed, question
 
 
@@ -36,6 +37,24 @@ def test_a_question_without_a_user_is_named(users: dict[str, Any]) -> None:
     assert [(fault.record, fault.field) for fault in data.faults] == [("q1", "user")]
 
 
+def test_users_of_questions_that_do_not_exist_are_named_and_counted() -> None:
+    data = parsed([question()], None, {"q1": "u", "q2": "u", "gone": "w"})
+    assert [str(fault) for fault in data.faults] == [
+        "dev_users.json: record q2: field id: no question has this id",
+        "dev_users.json: record gone: field id: no question has this id",
+    ]
+    assert data.notes == ["2 entries of dev_users.json are of no question"]
+
+
+def test_a_question_whose_user_is_named_twice_is_nobodys() -> None:
+    two = {"q1": "u", "11": "v", "11.0": "w"}
+    data = parsed([question(), question(id=11)], outputs(**{"q1": "comedy", "11": "comedy"}), two)
+    assert [query.id for query in data.queries] == ["q1"]
+    assert [str(fault) for fault in data.faults] == [
+        "dev_questions.json: record 11: field user: dev_users.json names its user more than once"
+    ]
+
+
 def test_unnamed_questions_with_one_history_are_of_one_user() -> None:
     items = [{"id": str(n), "tag": "comedy", "description": f"Film {n}."} for n in range(3)]
     renumbered = [{**item, "id": f"other {place}"} for place, item in enumerate(reversed(items))]
@@ -48,6 +67,22 @@ def test_unnamed_questions_with_one_history_are_of_one_user() -> None:
     assert data.notes == [
         "1 questions count as those of users met before: no file says whose they are, but they show the same history"
     ]
+
+
+def test_work_for_the_questions_of_one_user_grows_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = []
+    content = lamp_profiles._content
+    monkeypatch.setattr(lamp_profiles, "_content", lambda item: compared.append(item) or content(item))
+
+    def work(count: int) -> int:
+        compared.clear()
+        keys = [f"q{number}" for number in range(count)]
+        questions = [question(id=key, profile=[{**ITEMS["lamp2"], "id": key, "description": key}]) for key in keys]
+        data = parsed(questions, outputs(**dict.fromkeys(keys, "comedy")), dict.fromkeys(keys, "u"))
+        assert len(data.histories["u"]) == count
+        return len(compared)
+
+    assert work(40) < 3 * work(20)
 
 
 def test_named_users_stay_apart_whatever_they_wrote() -> None:
