@@ -161,7 +161,9 @@ class Chameleon(Method):
         """Seconds to keep for the directions of the pairs stored so far and so many more."""
         lm, group_of, clock = context.lm, _group_of(groups), context.clock
         with clock.phase("calibration"):
-            seconds = seconds_by_pairs(lm.num_layers, lm.hidden_size, self.config.ccs, lm.model.device, clock.elapsed)
+            seconds = seconds_by_pairs(
+                lm.num_layers, max(1, len(groups)), lm.hidden_size, self.config.ccs, lm.model.device, clock.elapsed
+            )
 
         counts: Counter[int] = Counter()
 

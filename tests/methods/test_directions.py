@@ -1,10 +1,13 @@
 """The maths of Chameleon against plain NumPy, and against data whose direction was planted."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
-from harness.methods.chameleon.ccs import CcsConfig, ccs_loss, fit_ccs
+from harness.methods.chameleon import directions_time
+from harness.methods.chameleon.ccs import CcsConfig, ccs_loss, fit_ccs, problems_at_once
 from harness.methods.chameleon.directions import (
     Grouped,
     choose_layers,
@@ -201,15 +204,38 @@ def test_given_layers_are_taken():
     assert found.layers == (1, 3)
 
 
-def test_the_time_of_the_directions_is_a_line_through_two_chunks():
-    # Trials of 1 and of 6 epochs on 4 layers: one to warm up, three of 8 pairs in 1 + 6 s, three of 64 in 8 + 13 s, of
-    # everything timed the quickest counts.
-    trials = [(9, 99), (1, 30), (2, 6), (1, 7), (9, 13), (8, 99), (8, 14)]
-    ticks = iter([tick for once, longer in trials for tick in (0, once, 0, longer)])
-    seconds = seconds_by_pairs(4, 6, QUICK, torch.device("cpu"), lambda: float(next(ticks)))
-    few, many = (1 + 399 * 5 / 5) / 4, (8 + 399 * 5 / 5) / 4  # of a group and layer
-    twice = 1.1 * 2 * 4
-    assert seconds(8, 1) == pytest.approx(twice * few)
-    assert seconds(64, 1) == pytest.approx(twice * many)
-    assert seconds(800, 100) == pytest.approx(100 * twice * few)
-    assert seconds(64 + 56, 1) == pytest.approx(twice * (2 * many - few))
+@pytest.fixture
+def chunks(monkeypatch):
+    """A clock that moves with CCS alone: so much for a chunk, for each of its problems, and for each of their pairs.
+
+    Every second fit of one epoch is interrupted.
+    """
+    time, interrupted = [0.0], [False]
+
+    def solve(pairs, mask, config, seed):
+        problems, count = pairs.shape[2:4]
+        time[0] += chunk_seconds(config.epochs, problems, count)
+        if config.epochs == 1:
+            interrupted[0] = not interrupted[0]
+            time[0] += 1000.0 * interrupted[0]
+        return SimpleNamespace(loss=torch.zeros(1))
+
+    monkeypatch.setattr(directions_time, "fit_ccs", solve)
+    return lambda: time[0]
+
+
+def chunk_seconds(epochs, problems, count):
+    return 3.0 + epochs * (0.5 + problems * (0.02 + 0.001 * count))
+
+
+def test_the_time_of_the_directions_of_one_group_grows_with_its_pairs(chunks):
+    seconds = seconds_by_pairs(4, 1, 6, QUICK, torch.device("cpu"), chunks)
+    for pairs in (8, 64, 500):
+        assert seconds(pairs, 1) == pytest.approx(1.1 * 2 * chunk_seconds(QUICK.epochs, 4, pairs))
+
+
+def test_the_time_of_the_directions_of_many_groups_is_that_of_full_chunks(chunks):
+    groups = together = problems_at_once(8, 128, QUICK.restarts, "cpu")
+    seconds = seconds_by_pairs(4, groups, 128, QUICK, torch.device("cpu"), chunks)
+    assert seconds(8 * groups, groups) == pytest.approx(1.1 * 2 * 4 * chunk_seconds(QUICK.epochs, together, 8))
+    assert seconds(8, 1) == pytest.approx(1.1 * 2 * chunk_seconds(QUICK.epochs, 4, 8))
