@@ -76,5 +76,5 @@ class Pag(LlmRec):
     def _write(self, context: FitContext, users: Sequence[User]) -> dict[str, str]:
         if self.config.by is not None and context.shows_history:
             for user in users:
-                context.search.index(user.id, self.config.by)
+                context.search.index(user.id, self.config.by, context.clock.time_left)
         return super()._write(context, users)

@@ -54,7 +54,7 @@ class RetrievedPrompt(BasePrompt):
 class Rag(Method):
     """Shows, of a user's whole history, the items that the query finds (RAG).
 
-    Histories are indexed a user at a time, as long as the clock has room.
+    Histories are indexed a user at a time, as long as the clock has room for as many items.
     In the regime `unseen` nothing is indexed: the histories to search are those of the users who ask. Nor is anything
     where prompts may show no history: nobody is served.
     """
@@ -69,9 +69,10 @@ class Rag(Method):
             return RetrievedPrompt(context.task, self.config.by, self.config.k, list(indexed))
 
         with context.clock.phase("index"):
-            for user in context.clock.steps(to_index):
-                if items := context.search.index(user.id, self.config.by):
-                    indexed[user.id] = items
+            for [user] in context.clock.batches(to_index, 1, lambda user: context.search.index(user.id, "recency")):
+                with context.clock.cut_off():
+                    if items := context.search.index(user.id, self.config.by, context.clock.time_left):
+                        indexed[user.id] = items
                 context.checkpoint(sum(indexed.values()), personalizer)
         context.report.users_fitted = len(indexed)
         context.report.samples_used = sum(indexed.values())

@@ -106,8 +106,11 @@ class HistorySearch(Protocol):
     the histories of its users; whoever answers, those of the evaluated users, none where prompts may show no history.
     """
 
-    def index(self, user: str, by: Retrieval) -> int:
-        """Prepare searches of one user's history, which later searches use; returns how many items it has."""
+    def index(self, user: str, by: Retrieval, time_left: Callable[[], float] | None = None) -> int:
+        """Prepare searches of one user's history, which later searches use; returns how many items it has.
+
+        Raises OutOfTime once `time_left()`, asked while a history is embedded, is 0. By "recency" nothing is prepared.
+        """
         ...
 
     def search(self, query: Query, by: Retrieval, k: int) -> tuple[HistoryItem, ...]:

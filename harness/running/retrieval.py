@@ -10,12 +10,14 @@ import bm25s
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.api import HistoryItem, Query, Retrieval
+from harness.api import HistoryItem, OutOfTime, Query, Retrieval
 from harness.running.history import by_recency, take, to_digits
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets its own to DEBUG, and reports every index
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]  # N texts to [N, e]
+
+_AT_ONCE = 16  # texts embedded between two looks at the clock
 
 
 class Bm25:
@@ -57,14 +59,22 @@ class HistorySearch:
     _embeddings: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     _asked: dict[str, NDArray[np.float32]] = field(default_factory=dict)
 
-    def index(self, user: str, by: Retrieval) -> int:
-        """Prepare searches of one user's history; returns how many items it has."""
+    def index(self, user: str, by: Retrieval, time_left: Callable[[], float] | None = None) -> int:
+        """Prepare searches of one user's history; returns how many items it has. Raises OutOfTime at the deadline."""
         texts = [item.text for item in self.whole.get(user, ())]
         if by == "bm25" and user not in self._bm25:
             self._bm25[user] = Bm25(texts)
         if by == "dense" and texts and user not in self._embeddings:
-            self._embeddings[user] = self.embed(texts)
+            self._embeddings[user] = self._embedded(texts, time_left)
         return len(texts)
+
+    def _embedded(self, texts: Sequence[str], time_left: Callable[[], float] | None) -> NDArray[np.float32]:
+        parts = []
+        for start in range(0, len(texts), _AT_ONCE):
+            if time_left is not None and time_left() <= 0:
+                raise OutOfTime
+            parts.append(self.embed(texts[start : start + _AT_ONCE]))
+        return np.concatenate(parts)
 
     def search(self, query: Query, by: Retrieval, k: int) -> tuple[HistoryItem, ...]:
         """The k most relevant items in their original order, each with its rank."""

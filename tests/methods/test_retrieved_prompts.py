@@ -83,6 +83,43 @@ def test_indexing_is_on_the_clock(searching):
     assert [fitted.serves(query) for query in toy_queries(context.users)] == [True, False, False]
 
 
+@pytest.fixture
+def embedding(searching):
+    """A context whose users have histories of so many items, each of which takes a second to embed."""
+
+    def make(budget, *items):
+        time = [0.0]
+
+        def slow(texts):
+            time[0] += len(texts)
+            return embed(texts)
+
+        context = searching(clock=BudgetClock(budget, now=lambda: time[0]))
+        context.search = HistorySearch(
+            slow, {f"user {number}": WHOLE[:1] * count for number, count in enumerate(items)}
+        )
+        return context
+
+    return make
+
+
+def test_a_history_is_not_begun_that_is_too_long_for_the_time_left(embedding):
+    context = embedding(60.0, 2, 3, 100)
+    fitted = Rag(RagConfig(by="dense")).fit(context)
+    assert context.clock.elapsed() == 5
+    assert "2 of 3 items done with 55 s left, the next needs about 120 s" in context.clock.reason
+    assert [fitted.serves(query) for query in toy_queries(context.users)] == [True, True, False]
+
+
+@pytest.mark.parametrize("method", [Rag(RagConfig(by="dense")), Pag(PagConfig(by="dense"))])
+def test_a_history_whose_embedding_is_late_is_given_up(embedding, method):
+    context = embedding(30.0, 1000, 0, 0)
+    fitted = method.fit(context)
+    assert 30 <= context.clock.elapsed() < 60
+    assert context.clock.exhausted
+    assert not fitted.serves(toy_queries(context.users)[0])
+
+
 @pytest.mark.parametrize("method", [Rag(RagConfig()), Pag(PagConfig())])
 def test_nobody_is_indexed_who_will_not_ask(searching, method):
     context = searching(regime="unseen")
