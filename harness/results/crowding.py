@@ -7,7 +7,7 @@ import os
 import psutil
 import torch
 
-_SHARE = 1.5  # of the cores: threads and load may take so much before waiting for a busy core costs more than it gains
+_SHARE = 1.5  # of the cores: from there on, waiting for a busy core costs more than another thread gains
 
 
 def cores() -> int:
@@ -22,7 +22,7 @@ def load_average() -> float:
 
 def crowding(load: float, cores: int, threads: int) -> str:
     """What is wrong with so many torch threads under this load, and what to do; "" where they fit."""
-    if threads <= 1 or load + threads <= _SHARE * cores:
+    if threads <= 1 or load + threads < _SHARE * cores:
         return ""
     return (
         f"the load average is {load:.1f} on {cores} cores, and torch has {threads} threads: those that wait for a busy "

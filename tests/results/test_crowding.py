@@ -5,7 +5,7 @@ import pytest
 from harness.results.crowding import crowding
 
 
-@pytest.mark.parametrize(("load", "cores", "threads"), [(1.1, 2, 2), (2.5, 2, 2), (40.0, 64, 64), (7.9, 8, 8)])
+@pytest.mark.parametrize(("load", "cores", "threads"), [(1.0, 2, 2), (2.5, 2, 2), (40.0, 64, 64), (7.9, 8, 8)])
 def test_threads_beside_another_job_are_warned_of_with_what_to_do(load: float, cores: int, threads: int) -> None:
     found = crowding(load, cores, threads)
     assert f"{load:.1f} on {cores} cores" in found
