@@ -54,3 +54,26 @@ def test_dpo_prefers_the_chosen(make_context, toy_source):
 def test_free_text(make_context, method):
     task = ToyFreeText()
     assert isinstance(method().fit(make_context(task=task, users=toy_users(4, task=task))), Trained)
+
+
+def of_an_answer(row):
+    return sum(label != -100 for label in row["labels"][1:])
+
+
+def of_both_answers(row):
+    return len(row["chosen_ids"]) + len(row["rejected_ids"])
+
+
+@pytest.mark.parametrize(("method", "tokens"), [(aloe, of_an_answer), (dpo, of_both_answers)])
+def test_the_vocabulary_is_projected_onto_where_answers_are_predicted_alone(make_context, trainers, method, tokens):
+    context, projected = make_context(), []
+
+    def count(head, given, logits):
+        if torch.is_grad_enabled():
+            projected.append(logits.shape[1])
+
+    context.lm.model.get_output_embeddings().register_forward_hook(count)
+    method(batch_size=1).fit(context)
+    [trainer] = trainers
+    assert 0 < max(projected) <= max(map(tokens, trainer.train_dataset))
+    assert max(projected) < min(trainer.lengths)
