@@ -1,5 +1,6 @@
 """What the documents name exists: paths of this repository, and the targets of their links."""
 
+import json
 import re
 from pathlib import Path
 
@@ -41,3 +42,11 @@ def test_the_list_of_documents_is_whole() -> None:
     listed = set(re.findall(r"\]\(([^)]+)\)", (ROOT / "docs" / "README.md").read_text(encoding="utf-8")))
     there = {path.name for path in (ROOT / "docs").iterdir() if path.suffix in (".md", ".yml")} - {"README.md"}
     assert there <= listed
+
+
+def test_the_memory_that_the_preset_small_is_said_to_take_is_the_most_of_the_records() -> None:
+    text = (ROOT / "docs" / "small-preset.md").read_text(encoding="utf-8")
+    [said] = re.findall(r"no cell of SmolLM2 on the leaderboard has taken more than ([\d.]+) GiB", text)
+    records = [json.loads(path.read_text()) for path in (ROOT / "leaderboards" / "records").glob("smollm2-135m-*.json")]
+    most = max(result["peak_memory_bytes"] for record in records for result in record["results"]) / 2**30
+    assert most <= float(said) < most + 0.1
