@@ -8,6 +8,7 @@ print(comparison.to_pandas())
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from harness.library import compare
 
 __all__ = ["compare"]
+
+# trl's trainers report each training to the Hugging Face hub, which reads this when it is first imported.
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 # Installed, the plug-ins lie below this folder; in a checkout, beside it. A checkout that Python finds first, its root
 # being the current folder, must not run with another installation's plug-ins, or with none.

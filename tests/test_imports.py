@@ -1,6 +1,7 @@
 """Imports point one way: plug-ins know the contracts, the engine knows plug-ins only through the registry."""
 
 import ast
+import os
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -73,3 +74,15 @@ def test_the_contracts_import_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240
     ).stdout
     assert printed.strip() == "[]"
+
+
+@pytest.mark.parametrize(("asked", "off"), [(None, True), ("0", False)])
+def test_trainers_report_no_fit_to_the_hub_unless_asked_to(asked, off):
+    environment = {key: value for key, value in os.environ.items() if "TELEMETRY" not in key and key != "DO_NOT_TRACK"}
+    if asked is not None:
+        environment["HF_HUB_DISABLE_TELEMETRY"] = asked
+    code = "import harness; from huggingface_hub import constants; print(constants.HF_HUB_DISABLE_TELEMETRY)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=240
+    )
+    assert done.stdout.strip() == str(off)
