@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Forecast:
     def __init__(self, out: Path, paces: Mapping[str, MeasuredPace]) -> None:
         self._records = list(Store(out).ended())
         self._paces = paces
-        self._there: dict[tuple[str, str, str], float] = {}  # users by task, data and split
+        self._users = cache(_users)
 
     def seconds(self, cells: Sequence[str], each: float | None) -> float | None:
         """Of planned cells; where nothing is known of the model, the mean of OUT's, else `each` of them.
@@ -95,15 +96,13 @@ class Forecast:
             answered.add(answers)
         return pace.cell + _correction(pace, own or alike) * _answering(pace, cell) + fitting
 
-    def _users(self, task: str, data: str, split: str) -> float:
-        """How many users the data have, who may be fewer than are asked for; infinite where they cannot be read."""
-        if (task, data, split) not in self._there:
-            try:
-                found: float = len({query.user for query in read_split(make_task(task), data, split).queries})
-            except HarnessError:  # the run will say why
-                found = math.inf
-            self._there[task, data, split] = found
-        return self._there[task, data, split]
+
+def _users(task: str, data: str, split: str) -> float:
+    """How many users the data have, who may be fewer than are asked for; infinite where they cannot be read."""
+    try:
+        return len({query.user for query in read_split(make_task(task), data, split).queries})
+    except HarnessError:  # the run will say why
+        return math.inf
 
 
 def _correction(pace: MeasuredPace, records: Sequence[CellRecord]) -> float:

@@ -168,19 +168,21 @@ def test_a_path_in_an_error_steers_no_terminal(harness, home):
     assert (status, "a [2Jb" in told, "\x1b" in told) == (2, True, False)
 
 
-def test_a_path_in_an_error_of_the_system_steers_no_terminal(harness, home):
-    run = fabricate.store(Path("a\x1b[2Jb"), fabricate.run_spec("instruct"))
+def unwritable_run(folder):
+    """A run whose comparison.csv cannot be written, as a folder has its place."""
+    run = fabricate.store(Path(folder), fabricate.run_spec("instruct"))
     run.write(fabricate.record("lamp2", "instruct", None, status="failed"), None)
     (run.root / "comparison.csv").mkdir()
-    status, _, told = harness("report", run.root)
+    return run.root
+
+
+def test_a_path_in_an_error_of_the_system_steers_no_terminal(harness, home):
+    status, _, told = harness("report", unwritable_run("a\x1b[2Jb"))
     assert (status, "a [2Jb/.comparison.csv" in told, "\x1b" in told) == (2, True, False)
 
 
 def test_a_report_that_cannot_be_written_is_printed_all_the_same(harness, home):
-    run = fabricate.store(Path("run"), fabricate.run_spec("instruct"))
-    run.write(fabricate.record("lamp2", "instruct", None, status="failed"), None)
-    (run.root / "comparison.csv").mkdir()
-    status, printed, told = harness("report", run.root)
+    status, printed, told = harness("report", unwritable_run("run"))
     assert (status, "run/.comparison.csv" in told, "lamp2: scores" in printed) == (2, True, True)
 
 
