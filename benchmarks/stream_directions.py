@@ -2,8 +2,9 @@
 
 python benchmarks/stream_directions.py --users 10000 --pairs 10 --layers 32 --size 4096 --epochs 2 [--individual]
 
-The files need 8 bytes x users x pairs x layers x size on the disk of FOLDER. Epochs cost time and no memory, and layers
-are taken one after the other where all users share a direction, so that few of either show what many would need.
+The files need 4 bytes x users x pairs x layers x size on the disk of FOLDER: noise is rounded like the states of a
+model in bfloat16. Epochs cost time and no memory, and layers are taken one after the other where all users share a
+direction, so that few of either show what many would need.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def store(folder: Path, users: int, pairs: int, layers: int, size: int) -> Store
         some = tuple(names[start : start + BATCH])
         personal, neutral = torch.randn(2, len(some), layers, size, generator=generator)
         personal[..., 0] += 2.0
-        stored.append(Pairs(some, personal, neutral))
+        stored.append(Pairs(some, personal.bfloat16().float(), neutral.bfloat16().float()))
     return stored
 
 

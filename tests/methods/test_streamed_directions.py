@@ -59,6 +59,25 @@ def test_what_is_stored_is_read_back_to_the_bit_and_in_the_order_of_the_groups(n
     assert groups_of(stored).counts.tolist() == whole.counts.tolist()
 
 
+def written(stored):
+    return sum(path.stat().st_size for path in stored.folder.iterdir())
+
+
+@pytest.mark.parametrize("inexact", [None, 0, 7], ids=["bfloat16", "float32 at once", "float32 later"])
+def test_what_a_bfloat16_model_gives_takes_two_bytes_and_nothing_is_ever_rounded(noise, tmp_path, monkeypatch, inexact):
+    monkeypatch.setattr(stored_pairs, "_READ_AT_ONCE", 2 * 2 * SIZE)
+    sides = [side.bfloat16().float() for side in noise]
+    if inexact is not None:
+        sides[0][inexact, 1, 2] = 1 + 2**-20
+    pairs = StoredPairs(tmp_path)
+    for start in range(0, 10, 3):
+        some = slice(start, min(start + 3, 10))
+        pairs.append(Pairs(("somebody",) * (some.stop - start), sides[0][some], sides[1][some]))
+    for layer in range(LAYERS):
+        assert torch.equal(pairs.rows(layer, range(10)), torch.stack(sides)[:, :, layer])
+    assert written(pairs) == 2 * 10 * LAYERS * SIZE * (2 if inexact is None else 4)
+
+
 @pytest.mark.parametrize("own_layers", [False, True])
 @pytest.mark.parametrize("choice", ["ccs_loss", "margin"])
 @pytest.mark.parametrize("tie", [1e-3, 1.0])
