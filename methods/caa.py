@@ -15,7 +15,6 @@ from harness.api import (
     FitContext,
     HarnessError,
     Method,
-    OutOfTime,
     Personalizer,
     Site,
     Task,
@@ -62,18 +61,13 @@ class Caa(Method):
 
     def fit(self, context: FitContext) -> Personalizer:
         layers, parts = self._layers(context), list[Differences]()
-        slowest = 0.0  # seconds to represent a pair, which cannot be given up once it has begun
         nobody = self.personal and context.regime == "unseen"
         for batch in () if nobody else context.examples(self.config.batch_size):
             with context.clock.cut_off():
                 with context.clock.phase("pairs"):
                     pairs = answer_pairs(context, batch, shows_history=not self.personal)
                 with context.clock.phase("representations"):
-                    if context.clock.time_left() <= slowest * len(pairs):
-                        raise OutOfTime
-                    begun = context.clock.elapsed()
                     parts += self._differences(context, pairs, layers)
-                    slowest = max(slowest, (context.clock.elapsed() - begun) / max(len(pairs), 1))
             context.checkpoint(sum(len(part.users) for part in parts), partial(self._steering, context, layers, parts))
         used = [user for part in parts for user in part.users]
         context.report.users_fitted = len(set(used))
@@ -106,7 +100,7 @@ class Caa(Method):
             return []
         prompts = [prompt for _, prompt in prompted] * 2
         outputs = [pair.chosen for pair, _ in prompted] + [pair.rejected for pair, _ in prompted]
-        states = context.lm.represent(prompts, outputs, "last", self.config.site)
+        states = context.lm.represent(prompts, outputs, "last", self.config.site, context.clock.time_left)
         own, neutral = states[:, list(layers)].tensor_split(2)
         return [Differences(tuple(pair.example.user for pair, _ in prompted), own - neutral)]
 

@@ -113,7 +113,7 @@ class LanguageModel(Protocol):
         """Greedy continuations, in the order of `prompts`. Raises ValueError for one over `room(max_new_tokens)`.
 
         `on_batch` is told how many prompts are done so far. `one_line`: each stops after the first line that says
-        anything, the only one that tasks read. Raises OutOfTime once `time_left()`, asked after every token, is 0:
+        anything, the only one that tasks read. Raises OutOfTime once `time_left()`, asked before every layer, is 0:
         a fit passes `clock.time_left`.
         """
         ...
@@ -143,12 +143,17 @@ class LanguageModel(Protocol):
         ...
 
     def represent(
-        self, prompts: Sequence[str], outputs: Sequence[str], position: Position, site: Site = "mlp"
+        self,
+        prompts: Sequence[str],
+        outputs: Sequence[str],
+        position: Position,
+        site: Site = "mlp",
+        time_left: Callable[[], float] | None = None,
     ) -> torch.Tensor:
         """Outputs at `site` of every decoder layer, at one position of prompt + output, [N, num_layers, d], float32.
 
         "last": the last content token of the output (no EOS). "answer_start": the last prompt token (encoder-decoder:
-        the decoder's start token). On the CPU. One forward pass, no vocabulary projection.
+        the decoder's start token). On the CPU. No vocabulary projection. `time_left` as in `generate`.
         """
         ...
 

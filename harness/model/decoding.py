@@ -5,7 +5,7 @@ Prompts are read a few at a time, as padding costs more than small batches save,
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from harness.api import OutOfTime
 from harness.model.architectures import without_adapter
 from harness.model.batching import cut, prefill_tokens
 from harness.model.editing import EditedRows
@@ -41,25 +40,16 @@ _WITHOUT_EFFECT = {
 
 @dataclass(frozen=True)
 class Stop:
-    """When a row is done: at a token in `ends`, with its first line if `line`, after `max_new_tokens`.
-
-    OutOfTime is raised once `time_left()`, asked after every token and between prompts, is 0.
-    """
+    """When a row is done: at a token in `ends`, with its first line if `line`, after `max_new_tokens`."""
 
     max_new_tokens: int
     ends: list[int]
     line: FirstLine | None = None
-    time_left: Callable[[], float] | None = None
 
     def done(self, ids: list[int]) -> bool:
         """Whether the last of a row's new tokens completes it."""
         ended = ids[-1] in self.ends or (self.line is not None and self.line.ends(ids))
         return ended or len(ids) >= self.max_new_tokens
-
-    def check_time(self) -> None:
-        """Raises OutOfTime."""
-        if self.time_left is not None and self.time_left() <= 0:
-            raise OutOfTime
 
 
 def decodes(model: Any) -> bool:
@@ -100,7 +90,6 @@ def decode(
             batch.score(candidates, [ids[-1] for ids in prompts], pad_id)
         while True:
             batch.append_likeliest()
-            stop.check_time()
             going = [row for row in batch.alive if not stop.done(batch.found[row])]
             if recording is not None:
                 recording.finish({row: batch.found[row] for row in batch.alive if row not in going})
@@ -132,8 +121,6 @@ def _read(
     apart = may_be_joined(DynamicCache(config=without_adapter(model).config))
     found: list[Prefilled] = []
     for part in cut(sizes, [len(ids) for ids in prompts], prefill_tokens(model.device)) if apart else [sizes]:
-        if found:
-            stop.check_time()
         start = sum(len(state.mask) for state in found)
         places = range(start, start + sum(part))
         some = [prompts[place] for place in places]

@@ -4,15 +4,15 @@ What sequences share at the beginning is computed once (`prefill`). The decoder 
 right, where causal attention does not look; its encoder reads both ways and has nothing to share.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import StoppingCriteria
 
-from harness.api import Position, Site
+from harness.api import OutOfTime, Position, Site
 from harness.model.architectures import site_modules, without_adapter
 from harness.model.decoding import Stop
 from harness.model.editing import EditedRows, recorded
@@ -21,7 +21,7 @@ from harness.model.prefill import Ids, is_cached_plainly, left_padded, positione
 
 
 @contextmanager
-def inference(model: torch.nn.Module) -> Iterator[None]:
+def inference(model: nn.Module) -> Iterator[None]:
     """No gradients, no dropout; the training mode comes back afterwards."""
     # Not torch.inference_mode: a table that a module computes here and keeps would be of no use in later training.
     was_training = model.training
@@ -31,6 +31,21 @@ def inference(model: torch.nn.Module) -> Iterator[None]:
             yield
     finally:
         model.train(was_training)
+
+
+@contextmanager
+def deadline(model: nn.Module, time_left: Callable[[], float] | None) -> Iterator[None]:
+    """While open, passes through the model raise OutOfTime before a layer once `time_left()` is 0."""
+
+    def check(module: nn.Module, args: object) -> None:
+        if time_left is not None and time_left() <= 0:
+            raise OutOfTime
+
+    stacks = () if time_left is None else [part for part in model.modules() if isinstance(part, nn.ModuleList)]
+    with ExitStack() as hooks:
+        for layer in (layer for stack in stacks for layer in stack):
+            hooks.callback(layer.register_forward_pre_hook(check).remove)
+        yield
 
 
 def continuations(model: Any, prompts: Ids, stop: Stop, pad: int, rows: EditedRows) -> list[list[int]]:
@@ -45,7 +60,7 @@ def continuations(model: Any, prompts: Ids, stop: Stop, pad: int, rows: EditedRo
         pad_token_id=pad,
         eos_token_id=stop.ends,
         stopping_criteria=[
-            _AfterEachToken(stop, rows, start),
+            _AfterEachToken(rows, start),
             *([] if stop.line is None else [stop.line.criterion(start)]),
         ],
     )
@@ -54,13 +69,12 @@ def continuations(model: Any, prompts: Ids, stop: Stop, pad: int, rows: EditedRo
 
 
 class _AfterEachToken(StoppingCriteria):
-    """Stops at the deadline, and tells the edits how many tokens are new: the next pass has one of them, or all."""
+    """Tells the edits how many tokens are new: the next pass has one of them, or all."""
 
-    def __init__(self, stop: Stop, rows: EditedRows, start: int) -> None:
-        self._stop, self._rows, self._start = stop, rows, start
+    def __init__(self, rows: EditedRows, start: int) -> None:
+        self._rows, self._start = rows, start
 
     def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-        self._stop.check_time()
         self._rows.follow(input_ids.shape[1] - self._start)
         return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)
 

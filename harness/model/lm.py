@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -15,13 +16,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from harness.api import Adapters, Continuations, Edits, Position, Scored, Site
 from harness.model.adapting import adapted
 from harness.model.architectures import mlp_modules, site_modules, without_adapter
-from harness.model.batching import BatchLimits, default_tokens
+from harness.model.batching import BatchLimits, cut, default_tokens, prefill_tokens
 from harness.model.copying import copied, has_room_for
 from harness.model.decoding import Stop, decode, decodes, may_score
 from harness.model.editing import EditedRows, edited
 from harness.model.encoding import Encoder
 from harness.model.first_line import FirstLine
-from harness.model.forward import continuations, inference, log_likelihoods, representations
+from harness.model.forward import continuations, deadline, inference, log_likelihoods, representations
 from harness.model.loading import (
     Quantization,
     check_tokens,
@@ -160,10 +161,10 @@ class HuggingFaceModel:
         `one_line` stops each at the end of the first line that says anything. `on_batch` is told the number of prompts
         done so far. `tokens_in` and `tokens_out` count real tokens, an end of sequence included. Raises ValueError for
         a prompt of more than `room(max_new_tokens)` tokens, for edits made for another number of prompts, and OutOfTime
-        once `time_left()`, asked after every token, is 0.
+        once `time_left()`, asked before every layer of every pass, is 0.
         """
-        stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None, time_left)
-        return self._generate(prompts, stop, edits, on_batch)
+        stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None)
+        return self._generate(prompts, stop, edits, on_batch, time_left=time_left)
 
     def generate_represented(
         self,
@@ -178,9 +179,10 @@ class HuggingFaceModel:
 
         It does not for encoder-decoders, and at "last" for an output that is read as other tokens than were generated.
         """
-        stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None, time_left)
+        stop = Stop(max_new_tokens, self._ends, self._first_line if one_line else None)
         states: list[Tensor | None] = [None] * len(prompts)
-        return Continuations(tuple(self._generate(prompts, stop, record=(position, site, states))), tuple(states))
+        outputs = self._generate(prompts, stop, record=(position, site, states), time_left=time_left)
+        return Continuations(tuple(outputs), tuple(states))
 
     def generate_scored(
         self,
@@ -222,24 +224,34 @@ class HuggingFaceModel:
         return tuple(found.split(counts))
 
     def represent(
-        self, prompts: Sequence[str], outputs: Sequence[str], position: Position, site: Site = "mlp"
+        self,
+        prompts: Sequence[str],
+        outputs: Sequence[str],
+        position: Position,
+        site: Site = "mlp",
+        time_left: Callable[[], float] | None = None,
     ) -> Tensor:
         """Outputs at `site` of every decoder layer at one position of prompt + output, [N, num_layers, d].
 
         "last": the last content token of the output (no end of sequence), of the prompt if the output is empty.
         "answer_start": the last prompt token. An encoder-decoder's start token stands for its prompt. float32, on
-        the CPU. Raises ValueError where prompt and output do not fit the context.
+        the CPU. Raises ValueError where prompt and output do not fit the context, and OutOfTime as `generate` does.
         """
         sources, answers = self._pairs(prompts, outputs)
         found = torch.empty(len(sources), self.num_layers, self.hidden_size)
 
-        def run(batch: list[int], sizes: list[int]) -> None:
-            chosen = [sources[i] for i in batch], [answers[i] for i in batch]
-            states, computed = representations(self.model, *chosen, sizes, position, site, self._pad)
-            found[batch] = states.float().cpu()
-            self.tokens_computed += computed
+        lengths = [len(source) + len(answer) for source, answer in zip(sources, answers, strict=True)]
 
-        self._batched(sources, [len(s) + len(a) for s, a in zip(sources, answers, strict=True)], None, run)
+        def run(batch: list[int], sizes: list[int]) -> None:
+            left = iter(batch)
+            for part in cut(sizes, [lengths[i] for i in batch], prefill_tokens(self.model.device)):
+                some = list(islice(left, sum(part)))
+                chosen = [sources[i] for i in some], [answers[i] for i in some]
+                states, computed = representations(self.model, *chosen, part, position, site, self._pad)
+                found[some] = states.float().cpu()
+                self.tokens_computed += computed
+
+        self._batched(sources, lengths, None, run, time_left=time_left)
         return found
 
     def log_likelihood(
@@ -271,6 +283,7 @@ class HuggingFaceModel:
         on_batch: Callable[[int], None] | None = None,
         record: tuple[Position, Site, list[Tensor | None]] | None = None,
         candidates: Candidates | None = None,
+        time_left: Callable[[], float] | None = None,
     ) -> list[str]:
         """`record`: a position, a site, and where to put the states there that were computed, [L, d] by prompt."""
         sources = [self.prompt_ids(prompt) for prompt in prompts]
@@ -306,7 +319,7 @@ class HuggingFaceModel:
                 if record is not None and recording is not None:
                     record[2][index] = recording.states[place]
 
-        self._batched(sources, lengths, edits, run, on_batch)
+        self._batched(sources, lengths, edits, run, on_batch, time_left)
         return outputs
 
     def _edited(self, edits: Edits | Adapters | None, batch: list[int]) -> AbstractContextManager[EditedRows]:
@@ -360,6 +373,7 @@ class HuggingFaceModel:
         edits: Edits | Adapters | None,
         run: Callable[[list[int], list[int]], None],
         on_batch: Callable[[int], None] | None = None,
+        time_left: Callable[[], float] | None = None,
     ) -> None:
         """Run over all indices, longest first; prompts that begin alike, edited alike, are in one batch if they fit.
 
@@ -370,5 +384,5 @@ class HuggingFaceModel:
         if isinstance(edits, Adapters) or (edits is not None and edits.positions == "all"):
             kinds = edits.rows
         alike = [[index] for index in range(len(prompts))] if self.is_encoder_decoder else groups(prompts, kinds)
-        with inference(self.model):
+        with inference(self.model), deadline(self.model, time_left):
             self.limits.run_all(alike, lengths, run, on_batch)

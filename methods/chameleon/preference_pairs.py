@@ -90,6 +90,7 @@ def represent_pairs(
 
     `full`: the prompt that led to the output, and the output. `history`: history, query and output, so that the two
     differ in the output only. Counts as `texts_represented` those that were not recorded while they were generated.
+    Belongs in a step of the clock: raises OutOfTime once that has no time left.
     """
     if text == "history":
         pairs = [shown for pair in pairs if (shown := _with_base_prompt(context, pair)) is not None]
@@ -104,7 +105,8 @@ def represent_pairs(
     missing = [(prompt, output) for prompt, output, state in sides if state is None]
     context.report.count("texts_represented", len(missing))
     prompts, outputs = [prompt for prompt, _ in missing], [output for _, output in missing]
-    found = iter(context.lm.represent(prompts, outputs, position, site) if missing else ())
+    time_left = context.clock.time_left
+    found = iter(context.lm.represent(prompts, outputs, position, site, time_left) if missing else ())
     states = torch.empty(len(sides), context.lm.num_layers, context.lm.hidden_size)
     for place, (*_, state) in enumerate(sides):
         states[place] = next(found) if state is None else state

@@ -41,7 +41,7 @@ class Recorder:
         known = [torch.full((3, 4), -1.0) if text == "classic" else None for text in texts]
         return Continuations(tuple(texts), tuple(known))
 
-    def represent(self, prompts, outputs, position, site="mlp"):
+    def represent(self, prompts, outputs, position, site="mlp", time_left=None):
         self.represented.append((list(prompts), list(outputs), position))
         return torch.arange(len(prompts) * 12.0).reshape(len(prompts), 3, 4)
 
