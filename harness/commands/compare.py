@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -227,32 +226,24 @@ def _run(
 
 
 def _print_plan(spec: RunSpec, folder: Path, save_fits: bool, fresh: bool, console: Console) -> None:
-    """The cells; where the folder holds a run, which of them are finished and why others are computed again."""
+    """The cells; where the folder holds a run, which of them are finished and why others are computed again.
+
+    The data is read: what is wrong with it is wrong with the run.
+    """
     from rich.table import Table
 
-    known = (folder / "run.json").exists() and not fresh
-    table = Table("task", "method", "seed", "budget", *(["to do", "because"] if known else []))
-    for task, seed, method, *state in _states(spec, folder, save_fits) if known else _cells(spec):
-        table.add_row(task, method, str(seed), f"{spec.budget:g}s", *state)
-    console.print(table)
-
-
-def _cells(spec: RunSpec) -> Iterator[tuple[str, int, str]]:
-    for task in spec.tasks:
-        for seed in spec.seeds:
-            for method in spec.methods:
-                yield task, seed, method.label
-
-
-def _states(spec: RunSpec, folder: Path, save_fits: bool) -> Iterator[tuple[str, int, str, str, str]]:
     from harness.results.store import Store
     from harness.running.experiment import Experiment
     from harness.running.progress import Quiet
 
-    for found in Experiment(spec, Store(folder), Quiet(), save_fits).outlook():
+    known = (folder / "run.json").exists() and not fresh
+    table = Table("task", "method", "seed", "budget", *(["to do", "because"] if known else []))
+    for found in Experiment(spec, Store(folder), Quiet(), save_fits).outlook(fresh):
         cell = found.cell.spec
         to_do = "finished" if found.finished else "compute again" if found.why else "compute"
-        yield cell.task, cell.seed, cell.label, to_do, found.why
+        state = (to_do, found.why) if known else ()
+        table.add_row(cell.task, cell.label, str(cell.seed), f"{spec.budget:g}s", *state)
+    console.print(table)
 
 
 def _marks(text: str | None) -> tuple[float, ...] | None:

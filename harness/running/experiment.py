@@ -169,7 +169,7 @@ class Experiment:
 
     def _load_shared(self, missing: Sequence[Outlook]) -> None:
         for task in {found.cell.task.name: found.cell.task for found in missing}.values():
-            lm, embed = self._lm, self._embed
+            embed, lm = self._embed, self._lm  # a name that cannot be had is told before the larger one is read
             self.listener.stage(f"Selecting histories of {task.name}")
             self._prepared[task.name] = prepare(task, self.spec, lm, embed, self.plan.data[task.name])
             self.listener.prepared(self._prepared[task.name])

@@ -118,6 +118,11 @@ def test_a_dry_run_lists_the_cells_and_writes_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_refuses_data_that_the_run_would_refuse(tmp_path):
+    asked = ("--data", str(lamp3(tmp_path / "data", questions=b"[{]")), "--out", str(tmp_path / "out"))
+    assert refusal(*SMALL, *asked, "--dry-run") == refusal(*SMALL, *asked)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

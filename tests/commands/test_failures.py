@@ -6,11 +6,13 @@ from typer.testing import CliRunner
 
 from harness.api import HarnessError
 from harness.commands.app import app
+from harness.library import run
 from harness.methods.controls.fixed_answers import Constant
 from harness.methods.instruct import Instruct
 from harness.reporting.stored_comparison import read_comparison
 from harness.results.store import Store
 from harness.running import experiment
+from harness.specs.run_spec import RunSpec, parse_methods
 
 SWEEP = "parameters: {methods: {value: 'instruct,constant'}, tasks: {value: lamp3}, users: {value: 2}}"
 ASKED = {
@@ -81,6 +83,21 @@ def test_an_error_of_the_accelerator_before_any_cell_is_told_as_one(part, tmp_pa
     assert "(AcceleratorError: CUDA error: device-side assert triggered)" in str(told)
     assert "run the same command again" in str(told)
     assert "folder" not in str(told)
+
+
+def test_an_embedder_that_cannot_be_had_is_refused_before_the_model_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "load", lambda *_: pytest.fail("loaded"))
+    spec = RunSpec(
+        methods=parse_methods("instruct"),
+        tasks=("lamp3",),
+        budget=1,
+        model="tiny-llama",
+        data="synthetic",
+        embedder="nobody/nothing",
+        users=2,
+    )
+    with pytest.raises(HarnessError, match="Cannot load the sentence embedder 'nobody/nothing'"):
+        run(spec, tmp_path / "out")
 
 
 def read(out):
