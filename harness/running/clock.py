@@ -123,7 +123,7 @@ class BudgetClock:
         """Yield items in order, in the largest batches that are predicted to leave `reserve`; else set `exhausted`.
 
         The first is of one item, the next of two at most, and so on up to `most`. `Pace` predicts, from `work(item)`.
-        Where no batch fits with the margin, one item is tried if it fits without: `cut_off` ends what is late.
+        Where no batch fits, one item is tried if it would at the fastest recent pace: `cut_off` ends what is late.
         """
         return self._grown(items, most, work, reserve, "items", daring=True)
 
@@ -160,7 +160,7 @@ class BudgetClock:
             needed = pace.with_margin(sum(amounts[:count])) + _kept(reserve, count)  # finding out may take time itself
             if self.remaining() > needed:
                 return count
-        return int(daring and self.remaining() > pace.plain(amounts[0]) + _kept(reserve, 1))
+        return int(daring and self.remaining() > pace.at_best(amounts[0]) + _kept(reserve, 1))
 
     @contextmanager
     def cut_off(self) -> Iterator[None]:

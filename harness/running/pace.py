@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 
 SAFETY = 1.2  # the margin of a prediction
 _RECENT = 5  # steps by whose slowest a prediction goes
@@ -24,13 +25,20 @@ class Pace:
         self._by_size.setdefault(int(timing[0]).bit_length(), deque(maxlen=_OF_A_SIZE)).append(timing)
         self._fixed, self._per_unit = self._line()
 
-    def plain(self, work: float) -> float:
-        """Seconds of a step on the fitted line; 0 before any was timed."""
-        return self._fixed + self._per_unit * max(work, 1.0)
-
     def with_margin(self, work: float) -> float:
         """Seconds of a step as slow as the slowest recent one for its work, times the margin."""
-        return SAFETY * max((span * self.plain(work) / self.plain(done) for done, span in self._recent), default=0.0)
+        return SAFETY * max(self._as_recently(work), default=0.0)
+
+    def at_best(self, work: float) -> float:
+        """Seconds of a step as fast as the fastest recent one for its work; 0 before any was timed."""
+        return min(self._as_recently(work), default=0.0)
+
+    def _as_recently(self, work: float) -> Iterator[float]:
+        return (span * self._plain(work) / self._plain(done) for done, span in self._recent)
+
+    def _plain(self, work: float) -> float:
+        """Seconds of a step on the fitted line; 0 before any was timed."""
+        return self._fixed + self._per_unit * max(work, 1.0)
 
     def _line(self) -> tuple[float, float]:
         """(fixed part, per unit of work), neither negative. Timings of one size alone are taken to be all work."""

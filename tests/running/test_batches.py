@@ -64,6 +64,14 @@ def test_a_prediction_goes_by_work_and_not_by_the_number_of_items():
     assert clock.reason == "3 of 4 items done with 27 s left, the next needs about 120 s"
 
 
+@pytest.mark.parametrize(("last", "done"), [(10.0, 5), (20.0, 4)])
+def test_an_item_is_tried_if_the_fastest_recent_pace_would_finish_it(last, done):
+    spans = iter([10.0, 20.0, 20.0, 20.0, last])
+    batches, clock = fit(82.0, [1] * 9, 1, lambda batch: next(spans))
+    assert len(batches) == done
+    assert clock.exhausted
+
+
 def test_a_step_that_is_late_is_given_up_before_the_reserve_and_the_clock_says_so():
     done, clock = fit(20.0, [1] * 10, 1, lambda batch: 50.0, reserve=5.0)
     assert done == []
@@ -88,7 +96,7 @@ def test_small_steps_are_predicted_from_small_ones_however_many_large_ones_came_
     pace = Pace()
     for count in (1, 2, 4, *[64] * 50):
         pace.add(count, 2.0 + 0.5 * count)
-    assert pace.plain(1) == pytest.approx(2.5)
+    assert pace.at_best(1) == pytest.approx(2.5)
     assert pace.with_margin(16) == pytest.approx(SAFETY * 10.0)
 
 
