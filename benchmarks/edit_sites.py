@@ -5,7 +5,7 @@ python benchmarks/edit_sites.py OUT --model smollm2-135m --data DIR --task lamp7
 Give it tuning users only: it takes the first of the split, some for pairs, some to score. Pairs are made once, as
 Chameleon makes them. Every setting is scored on one question of each other user by log p of the gold answer per token,
 and by the KL of the edited model's next-token distributions from the unedited one's along that answer. Nothing is
-generated for it. Negative strengths remove.
+generated for it. Negative strengths remove. For edits of `all` positions the model's decoder has to be like Llama's.
 """
 
 import argparse
@@ -14,14 +14,15 @@ import itertools
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers import DynamicCache, PreTrainedModel
 
 from harness.api import Edits, Query
 from harness.methods.chameleon.ccs import CcsConfig, fit_ccs
@@ -49,7 +50,7 @@ class Questions:
     """B prompts and gold answers as tokens, and what the unedited model makes of them.
 
     `mask` [B, P] and `cache` are of the prompts but for their last tokens, padded on the left; `plain` has log p [T, V]
-    along each answer.
+    along each answer, `states` what each layer is given, [B, P + T, d], where edits are to change that of the prompts.
     """
 
     prompts: list[list[int]]
@@ -57,6 +58,7 @@ class Questions:
     mask: torch.Tensor
     cache: DynamicCache
     plain: list[torch.Tensor]
+    states: list[torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def directions(pairs: Pairs) -> dict[str, torch.Tensor]:
     }
 
 
-def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count: int) -> Questions:
-    """One question of each of `count` users who gave no pairs."""
+def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count: int, states: bool) -> Questions:
+    """One question of each of `count` users who gave no pairs; with the `states` of their prompts."""
     first: dict[str, Query] = {}
     for query in prepared.queries:
         if query.user not in skipped:
@@ -130,29 +132,59 @@ def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count
     with inference(lm.model):
         places = (mask.cumsum(1) - 1).clamp(min=0)
         lm.model(ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1)
-    asked = Questions(prompts, answers, mask, cache, [])
+    asked = Questions(prompts, answers, mask, cache, [], [])
     asked.plain.extend(log_p(lm, asked, None))
+    if states:
+        begun, mask = _answers_begun(lm, asked)
+        with inference(lm.model):
+            found = lm.model(
+                torch.cat([ids, begun], 1),
+                attention_mask=mask,
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+                output_hidden_states=True,
+                use_cache=False,
+                logits_to_keep=1,
+            )
+        asked.states.extend(found.hidden_states[:-1])
     return asked
 
 
 def log_p(lm: HuggingFaceModel, asked: Questions, edits: Edits | None) -> list[torch.Tensor]:
     """Log p of each token that could stand in each answer's places, [T, V] of every question."""
+    (ids, mask), first = _answers_begun(lm, asked), 0
+    width, places = ids.shape[1], (mask.cumsum(1) - 1).clamp(min=0)
+    given = {"input_ids": ids, "position_ids": places[:, -width:], "past_key_values": asked.cache, "use_cache": True}
+    if edits is not None and edits.positions == "all":  # they change the prompts, too, but nothing below their layer
+        [first] = edits.layers
+        given = {"inputs_embeds": asked.states[first], "position_ids": places, "use_cache": False}
+        edits = replace(edits, layers=(0,))
+    site = "mlp" if edits is None else edits.site
+    with inference(lm.model), _beginning_at(lm.model, first), edited(site_modules(lm.model, site), edits) as rows:
+        rows.follow(width - 1)
+        logits = lm.model(attention_mask=mask, logits_to_keep=width, **given).logits
+    if given["use_cache"]:
+        asked.cache.crop(-width)
+    return [row[: len(answer)].float().log_softmax(-1).cpu() for row, answer in zip(logits, asked.answers, strict=True)]
+
+
+def _answers_begun(lm: HuggingFaceModel, asked: Questions) -> tuple[torch.Tensor, torch.Tensor]:
+    """The last tokens of the prompts and the answers but for theirs, [B, T], and the mask of all tokens, [B, P + T]."""
     begun = [prompt[-1:] + answer[:-1] for prompt, answer in zip(asked.prompts, asked.answers, strict=True)]
     width = max(map(len, begun))
     ids = torch.tensor([row + [lm.answer_end] * (width - len(row)) for row in begun], device=lm.model.device)
-    mask, past = asked.mask, {"past_key_values": asked.cache, "use_cache": True}
-    if edits is not None and edits.positions == "all":  # such edits change the prompts' keys and values
-        prompts, mask = _left_padded(lm, [prompt[:-1] for prompt in asked.prompts])
-        ids, past = torch.cat([prompts, ids], 1), {"use_cache": False}
-    mask = torch.cat([mask, mask.new_ones(len(begun), width)], 1)
-    places = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    modules = site_modules(lm.model, "mlp" if edits is None else edits.site)
-    with inference(lm.model), edited(modules, edits) as rows:
-        rows.follow(width - 1)
-        logits = lm.model(ids, attention_mask=mask, position_ids=places, logits_to_keep=width, **past).logits
-    if past["use_cache"]:
-        asked.cache.crop(-width)
-    return [row[: len(answer)].float().log_softmax(-1).cpu() for row, answer in zip(logits, asked.answers, strict=True)]
+    return ids, torch.cat([asked.mask, asked.mask.new_ones(ids.shape)], 1)
+
+
+@contextmanager
+def _beginning_at(model: PreTrainedModel, layer: int) -> Iterator[None]:
+    """While open, the model has only the layers from this one on, and reads what that is given as embeddings."""
+    decoder = model.get_decoder()
+    whole = decoder.layers
+    decoder.layers = whole[layer:]
+    try:
+        yield
+    finally:
+        decoder.layers = whole
 
 
 def _left_padded(lm: HuggingFaceModel, rows: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -258,7 +290,7 @@ def main() -> None:
     prepared = prepare(task, spec, lm, embed)
     pairs = collect(prepared, lm, embed, options.fit_users)
     fitted = {user.id for user in prepared.pool.users(0)[: options.fit_users]}
-    asked = questions(prepared, lm, fitted, options.users)
+    asked = questions(prepared, lm, fitted, options.users, "all" in options.positions)
     found = {site: directions(pairs[site]) for site in SITES}
     settings = list(grid(options, list(found["mlp"])))
     begun, rows = time.monotonic(), []
