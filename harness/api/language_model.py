@@ -158,9 +158,16 @@ class LanguageModel(Protocol):
         ...
 
     def log_likelihood(
-        self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | Adapters | None = None
+        self,
+        prompts: Sequence[str],
+        outputs: Sequence[str],
+        edits: Edits | Adapters | None = None,
+        time_left: Callable[[], float] | None = None,
     ) -> torch.Tensor:
-        """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N]."""
+        """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N].
+
+        `time_left` as in `generate`.
+        """
         ...
 
     def count_tokens(self, prompt: str) -> int:

@@ -255,12 +255,16 @@ class HuggingFaceModel:
         return found
 
     def log_likelihood(
-        self, prompts: Sequence[str], outputs: Sequence[str], edits: Edits | Adapters | None = None
+        self,
+        prompts: Sequence[str],
+        outputs: Sequence[str],
+        edits: Edits | Adapters | None = None,
+        time_left: Callable[[], float] | None = None,
     ) -> Tensor:
         """Sum of log p(output token | prompt, earlier tokens), `answer_end` included, in nats, [N] float32 on CPU.
 
         Several outputs to one prompt read it once. Raises ValueError like `represent`, and for edits made for another
-        number of prompts.
+        number of prompts, and OutOfTime as `generate` does.
         """
         sources, answers = self._pairs(prompts, outputs, edits, end=[self.answer_end])
         found = torch.empty(len(sources))
@@ -272,7 +276,8 @@ class HuggingFaceModel:
             found[batch] = likelihoods.cpu()
             self.tokens_computed += computed
 
-        self._batched(sources, [len(s) + len(a) for s, a in zip(sources, answers, strict=True)], edits, run)
+        lengths = [len(source) + len(answer) for source, answer in zip(sources, answers, strict=True)]
+        self._batched(sources, lengths, edits, run, time_left=time_left)
         return found
 
     def _generate(

@@ -51,7 +51,7 @@ class Forecast:
         if not self._read:
             return self.most
         row = self.of(self._tokens / self._counted)
-        least = row + self.first + self._took  # what is given up before it may end a pass late
+        least = row + self.first + self._took  # a pass more, as nothing is given up to the moment
         return max(least, min(self.most, self.epochs * (row + self.overhead) * (self._counted + more)))
 
     def of(self, tokens: float) -> float:
@@ -59,13 +59,13 @@ class Forecast:
         return self._reading / self._read * self.passes * tokens if self._read else math.inf
 
     def _make_a_pass(self, row: Row) -> None:
-        clock = self.context.clock
-        with clock.phase("forecast"):
+        clock, answers = self.context.clock, list(row.answers.values())
+        with clock.phase("forecast"), clock.cut_off():
             begun = clock.elapsed()
-            self.context.lm.log_likelihood([row.prompt] * len(row.answers), list(row.answers.values()))
+            self.context.lm.log_likelihood([row.prompt] * len(answers), answers, time_left=clock.remaining)
             self._took = clock.elapsed() - begun
-        self._read += self._length(row)
-        self._reading += self._took
+            self._read += self._length(row)
+            self._reading += self._took
 
     def _length(self, row: Row) -> int:
         return sum(map(len, record(self.context.lm, row).values()))

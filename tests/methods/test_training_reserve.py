@@ -8,6 +8,7 @@ import pytest
 from harness.api import OutOfTime
 from harness.conformance.toys import toy_users
 from harness.methods.aloe import Aloe, AloeConfig
+from harness.methods.base_prompt import Unedited
 from harness.methods.dpo import Dpo
 from harness.methods.fine_tuning.training_data import Row
 from harness.running.clock import BudgetClock
@@ -61,7 +62,7 @@ class Stuck:
             self.ticks.time += 0.1
         raise OutOfTime
 
-    def log_likelihood(self, prompts, outputs):
+    def log_likelihood(self, prompts, outputs, time_left):
         self.ticks.time += 1.0
 
 
@@ -90,10 +91,30 @@ class Timed:
     def __getattr__(self, name):
         return getattr(self.lm, name)
 
-    def log_likelihood(self, prompts, outputs):
+    def log_likelihood(self, prompts, outputs, time_left):
         answers = sum(len(self.lm.answer_ids(output)) + 1 for output in outputs)
         self.read.append(self.pace * (sum(map(self.lm.count_tokens, set(prompts))) + answers))
         self.time[0] += self.read[-1]
+
+
+class Late(Timed):
+    """Reads no row to its end."""
+
+    def log_likelihood(self, prompts, outputs, time_left):
+        while time_left() > 0:
+            self.time[0] += 0.1
+        raise OutOfTime
+
+
+def test_a_row_whose_reading_would_end_late_is_given_up_and_not_trained_on(make_context):
+    time = [0.0]
+    context = make_context(clock=BudgetClock(5.0, now=lambda: time[0]))
+    context.lm = Late(context.lm, time)
+    fitted = aloe(batch_size=1).fit(context)
+    assert isinstance(fitted, Unedited)
+    assert context.clock.exhausted
+    assert not context.clock.overran
+    assert "given up" in context.clock.reason
 
 
 def tokens(lm, row):
@@ -112,7 +133,7 @@ def test_training_is_forecast_by_the_tokens_of_its_rows_from_a_pass_over_the_fir
     forecast = method.config.forecast(context, rows, lora, **reference)
     assert forecast.reserve(3) == time[0] == 0.0
     rows.append(Row("A movie in the city. Which tag?", {"chosen": "comedy", "rejected": "a classic"}, "u"))
-    late = 1  # pass, by which what is given up before the only row may end too late
+    late = 1  # pass more, as what is given up before the only row may end a little late
     assert forecast.reserve(0) == pytest.approx(0.1 * (passes + late) * tokens(context.lm, rows[0]))
     read = time[0]
     rows.append(Row("A letter.", {"chosen": "a", "rejected": "b"}, "v"))

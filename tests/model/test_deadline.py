@@ -11,6 +11,7 @@ PROMPTS = ["a b c", "d e f"]
 CALLS = {
     "generate": lambda lm, time_left: lm.generate(PROMPTS, 8, time_left=time_left),
     "generate_represented": lambda lm, time_left: lm.generate_represented(PROMPTS, 8, "last", time_left=time_left),
+    "log_likelihood": lambda lm, time_left: lm.log_likelihood(PROMPTS, ["a", "b"], time_left=time_left),
     "represent": lambda lm, time_left: lm.represent(PROMPTS, ["a", "b"], "last", time_left=time_left),
 }
 
