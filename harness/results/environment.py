@@ -76,11 +76,14 @@ class PeakMemory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._device.startswith("cuda"):
-            self.bytes = torch.cuda.max_memory_allocated(self._device)
-        else:
+        if not self._device.startswith("cuda"):
             self._done.set()
             self._thread.join()
+        self.bytes = self.so_far()
+
+    def so_far(self) -> int:
+        """The highest until now, from inside the block."""
+        return torch.cuda.max_memory_allocated(self._device) if self._device.startswith("cuda") else self.bytes
 
     def _sample(self) -> None:
         process = psutil.Process()

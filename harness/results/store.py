@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from harness.api import HarnessError
 from harness.formatting import listed
 from harness.results.discarding import discard_results
+from harness.results.disk import is_full
 from harness.results.fingerprints import file_hash, path_hash
 from harness.results.locking import ERROR, is_trace
 from harness.results.records import CellRecord, RunRecord, cell_name, read_record
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SAMPLES = "samples.parquet"
+_FITTED = "fitted.json"  # the record of a fit that is not answered with yet
 _NAMED = 3  # of many files
 
 
@@ -97,6 +99,8 @@ class Store:
         if found is None and self.pool is not None:
             found, pooled_why = _intact(_cell_dir(self.pool, spec), spec)
             why = why or pooled_why
+        if found is None and self.fitted(spec) is not None:
+            why += "; its fit is kept"
         return found, "" if found else why
 
     def finished(self, spec: CellSpec, fit: bool = False) -> CellRecord | None:
@@ -145,21 +149,55 @@ class Store:
         finally:
             lock.release()
 
-    def begin(self, spec: CellSpec) -> int:
+    def begin(self, spec: CellSpec, fitted: bool = False) -> int:
         """Count an attempt and return its number, 1 for the first. Survives a kill, unlike the record.
 
-        What an earlier attempt came to is forgotten.
+        What an earlier attempt came to is forgotten, but for its fit where that is `fitted`.
         """
         folder = self.cell_dir(spec)
         folder.mkdir(parents=True, exist_ok=True)
         attempt = self.attempts(spec) + 1
         write_text(folder / "attempts", str(attempt))
+        stays = ("attempts", "fit", _FITTED) if fitted else ("attempts",)
         for path in folder.iterdir():
+            if path.name in stays:
+                continue
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != "attempts":
+            else:
                 path.unlink()
         return attempt
+
+    def fitted(self, spec: CellSpec) -> CellRecord | None:
+        """The record of a cell as of when its fit was over, if the fit is there, whole, and was not answered with."""
+        folder = self.cell_dir(spec)
+        found = (record for record in _readable([folder / _FITTED]) if record.spec == spec)
+        return next((record for record in found if is_fit(folder / "fit", record)), None)
+
+    def keep_fit(self, record: CellRecord, saved: Path) -> Path:
+        """Move a fit into its cell's folder, with the record that says so, and return where it is then.
+
+        It stays where it is if the disk has no room for it.
+        """
+        place = self.cell_dir(record.spec) / "fit"
+        try:
+            shutil.move(saved, place)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            shutil.rmtree(place, ignore_errors=True)
+            return saved
+        write_text(place.with_name(_FITTED), record.model_dump_json(indent=2))
+        return place
+
+    def settle_fit(self, spec: CellSpec, saved: Path, keep: bool) -> None:
+        """The fit at `saved` was answered with: see that it is in the cell's folder, or is not."""
+        place = self.cell_dir(spec) / "fit"
+        if keep and saved != place:
+            shutil.copytree(saved, place)
+        elif not keep:
+            shutil.rmtree(place, ignore_errors=True)
+        place.with_name(_FITTED).unlink(missing_ok=True)
 
     def attempts(self, spec: CellSpec) -> int:
         """How often the cell was begun, 0 for never and where the count is damaged."""
@@ -247,7 +285,7 @@ def _readable(paths: Iterable[Path]) -> Iterator[CellRecord]:
 
 def _is_result(path: Path) -> bool:
     """Whether a cell's file is part of what its record describes."""
-    return path.is_file() and path.name not in ("cell.json", "attempts", ERROR) and path.name[0] != "."
+    return path.is_file() and path.name not in ("cell.json", "attempts", _FITTED, ERROR) and path.name[0] != "."
 
 
 def is_fit(folder: Path, record: CellRecord) -> bool:

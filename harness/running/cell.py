@@ -1,10 +1,12 @@
-"""One cell: fit on a pristine model under the clock, save, and evaluate what was saved on another pristine model."""
+"""One cell: fit on a pristine model under the clock, save, and evaluate what was saved on another pristine model.
+
+A fit that was saved is not made again where answering with it was interrupted or failed.
+"""
 
 from __future__ import annotations
 
 import gc
 import math
-import shutil
 import tempfile
 import time
 import traceback
@@ -87,20 +89,27 @@ class Cell:
 
         Raises HarnessError where the disk is full: that is no fault of the method's.
         """
-        record = self._empty_record(store.begin(self.spec))
+        known = store.fitted(self.spec)
+        attempts = store.begin(self.spec, known is not None)
+        record = known.model_copy(update={"attempts": attempts}) if known else self._empty_record(attempts)
         samples = None
         device = str(source.place)
         with tempfile.TemporaryDirectory(prefix="harness-") as folder, PeakMemory(device) as memory:
             try:
-                saved, checkpoints = self._fit(source.pristine(), Path(folder), record, listener)
-                _free()
+                if known:
+                    saved = store.cell_dir(self.spec) / "fit"
+                else:
+                    saved, checkpoints = self._fit(source.pristine(), Path(folder), record, listener)
+                    _free()
                 samples = self._known_answers(store, record)
                 if samples is None:
+                    if not (known or self.spec.marks):  # what is answered at the marks is not kept
+                        record.peak_memory_bytes = memory.so_far()
+                        saved = store.keep_fit(record, saved)
                     samples = self._evaluate(source.pristine(), saved, record, listener)
                 if self.spec.marks:
                     write(store, self.spec, self._anytime(source, checkpoints, record, listener))
-                if save_fit:
-                    shutil.copytree(saved, store.cell_dir(self.spec) / "fit", dirs_exist_ok=True)
+                store.settle_fit(self.spec, saved, save_fit)
             except KeyboardInterrupt:
                 record.status, record.reason = "interrupted", "interrupted by Ctrl-C or SIGTERM"
             except (Exception, SystemExit) as error:

@@ -1,8 +1,10 @@
 """Repeating a command: what is finished and sound stays, everything else is computed again, and it says why."""
 
+import errno
 import json
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from harness import compare
 from harness.api import HarnessError
 from harness.library import default_folder
+from harness.methods.llm_rec import LlmRec
 from harness.reporting.comparison_report import build
 from harness.results.locking import alone
 from harness.results.store import Store
@@ -105,6 +108,81 @@ def test_a_cell_whose_fit_is_damaged_is_computed_again_where_fits_are_kept(out):
     compare(**SETTINGS, out=out, save_fits=True, listener=recorder)
     assert recorder.computed == ["llm_rec"]
     assert Store(out).without_fit() == []
+
+
+@pytest.fixture
+def unanswered(original, tmp_path, monkeypatch):
+    """The run with a cell whose evaluation is ended by what is given; `fits` names the methods that fit after that."""
+    out, fits = shutil.copytree(original, tmp_path / "out"), []
+    fit = LlmRec.fit
+
+    def end(error, **settings):
+        shutil.rmtree(cell(out, "llm_rec"))
+
+        def ended(*_):
+            raise error
+
+        with monkeypatch.context() as patched, suppress(KeyboardInterrupt):
+            patched.setattr("harness.running.cell.evaluate", ended)
+            compare(**SETTINGS, out=out, **settings)
+        monkeypatch.setattr(LlmRec, "fit", lambda self, context: fits.append("llm_rec") or fit(self, context))
+        return out, fits
+
+    return end
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [(KeyboardInterrupt(), "interrupted by Ctrl-C or SIGTERM; its fit is kept"), (ValueError("no"), "its fit is kept")],
+)
+def test_a_fit_is_not_made_again_where_answering_with_it_was_ended(unanswered, original, error, why):
+    out, fits = unanswered(error)
+    recorder, _ = again(out)
+    assert recorder.computed == ["llm_rec"]
+    assert why in recorder.why["llm_rec"]
+    assert fits == []
+    ours, theirs = Store(out), Store(original)
+    [record, before] = [next(r for r in s.records() if r.spec.method == "llm_rec") for s in (ours, theirs)]
+    assert ours.samples(record.spec).equals(theirs.samples(before.spec))
+    assert (record.attempts, record.fit_hash) == (2, before.fit_hash)
+    assert record.fit_seconds > 0
+    assert (record.tokens_in, record.tokens_out) == (before.tokens_in, before.tokens_out)
+    assert sorted(path.name for path in cell(out, "llm_rec").iterdir()) == ["attempts", "cell.json", "samples.parquet"]
+
+
+def test_a_fit_that_was_answered_with_at_the_second_attempt_is_kept_where_fits_are(unanswered):
+    out, fits = unanswered(ValueError("no"), save_fits=True)
+    recorder = Recorder()
+    compare(**SETTINGS, out=out, save_fits=True, listener=recorder)
+    assert (recorder.computed, fits) == (["llm_rec"], [])
+    assert Store(out).without_fit() == []
+
+
+def test_a_kept_fit_that_is_damaged_is_made_again(unanswered):
+    out, fits = unanswered(ValueError("no"))
+    os.truncate(next(path for path in (cell(out, "llm_rec") / "fit").rglob("*") if path.is_file()), 3)
+    recorder, _ = again(out)
+    assert recorder.why["llm_rec"] == "failed: ValueError: no"
+    assert fits == ["llm_rec"]
+
+
+def test_fits_that_are_evaluated_at_marks_are_not_kept_without_their_checkpoints(unanswered):
+    out, fits = unanswered(ValueError("no"), marks=(0.5,), fresh=True)
+    compare(**SETTINGS, marks=(0.5,), out=out)
+    assert fits == ["llm_rec"]
+
+
+def test_where_the_disk_has_no_room_for_a_fit_it_is_answered_with_all_the_same(original, tmp_path, monkeypatch):
+    out = shutil.copytree(original, tmp_path / "out")
+    shutil.rmtree(cell(out, "llm_rec"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("harness.results.store.shutil.move", full)
+    recorder, _ = again(out)
+    assert recorder.computed == ["llm_rec"]
+    assert not (cell(out, "llm_rec") / "fit").exists()
 
 
 def test_a_report_on_damaged_cells_says_which_and_what_to_do(out):
