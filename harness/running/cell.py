@@ -117,6 +117,8 @@ class Cell:
                     raise HarnessError(explain_full(Path(folder), store.root)) from error
                 record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}", keep="\n")
                 self.device_lost = device_error(error) is not None
+                if known:  # answering with it failed twice: the next attempt fits anew
+                    store.settle_fit(self.spec, saved, keep=False)
                 write_text(store.cell_dir(self.spec) / ERROR, printable(traceback.format_exc(), keep="\n"))
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive

@@ -158,6 +158,17 @@ def test_a_fit_that_was_answered_with_at_the_second_attempt_is_kept_where_fits_a
     assert Store(out).without_fit() == []
 
 
+def test_a_fit_with_which_answering_fails_twice_is_made_again(unanswered, monkeypatch):
+    out, fits = unanswered(ValueError("no"))
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.running.cell.evaluate", lambda *_: {}["key"])
+        compare(**SETTINGS, out=out)
+    assert fits == []
+    recorder, _ = again(out)
+    assert recorder.why["llm_rec"] == "failed: KeyError: 'key'"
+    assert fits == ["llm_rec"]
+
+
 def test_a_kept_fit_that_is_damaged_is_made_again(unanswered):
     out, fits = unanswered(ValueError("no"))
     os.truncate(next(path for path in (cell(out, "llm_rec") / "fit").rglob("*") if path.is_file()), 3)
