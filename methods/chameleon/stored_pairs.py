@@ -13,7 +13,7 @@ import torch
 from harness.methods.chameleon.directions import Grouped
 from harness.methods.chameleon.preference_pairs import Pairs
 
-_READ_AT_ONCE = 2**24  # numbers; what is mapped counts as memory of the process until it is let go
+_READ_AT_ONCE = 2**20  # numbers; larger blocks are slower, and leave holes in the heap
 
 
 class StoredPairs:
