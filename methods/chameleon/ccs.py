@@ -56,13 +56,13 @@ class Probe:
 
     def gaps(self, pairs: torch.Tensor) -> torch.Tensor:
         """g(P) - g(N) of each pair, [G, L, K], in [-1, 1]."""
-        blocks = []
-        for block in pairs.split(_rows(pairs), dim=3):
+        found = pairs.new_empty(pairs.shape[1:4])  # at once: small results between large blocks leave holes in the heap
+        for block, gap in zip(pairs.split(_rows(pairs), dim=3), found.split(_rows(pairs), dim=2), strict=True):
             scaled = (block - self.mean[..., None, :]) / self.scale[..., None, :]
             logits = torch.einsum("sglkd,gld->sglk", scaled, self.weight) + self.bias[..., None]
             personal, neutral = torch.sigmoid(logits).unbind()
-            blocks.append(personal - neutral)
-        return torch.cat(blocks, dim=-1)
+            torch.sub(personal, neutral, out=gap)
+        return found
 
     def margin(self, pairs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """|mean of g(P) - g(N)| over masked pairs, in [0, 1], [G, L]; 0 for a group without pairs. CCS has no sign."""

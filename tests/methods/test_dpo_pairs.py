@@ -1,5 +1,7 @@
 """The pairs that DPO trains on: rejected answers, self-generated pairs, and the time that generating them may take."""
 
+from collections.abc import Callable
+
 import pytest
 
 from harness.conformance.toys import ToyTask, toy_queries, toy_users
@@ -95,7 +97,7 @@ def test_generation_leaves_training_what_it_needs_and_its_share_at_most(make_con
         time[0] += 1.0
         return "nothing"
 
-    def read(prompts: list[str], outputs: list[str]) -> None:
+    def read(prompts: list[str], outputs: list[str], time_left: Callable[[], float]) -> None:
         time[0] += seconds
 
     context.lm = Says(context.lm, slow)

@@ -26,7 +26,7 @@ def asked(llama: HuggingFaceModel):
             golds={query.id: gold for query, gold in zip(queries, ["x", "comedy", "a tale"], strict=True)}
         ),
     )
-    return questions(prepared, llama, {users[0].id}, 5)
+    return questions(prepared, llama, {users[0].id}, 5, states=True)
 
 
 def log_p(lm, prompt, answer, change, setting):
