@@ -95,13 +95,10 @@ class Store:
 
         `fit`: a saved fit has to be whole too.
         """
-        found, why = _intact(self.cell_dir(spec), spec, fit)
-        if found is None and self.pool is not None:
-            found, pooled_why = _intact(_cell_dir(self.pool, spec), spec)
-            why = why or pooled_why
+        found, why = self._found(spec, fit)
         if found is None and self.fitted(spec) is not None:
             why += "; its fit is kept"
-        return found, "" if found else why
+        return found, why
 
     def finished(self, spec: CellSpec, fit: bool = False) -> CellRecord | None:
         """The cell's record, taken from the pool if need be; None if it has to be computed, at first or again.
@@ -109,10 +106,18 @@ class Store:
         Failed, interrupted and damaged cells are computed again, with `fit` those whose saved fit is damaged too.
         Raises HarnessError for a cell of other hardware.
         """
-        record, _ = self.look(spec, fit)
+        record, _ = self._found(spec, fit)
         if record is not None and _intact(self.cell_dir(spec), spec, fit)[0] is None:
             self._adopt(record)
         return record
+
+    def _found(self, spec: CellSpec, fit: bool) -> tuple[CellRecord | None, str]:
+        """As `look`, but for what is left of a fit, which may take long to read."""
+        found, why = _intact(self.cell_dir(spec), spec, fit)
+        if found is None and self.pool is not None:
+            found, pooled_why = _intact(_cell_dir(self.pool, spec), spec)
+            why = why or pooled_why
+        return found, "" if found else why
 
     def _adopt(self, record: CellRecord) -> None:
         assert self.pool is not None
