@@ -47,12 +47,13 @@ OFFSET = "mean_difference"  # the one direction that is added, not projected on
 
 @dataclass(frozen=True)
 class Questions:
-    """B prompts and gold answers as tokens, and what the unedited model makes of them.
+    """B questions, their prompts and gold answers as tokens, and what the unedited model makes of them.
 
     `mask` [B, P] and `cache` are of the prompts but for their last tokens, padded on the left; `plain` has log p [T, V]
     along each answer, `states` what each layer is given, [B, P + T, d], where edits are to change that of the prompts.
     """
 
+    queries: list[Query]
     prompts: list[list[int]]
     answers: list[list[int]]
     mask: torch.Tensor
@@ -121,18 +122,19 @@ def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count
     for query in prepared.queries:
         if query.user not in skipped:
             first.setdefault(query.user, query)
-    base, prompts, answers = prepared.task.prompts.base, [], []
+    base, queries, prompts, answers = prepared.task.prompts.base, [], [], []
     for query in first.values():
         answer, history = lm.answer_ids(prepared.data.golds[query.id]), prepared.histories[query.id]
         prompt = fit_prompt(lm, partial(base, query.text), history, len(answer) + 1)
         if prompt.fits and len(prompts) < count:
+            queries.append(query)
             prompts.append(lm.prompt_ids(prompt.text))
             answers.append([*answer, lm.answer_end])
     cache, (ids, mask) = DynamicCache(), _left_padded(lm, [prompt[:-1] for prompt in prompts])
     with inference(lm.model):
         places = (mask.cumsum(1) - 1).clamp(min=0)
         lm.model(ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1)
-    asked = Questions(prompts, answers, mask, cache, [], [])
+    asked = Questions(queries, prompts, answers, mask, cache, [], [])
     asked.plain.extend(log_p(lm, asked, None))
     if states:
         begun, mask = _answers_begun(lm, asked)
@@ -154,10 +156,10 @@ def log_p(lm: HuggingFaceModel, asked: Questions, edits: Edits | None) -> list[t
     (ids, mask), first = _answers_begun(lm, asked), 0
     width, places = ids.shape[1], (mask.cumsum(1) - 1).clamp(min=0)
     given = {"input_ids": ids, "position_ids": places[:, -width:], "past_key_values": asked.cache, "use_cache": True}
-    if edits is not None and edits.positions == "all":  # they change the prompts, too, but nothing below their layer
-        [first] = edits.layers
+    if edits is not None and edits.positions == "all":  # they change the prompts, too, but nothing below their layers
+        first = min(edits.layers)
         given = {"inputs_embeds": asked.states[first], "position_ids": places, "use_cache": False}
-        edits = replace(edits, layers=(0,))
+        edits = replace(edits, layers=tuple(layer - first for layer in edits.layers))
     site = "mlp" if edits is None else edits.site
     with inference(lm.model), _beginning_at(lm.model, first), edited(site_modules(lm.model, site), edits) as rows:
         rows.follow(width - 1)

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
+from harness.api import Edits
 from harness.methods.chameleon.ccs import CcsConfig
 from harness.methods.chameleon.directions import find_directions
 from harness.methods.chameleon.preference_pairs import Pairs
-from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.steering import Steering
 from harness.methods.chameleon.stored_pairs import StoredGroups, StoredPairs
 
 BATCH = 32
@@ -69,7 +70,7 @@ def main() -> None:
         ccs = CcsConfig(epochs=asked.epochs)
         found = find_directions(source, "hybrid", ccs, 0, 2, layers_per_group=asked.individual)
         print(f"directions in {time.monotonic() - begun:.0f} s, peak {memory('VmHWM'):.2f} GiB", flush=True)
-        banks = Banks(found.layers, found.of_personal, found.of_neutral, places=found.places)
+        banks = Edits(found.layers, (), found.personal, found.neutral, places=found.places)
         Steering(None, banks, {}).save(fit_folder)
         saved = sum(path.stat().st_size for path in fit_folder.iterdir()) / GIB
         print(f"{saved:.2f} GiB saved, peak {memory('VmHWM'):.2f} GiB", flush=True)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.api import (
     EditPositions,
+    Edits,
     Example,
     FitContext,
     HarnessError,
@@ -20,7 +21,7 @@ from harness.api import (
     Task,
 )
 from harness.methods.answer_pairs import Choice, answer_pairs, count_left_out, pair_prompt
-from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.steering import Steering
 from harness.methods.chosen_layers import ChosenLayers
 
 
@@ -116,6 +117,6 @@ class Caa(Method):
             own.setdefault(user, []).append(row)
         groups = list(own.values()) if self.personal else [list(range(len(values)))]
         offset = self.config.strength * torch.stack([values[rows].mean(dim=0) for rows in groups])  # [G, l, d]
-        banks = Banks(layers, offset=offset, site=self.config.site, positions=self.config.edit_positions)
+        banks = Edits(layers, (), offset=offset, site=self.config.site, positions=self.config.edit_positions)
         rows = {user: number if self.personal else 0 for number, user in enumerate(own)}
         return Steering(context.task, banks, rows, default_row=-1 if self.personal else 0)

@@ -80,6 +80,7 @@ class Oppu(Method):
 
     def _apart(self, context: FitContext, common: Personalizer) -> Personalizer:
         report, tensors = context.report, common.tensors if isinstance(common, Trained) else None
+        of_task, context.clock.reason = context.clock.reason, ""
         own: dict[str, dict[str, Tensor]] = {}
         make = partial(self._personalizer, context.task, own, common)
         with context.clock.phase("user adapters"):
@@ -94,9 +95,11 @@ class Oppu(Method):
                         own[user.id] = training.train(rows, _seed(context, user))
                         report.samples_used += len(rows)
                 context.checkpoint(report.samples_used, make)
-        if context.clock.exhausted and len(own) < len(context.users):
+        if context.clock.reason:
             got = f"{len(own)} of {len(context.users)} users got an adapter of their own"
             context.clock.reason = f"{got}: {context.clock.reason}"
+        else:
+            context.clock.reason = of_task
         report.counts["user_adapters"] = len(own)
         report.counts["users_without_adapter"] = len(context.users) - len(own)
         report.users_fitted = max(report.users_fitted, len(own))  # the task's adapter has learned from users, too

@@ -109,7 +109,7 @@ class Row(BaseModel):
     likelihood_tokens: int = 0
     fit_bytes: int = 0  # what the fit stores
     bytes_per_user: float | None = None  # fit_bytes by users served
-    serves_newcomers: bool | None = None  # whether users that the fit has never seen get more than the base prompt
+    serves_newcomers: bool | None = None  # whether users that the fit has never seen get what all others do
     marginal_seconds: float | None = None  # what it takes to fit one more user: see `costs.marginal`
     marginal_tokens: float | None = None
     marginal_bytes: float | None = None

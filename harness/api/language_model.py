@@ -40,6 +40,7 @@ class Edits:
 
     Banks are [U, L, d] with L = len(layers); `rows` maps each prompt to its bank row, -1 leaves the prompt unedited.
     A projection does not depend on the norm of its direction; a zero direction edits nothing. `strength` is [U, L].
+    With `places` [U, l] banks are [U, l, d], `strength` [U, l]: those of each user at these positions in `layers`.
     `bounded`: the first step adds strength * tanh(<x, p>) p, p the personal direction at norm 1, and so `strength` at
     most, however large x is. x is the output at `site`. `positions` "generated": only of tokens after the prompt, so
     that the first token of an answer, which the prompt's last one predicts, stays as it is (encoder-decoder: of all
@@ -52,6 +53,7 @@ class Edits:
     neutral: torch.Tensor | None = None
     offset: torch.Tensor | None = None
     strength: torch.Tensor | None = None
+    places: torch.Tensor | None = None
     site: Site = "mlp"
     positions: EditPositions = "all"
     bounded: bool = False

@@ -49,6 +49,13 @@ class Personalizer(ABC):
         """Whether the query's user gets anything beyond the base prompt."""
         return True
 
+    def knows(self, query: Query) -> bool:
+        """Whether the query's user gets all that anybody gets, as by default whoever is served does.
+
+        Asked of a user who never was there, it tells whether one more user takes another fit.
+        """
+        return self.serves(query)
+
     def patched_model(self, lm: LanguageModel) -> AbstractContextManager[object]:
         """Changes `lm.model` for the duration, e.g. inserts an adapter, and leaves it as it was."""
         return nullcontext()

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from harness.api import Adapters, Edits, HarnessError
 from harness.export.adapters_as_lora import save_row
 from harness.model.architectures import mlp_modules
-from harness.model.editing import unit
+from harness.model.editing import of_rows, unit
 
 _LAST_LAYERS = ("down_proj", "wo", "c_proj", "dense_4h_to_h", "fc2")
 
@@ -48,13 +48,12 @@ def save_edits(model: PreTrainedModel, edits: Edits, row: int, directory: Path) 
         raise HarnessError("An edit that adds an offset is no change of weights, so it cannot become an adapter.")
     names = {module: name for name, module in model.named_modules()}
     found: dict[str, tuple[Tensor, Tensor]] = {}
+    own = of_rows(edits, [row])
     for position, number in enumerate(edits.layers):
         layer = _last_layer(model, mlp_modules(model)[number])
         absent = torch.zeros(len(layer.weight))
-        personal, neutral = (
-            absent if bank is None else bank[row, position] for bank in (edits.personal, edits.neutral)
-        )
-        strength = 1.0 if edits.strength is None else float(edits.strength[row, position])
+        personal, neutral = (absent if bank is None else bank[0, position] for bank in (own.personal, own.neutral))
+        strength = 1.0 if own.strength is None else float(own.strength[0, position])
         a, b = factors(layer.weight.detach().cpu(), personal, neutral, strength)
         found[names[layer]] = a[None], b[None]
     save_row(model, Adapters(found, rows=(0,)), 0, directory)

@@ -13,12 +13,33 @@ from torch import Tensor, nn
 from harness.api import EditPositions, Edits
 from harness.model.architectures import hidden
 
+BANKS = ("personal", "neutral", "offset", "strength")
+
 
 def unit(directions: Tensor) -> Tensor:
     """Directions [..., d] at norm 1 in float32; a zero direction stays zero."""
     exact = directions.double()
     norm = exact.norm(dim=-1, keepdim=True)
     return (exact / norm.where(norm > 0, 1.0)).float()
+
+
+def of_rows(edits: Edits, rows: Sequence[int]) -> Edits:
+    """The same edits with banks [B, L, d] of these rows alone, and without `places`; -1 has the first row's."""
+    index = torch.tensor(rows).clamp(min=0)
+
+    def look_up(bank: Tensor | None) -> Tensor | None:
+        if bank is None:
+            return None
+        own = bank.detach()[index.to(bank.device)]
+        if edits.places is None:
+            return own
+        whole = own.new_zeros(len(own), len(edits.layers), *own.shape[2:])
+        places = edits.places[index.to(edits.places.device)].to(own.device)
+        whole[torch.arange(len(own), device=own.device)[:, None], places] = own
+        return whole
+
+    banks: dict[str, Any] = {name: look_up(getattr(edits, name)) for name in BANKS}
+    return replace(edits, rows=tuple(range(len(rows))), places=None, **banks)
 
 
 class RowHook(Protocol):
@@ -65,10 +86,11 @@ def edited(
     with ExitStack() as hooks:
         if edits is not None:
             _check(edits, len(modules))
-            rows = torch.tensor([edits.rows[i] for i in (range(len(edits.rows)) if prompts is None else prompts)])
+            rows = [edits.rows[i] for i in (range(len(edits.rows)) if prompts is None else prompts)]
+            own, chosen = of_rows(edits, rows), torch.tensor(rows) >= 0
             for position, layer in enumerate(edits.layers):
                 device = next(modules[layer].parameters()).device
-                made.append(_Hook(_layer_edit(edits, position, rows, device), edits.positions == "generated"))
+                made.append(_Hook(_layer_edit(own, position, chosen, device), edits.positions == "generated"))
                 hooks.callback(modules[layer].register_forward_hook(made[-1]).remove)
         yield EditedRows(made)
 
@@ -96,15 +118,17 @@ def _check(edits: Edits, num_layers: int) -> None:
         raise ValueError(f"there are no positions {edits.positions!r}; known: {', '.join(get_args(EditPositions))}")
     if not all(0 <= layer < num_layers for layer in edits.layers):
         raise ValueError(f"edits name layers {edits.layers}, the model has {num_layers}")
-    banks = {name: getattr(edits, name) for name in ("personal", "neutral", "offset", "strength")}
+    given = {name: getattr(edits, name) for name in (*BANKS, "places")}
+    banks = {name: bank for name, bank in given.items() if bank is not None}
+    layers = len(edits.layers) if edits.places is None else edits.places.shape[-1]
     for name, bank in banks.items():
-        if bank is None:
-            continue
-        if bank.ndim != (2 if name == "strength" else 3) or bank.shape[1] != len(edits.layers):
-            raise ValueError(f"{name} has shape {tuple(bank.shape)} for {len(edits.layers)} layers")
+        if bank.ndim != (2 if name in ("strength", "places") else 3) or bank.shape[1] != layers:
+            raise ValueError(f"{name} has shape {tuple(bank.shape)} for {layers} layers")
         if not all(-1 <= row < len(bank) for row in edits.rows):
             raise ValueError(f"rows reach outside of {name}, which holds {len(bank)} users")
-    widths = {name: bank.shape[2] for name, bank in banks.items() if bank is not None and bank.ndim == 3}
+    if edits.places is not None and not bool(((edits.places >= 0) & (edits.places < len(edits.layers))).all()):
+        raise ValueError(f"places reach outside of the {len(edits.layers)} layers that the edits name")
+    widths = {name: bank.shape[2] for name, bank in banks.items() if bank.ndim == 3}
     if len(set(widths.values())) > 1:
         raise ValueError(f"the banks have directions of different widths: {widths}")
 
@@ -192,14 +216,11 @@ class _LayerEdit:
         return replace(self, **changed, prompts=prompts)
 
 
-def _layer_edit(edits: Edits, position: int, rows: Tensor, device: torch.device) -> _LayerEdit:
-    """Looks the directions up once per batch, so that a decoding step only multiplies."""
-
-    def look_up(bank: Tensor | None) -> Tensor | None:
-        return None if bank is None else bank.detach()[rows.clamp(min=0).to(bank.device), position, None]
-
-    personal, neutral, offset, strength = map(look_up, (edits.personal, edits.neutral, edits.offset, edits.strength))
-    size = torch.ones(len(rows), 1, 1, device=device) if strength is None else strength.float()[..., None].to(device)
+def _layer_edit(edits: Edits, position: int, chosen: Tensor, device: torch.device) -> _LayerEdit:
+    """Of edits by `of_rows`, once per batch, so that a decoding step only multiplies; `chosen` [B] are edited."""
+    banks = (getattr(edits, name) for name in BANKS)
+    personal, neutral, offset, strength = (None if bank is None else bank[:, position, None] for bank in banks)
+    size = torch.ones(len(chosen), 1, 1, device=device) if strength is None else strength.float()[..., None].to(device)
     # Where the banks are, as not every device knows double precision. [B, 1, d] each.
     p, n = (None if bank is None else unit(bank).to(device) for bank in (personal, neutral))
     added = None if p is None else size * p
@@ -211,8 +232,8 @@ def _layer_edit(edits: Edits, position: int, rows: Tensor, device: torch.device)
         taken=None if taken is None else taken.transpose(1, 2).contiguous(),
         given=given,
         offset=None if offset is None else offset.float().to(device),
-        chosen=None if bool((rows >= 0).all()) else (rows >= 0)[:, None, None].to(device),
-        prompts=len(rows),
+        chosen=None if bool(chosen.all()) else chosen[:, None, None].to(device),
+        prompts=len(chosen),
         bounded=edits.bounded and p is not None,
     )
 

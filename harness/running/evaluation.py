@@ -39,7 +39,7 @@ class Evaluation:
     prompts_emptied: int  # of those that were asked, prompts whose whole history had to go
     unanswerable: int
     users_served: int
-    serves_newcomers: bool  # whether users that the fit has never seen get more than the base prompt
+    serves_newcomers: bool  # whether users that the fit has never seen get what all others do
     not_finite: int = 0  # queries to which the model's numbers are NaN or infinite, as far as they were measured
     likelihood: Likelihood | None = None  # of the gold answers; its columns are among those of `samples`
 
@@ -96,7 +96,7 @@ def evaluate(
         ),
         unanswerable=sum(not prompt.fits for prompt in prompts.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
-        serves_newcomers=personalizer.serves(_NEWCOMER),
+        serves_newcomers=personalizer.knows(_NEWCOMER),
         not_finite=adapter.not_finite,
         likelihood=measured,
     )

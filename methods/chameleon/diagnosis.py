@@ -76,7 +76,8 @@ def diagnose(
     random = [mean(probe.loss) for probe in rest[:_DRAWS]]
     margin, margin_swapped, p = margins(half, Grouped(pairs, held_out), edited, generator)
     theta_p, theta_n = found.personal.to(pairs), found.neutral.to(pairs)
-    others = [identify(pairs, probe.directions(), identification)[1] for probe in rest[_DRAWS:]]
+    others = [found.at_chosen(identify(pairs, probe.directions(), identification)[1]) for probe in rest[_DRAWS:]]
+    agreement = [float(cosine_similarity(theta_n, other, dim=-1).abs().mean()) for other in others]
     values: dict[str, float | str] = {
         "layers": _layers(found),
         "layers_tied": "not chosen" if choice is None else f"{found.layer_ties:g} of {available}",
@@ -89,8 +90,8 @@ def diagnose(
         "margin": margin,
         "margin_swapped": margin_swapped,
         "margin_p": p,
-        "theta_n_agreement": fmean(mean(cosine_similarity(theta_n, other, dim=-1).abs()) for other in others),
-        "theta_cosine": mean(cosine_similarity(theta_p, theta_n, dim=-1).abs()),
+        "theta_n_agreement": fmean(agreement),
+        "theta_cosine": float(cosine_similarity(theta_p, theta_n, dim=-1).abs().mean()),
     }
     reasons = {
         "the same representations paired at random reach as low a loss": choice == "ccs_loss"

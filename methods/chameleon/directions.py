@@ -78,13 +78,13 @@ class Grouped:
 class Directions:
     """Directions of each group at the layers it edits, on the CPU: `chosen` [G, l] names these, of `layers`.
 
-    `of_personal` and `of_neutral` are [G, l, d], CCS `loss` is [G, L]. `layer_ties` is how many layers competed for the
+    `personal` and `neutral` are [G, l, d], CCS `loss` is [G, L]. `layer_ties` is how many layers competed for the
     last place within `TIE`, 0 if there was no contest; the mean over groups that choose by themselves.
     """
 
     chosen: torch.Tensor
-    of_personal: torch.Tensor
-    of_neutral: torch.Tensor
+    personal: torch.Tensor
+    neutral: torch.Tensor
     loss: torch.Tensor
     layer_ties: float
 
@@ -93,7 +93,7 @@ class Directions:
         """Groups one after the other."""
         rows = torch.tensor([len(part.chosen) for part in parts])
         ties = sum(len(part.chosen) * part.layer_ties for part in parts) / int(rows.sum())
-        names = ("chosen", "of_personal", "of_neutral", "loss")
+        names = ("chosen", "personal", "neutral", "loss")
         chosen, personal, neutral, loss = (torch.cat([getattr(part, name) for part in parts]) for name in names)
         return Directions(chosen, personal, neutral, loss, ties)
 
@@ -103,30 +103,21 @@ class Directions:
         return tuple(self.chosen.unique().tolist())
 
     @property
-    def places(self) -> torch.Tensor:
-        """`chosen` [G, l] as positions in `layers`."""
-        return torch.searchsorted(torch.tensor(self.layers), self.chosen.contiguous())
+    def places(self) -> torch.Tensor | None:
+        """`chosen` [G, l] as positions in `layers`; None where every group edits all of these."""
+        layers = torch.tensor(self.layers)
+        return None if self.chosen.shape[1] == len(layers) else torch.searchsorted(layers, self.chosen.contiguous())
 
     @property
     def edited(self) -> torch.Tensor:
         """Whether a group edits a layer, [G, len(layers)]."""
-        return torch.zeros(len(self.chosen), len(self.layers), dtype=torch.bool).scatter(1, self.places, True)
+        return (self.chosen[..., None] == torch.tensor(self.layers)).any(dim=1)
 
-    @property
-    def personal(self) -> torch.Tensor:
-        """theta_P [G, len(layers), d], zero where a group leaves a layer alone."""
-        return spread(self.of_personal, self.places, len(self.layers))
-
-    @property
-    def neutral(self) -> torch.Tensor:
-        """theta_N, as `personal`."""
-        return spread(self.of_neutral, self.places, len(self.layers))
-
-
-def spread(directions: torch.Tensor, places: torch.Tensor, width: int) -> torch.Tensor:
-    """[G, width, d], zero but for `directions` [G, l, d] at `places` [G, l]."""
-    spread = directions.new_zeros(len(directions), width, directions.shape[-1])
-    return spread.scatter(1, places[..., None].expand_as(directions), directions)
+    def at_chosen(self, values: torch.Tensor) -> torch.Tensor:
+        """Of values [G, len(layers), ...] those of what each group edits, [G, l, ...]."""
+        if (places := self.places) is None:
+            return values
+        return values[torch.arange(len(values), device=values.device)[:, None], places.to(values.device)]
 
 
 def top_direction(representations: torch.Tensor) -> torch.Tensor:

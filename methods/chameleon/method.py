@@ -15,6 +15,7 @@ from torch.nn.functional import cosine_similarity
 from harness.api import (
     Diagnosis,
     EditPositions,
+    Edits,
     Example,
     FitContext,
     HarnessError,
@@ -36,7 +37,7 @@ from harness.methods.chameleon.directions import (
 from harness.methods.chameleon.directions_time import seconds_by_pairs
 from harness.methods.chameleon.insights import Insights, add_insights
 from harness.methods.chameleon.preference_pairs import PairText, dissimilar, generate_pairs, represent_pairs
-from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.steering import Steering
 from harness.methods.chameleon.stored_pairs import StoredGroups, StoredPairs
 from harness.methods.chosen_layers import ChosenLayers
 
@@ -120,15 +121,13 @@ class Chameleon(Method):
     def load(self, directory: Path, task: Task) -> Personalizer:
         return Steering.load(directory, task)
 
-    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Edits:
         """What to do with the directions found; controls put something else in their place."""
-        personal = None if self.config.edit == "neutral" else found.of_personal
-        neutral = None if self.config.edit == "personalized" else found.of_neutral
-        size = (len(found.chosen), len(found.layers))
-        strength = None if self.config.strength == 1 else torch.full(size, self.config.strength)
-        return Banks(
-            found.layers, personal, neutral, strength=strength, places=found.places, bounded=self.config.bounded
-        )
+        personal = None if self.config.edit == "neutral" else found.personal
+        neutral = None if self.config.edit == "personalized" else found.neutral
+        strength = None if self.config.strength == 1 else torch.full(found.chosen.shape, self.config.strength)
+        bounded = self.config.bounded
+        return Edits(found.layers, (), personal, neutral, None, strength, found.places, bounded=bounded)
 
     def _collect(self, context: FitContext, groups: Sequence[Sequence[str]]) -> Collected:
         insights: dict[str, Insights] = {}
@@ -177,7 +176,7 @@ class Chameleon(Method):
 
     def _steer(
         self, context: FitContext, pairs: StoredPairs, rows: Sequence[Sequence[int]]
-    ) -> tuple[Banks, Directions] | None:
+    ) -> tuple[Edits, Directions] | None:
         if not rows:
             return None
         source = _source(context, pairs, rows)
@@ -221,7 +220,7 @@ class Chameleon(Method):
         groups: Sequence[Sequence[str]],
         collected: Collected,
         fitted: list[int],
-        steered: tuple[Banks, Directions] | None,
+        steered: tuple[Edits, Directions] | None,
     ) -> Steering:
         rows = {user: row for row, group in enumerate(fitted) for user in groups[group]}
         everybody = context.regime == "unseen" or self.config.group_size is None
@@ -295,7 +294,7 @@ def _report_losses(counts: dict[str, float], found: Directions) -> None:
     mean = found.loss.mean(dim=0)
     counts["layer_ties"] = found.layer_ties
     counts["ccs_loss_min"], counts["ccs_loss_max"] = float(mean.min()), float(mean.max())
-    overlap = cosine_similarity(found.of_personal, found.of_neutral, dim=-1).abs()
+    overlap = cosine_similarity(found.personal, found.neutral, dim=-1).abs()
     counts["direction_cosine"] = float(overlap.mean())  # at 1, strengthening and removing come to removing
     counts["ccs_loss_group_sd"] = float(found.loss.std(dim=0, correction=0).mean())
     for place, layer in enumerate(found.layers, start=1):

@@ -8,10 +8,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from harness.api import FitContext
+from harness.api import Edits, FitContext
 from harness.methods.chameleon.directions import Directions, Source, group_slices
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
-from harness.methods.chameleon.steering import Banks
 
 _BISECTIONS = 60
 
@@ -33,10 +32,10 @@ class RandomDirection(Chameleon):
     Config = RandomDirectionConfig
     control_of = "chameleon"
 
-    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
-        fitted = super()._banks(context, source, found).dense()
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Edits:
+        fitted = super()._banks(context, source, found)
         edited = source.part(slice(None), found.layers)
-        pairs, mask = edited.pairs.cpu(), edited.mask.cpu()
+        pairs, mask = found.at_chosen(edited.pairs.cpu().movedim(0, 2)).movedim(2, 0), edited.mask.cpu()
         generator = torch.Generator().manual_seed(context.seed)
         drawn = replace(
             fitted,
@@ -71,15 +70,15 @@ class MeanDifference(Chameleon):
     Config = MeanDifferenceConfig
     control_of = "chameleon"
 
-    def _banks(self, context: FitContext, source: Source, found: Directions) -> Banks:
+    def _banks(self, context: FitContext, source: Source, found: Directions) -> Edits:
         slices = group_slices(source, len(found.layers))
         sums = [source.part(groups, found.layers).pairs.sum(dim=-2).cpu() for groups in slices]
         personal, neutral = (torch.cat(sums, dim=1) / source.counts.cpu()[:, None, None]).unbind()
-        offset = self.config.strength * (personal - neutral) * found.edited[..., None]
-        return Banks(found.layers, offset=offset)
+        offset = self.config.strength * found.at_chosen(personal - neutral)
+        return Edits(found.layers, (), offset=offset, places=found.places)
 
 
-def mean_change(pairs: Tensor, mask: Tensor, banks: Banks, strength: Tensor) -> Tensor:
+def mean_change(pairs: Tensor, mask: Tensor, banks: Edits, strength: Tensor) -> Tensor:
     """Mean ||dx|| [G, l] of edits, offsets apart, of representations [2, G, l, K, d].
 
     `mask` is [G, K], `strength` [G, l].

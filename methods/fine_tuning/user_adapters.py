@@ -51,7 +51,10 @@ class UserAdapters(BasePrompt):
         return Adapters({name: self._banks(name) for name in self.own}, rows) if max(rows, default=-1) >= 0 else None
 
     def serves(self, query: Query) -> bool:
-        return self.common is not None or query.user in self.users
+        return self.common is not None or self.knows(query)
+
+    def knows(self, query: Query) -> bool:
+        return query.user in self.users
 
     def save(self, directory: Path) -> None:
         (directory / _JSON).write_text(json.dumps({"users": self.users}, indent=1), encoding="utf-8")

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.api import HistoryItem, Query
+from harness.api import Edits, HistoryItem, Query
 from harness.conformance.method_checks import SPEC
 from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.aloe import Aloe
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
-from harness.methods.chameleon.steering import Banks
 from harness.methods.controls.fixed_answers import Constant, UserMajority
 from harness.methods.controls.other_directions import (
     MeanDifference,
@@ -30,6 +29,7 @@ from harness.methods.controls.other_users import (
 from harness.methods.fine_tuning.weights import LoraSettings
 from harness.methods.nothing_to_set import NothingToSet
 from harness.methods.oppu import Oppu, OppuConfig
+from harness.model.editing import of_rows
 from harness.running.retrieval import HistorySearch
 from tests.methods.trained import dpo
 from tests.toy_free_text import ToyFreeText
@@ -89,7 +89,7 @@ def test_mean_change_is_that_of_a_plain_loop():
         y = x + 0.7 * (x @ p) / (p @ p) * p
         y = y - 0.7 * (y @ n) / (n @ n) * n
         changes.append(np.linalg.norm(y - x))
-    found = mean_change(pairs, mask, Banks((0,), personal, neutral), strength)
+    found = mean_change(pairs, mask, Edits((0,), (), personal, neutral), strength)
     assert found.item() == pytest.approx(np.mean(changes), rel=1e-5)
 
 
@@ -210,7 +210,7 @@ def test_shuffled_oppu_gives_each_user_the_adapter_of_the_next(make_context):
 def test_mean_difference_is_an_offset(make_context):
     banks = MeanDifference(MeanDifferenceConfig(**FAST)).fit(make_context()).banks
     double = MeanDifference(MeanDifferenceConfig(**FAST, strength=2.0)).fit(make_context()).banks
-    assert set(banks.tensors()) == {"offset"}
+    assert (banks.personal, banks.neutral, banks.strength) == (None, None, None)
     assert banks.offset.abs().sum() > 0
     torch.testing.assert_close(double.offset, 2 * banks.offset)
 
@@ -218,8 +218,11 @@ def test_mean_difference_is_an_offset(make_context):
 def test_mean_difference_leaves_layers_alone_that_a_group_did_not_choose(make_context):
     users = toy_users(4, examples=4)
     config = {**FAST, "group_size": 1, "num_layers": 1}
-    found = Chameleon(ChameleonConfig(**config)).fit(make_context(users=users)).banks.dense()
-    banks = MeanDifference(MeanDifferenceConfig(**config)).fit(make_context(users=users)).banks
+    found = of_rows(Chameleon(ChameleonConfig(**config)).fit(make_context(users=users)).banks, range(4))
+    own = MeanDifference(MeanDifferenceConfig(**config)).fit(make_context(users=users)).banks
+    banks = of_rows(own, range(4))
+    assert len(banks.layers) > 1
+    assert own.offset.shape[1] == 1
     assert torch.equal(banks.offset.any(-1), found.neutral.any(-1))
     assert torch.equal(found.neutral.any(-1).sum(1), torch.ones(4, dtype=torch.long))
 

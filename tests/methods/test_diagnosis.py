@@ -279,7 +279,7 @@ def test_many_problems_at_once_equal_one_after_the_other():
 def test_a_fit_offers_its_diagnosis_and_does_not_compute_it(make_context):
     context = make_context()
     fitted = Chameleon(ChameleonConfig(ccs={"epochs": 20, "restarts": 2}, insight_tokens=8, num_layers=1)).fit(context)
-    banks = {name: bank.clone() for name, bank in fitted.banks.tensors().items()}
+    personal, neutral = fitted.banks.personal.clone(), fitted.banks.neutral.clone()
     tokens, elapsed = context.lm.tokens_in, context.clock.phases
     values = context.report.diagnose().values
     assert values["layers"] == str(fitted.banks.layers[0])
@@ -288,7 +288,8 @@ def test_a_fit_offers_its_diagnosis_and_does_not_compute_it(make_context):
     assert context.report.counts["direction_cosine"] == pytest.approx(values["theta_cosine"])
     assert context.lm.tokens_in == tokens
     assert context.clock.phases.keys() == elapsed.keys()
-    assert all(torch.equal(bank, banks[name]) for name, bank in fitted.banks.tensors().items())
+    assert torch.equal(fitted.banks.personal, personal)
+    assert torch.equal(fitted.banks.neutral, neutral)
 
 
 def test_a_fit_without_pairs_has_nothing_to_diagnose(make_context):

@@ -176,8 +176,12 @@ def test_each_group_edits_its_own_layers_only():
     config = CcsConfig(epochs=30, learning_rate=1e-2, restarts=4)  # stopped early: no ties at a loss of 0
     found = find_directions(grouped, "hybrid", config, seed=0, num_layers=1, layers_per_group=True)
     assert found.layers == (0, 2)
+    assert found.edited.tolist() == [[True, False], [False, True]]
+    assert found.places.tolist() == [[0], [1]]
     for bank in (found.personal, found.neutral):
-        assert bank.any(dim=-1).tolist() == [[True, False], [False, True]]
+        assert bank.any(dim=-1).tolist() == [[True], [True]]
+    by_layer = torch.arange(24).reshape(2, 2, 6)
+    assert torch.equal(found.at_chosen(by_layer), torch.stack([by_layer[0, :1], by_layer[1, 1:]]))
 
 
 def test_layers_per_group_keep_groups_independent():
@@ -188,8 +192,7 @@ def test_layers_per_group_keep_groups_independent():
         moved = torch.cat([first, personal[8:]])
         grouped = Grouped.of(moved, neutral, rows)
         found = find_directions(grouped, "hybrid", QUICK, seed=0, num_layers=1, layers_per_group=True)
-        bank = dict(zip(found.layers, found.neutral[1].tolist(), strict=True))
-        return {layer: value for layer, value in bank.items() if any(value)}
+        return dict(zip(found.chosen[1].tolist(), found.neutral[1].tolist(), strict=True))
 
     before, after = second_group(personal[:8]), second_group(personal[:8].flip(1) * 2)
     assert before.keys() == after.keys()

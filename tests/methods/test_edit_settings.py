@@ -5,6 +5,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from harness.api import Edits
 from harness.conformance.toys import ToyTask, toy_queries, toy_users
 from harness.methods.caa import Caa, CaaConfig
 from harness.methods.chameleon.ccs import CcsConfig
@@ -12,7 +13,7 @@ from harness.methods.chameleon.directions import Grouped, find_directions
 from harness.methods.chameleon.insights import Insights
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.preference_pairs import OutputPair, dissimilar, generate_pairs, represent_pairs
-from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.steering import Steering
 from harness.methods.controls.other_directions import (
     MeanDifference,
     MeanDifferenceConfig,
@@ -83,7 +84,7 @@ def test_the_size_of_a_bounded_edit_is_that_of_its_equations():
     random = torch.Generator().manual_seed(0)
     pairs, (personal, neutral) = torch.randn(2, 1, 2, 5, 6, generator=random), torch.randn(2, 1, 2, 6, generator=random)
     strength = torch.tensor([[1.0, 3.0]])
-    found = mean_change(pairs, torch.ones(1, 5), Banks((0, 1), personal, neutral, bounded=True), strength)
+    found = mean_change(pairs, torch.ones(1, 5), Edits((0, 1), (), personal, neutral, bounded=True), strength)
     x, s = pairs.double().numpy(), strength.double().numpy()[..., None, None]
     p, n = (
         bank.double().numpy()[:, :, None] / np.linalg.norm(bank, axis=-1)[..., None, None]

@@ -254,6 +254,18 @@ def test_users_that_the_clock_does_not_reach_fall_back_and_are_counted(make_cont
     rows = fitted.edits([*toy_queries(context.users), STRANGER]).rows
     assert rows == ((0, 1, 2, 2, 2) if task_adapter else (0, 1, -1, -1, -1))
     assert [fitted.serves(query) for query in toy_queries(context.users)] == [True, True, task_adapter, task_adapter]
+    assert [fitted.knows(query) for query in [*toy_queries(context.users), STRANGER]] == [True, True, *[False] * 3]
+
+
+@pytest.mark.parametrize("seconds", [2.9, 60.0])
+def test_the_reason_is_that_of_the_users_where_the_clock_ended_these_else_that_of_the_task(
+    make_context, monkeypatch, seconds
+):
+    context = make_context(users=toy_users(4), clock=BudgetClock(seconds, now=Ticking(monkeypatch)))
+    context.clock.exhausted, context.clock.reason = True, "no room for another example"
+    oppu(num_epochs=1, task_adapter=False).fit(context)
+    users = "2 of 4 users got an adapter of their own: user adapters: 2 of 4 items done"
+    assert context.clock.reason.startswith(users if seconds == 2.9 else "no room for another example")
 
 
 def test_an_adapter_that_is_late_is_given_up(make_context, monkeypatch):
@@ -282,7 +294,7 @@ def test_those_who_are_not_evaluated_get_no_adapter_of_their_own(make_context):
     context = make_context(regime="unseen")
     fitted = oppu().fit(context)
     assert isinstance(fitted, Trained)
-    assert fitted.serves(STRANGER)
+    assert fitted.knows(STRANGER)
     assert "user_adapters" not in context.report.counts
 
 

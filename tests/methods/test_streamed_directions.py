@@ -9,14 +9,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from harness.conformance.toys import ToyTask, toy_queries, toy_users
+from harness.api import Edits
+from harness.conformance.toys import ToyTask, toy_users
 from harness.methods.chameleon import ccs, directions, stored_pairs
 from harness.methods.chameleon.ccs import CcsConfig, ccs_loss, fit_ccs
 from harness.methods.chameleon.directions import Grouped, find_directions, held_out_margin, top_direction
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.preference_pairs import Pairs
-from harness.methods.chameleon.steering import Banks, Steering
+from harness.methods.chameleon.steering import Steering
 from harness.methods.chameleon.stored_pairs import StoredGroups, StoredPairs
+from harness.model.editing import of_rows
 
 QUICK = CcsConfig(epochs=30, learning_rate=1e-2, restarts=3)
 ROWS = [[0, 5, 9], [1, 2, 3, 4], [6, 7, 8]]
@@ -159,23 +161,25 @@ def mapped(name):
     return [tuple(int(end, 16) for end in line[0].split("-")) for line in lines]
 
 
-def test_banks_of_groups_with_layers_of_their_own_are_written_in_pieces_as_they_are_used(monkeypatch, tmp_path):
-    monkeypatch.setattr("harness.methods.chameleon.bank_file._AT_ONCE", 2 * 3 * SIZE)
+def test_banks_of_groups_with_layers_of_their_own_hold_these_alone_and_stay_on_disk(tmp_path):
     personal, neutral = torch.randn(2, 5, 2, SIZE, generator=torch.Generator().manual_seed(1))
     places = torch.tensor([[0, 1], [0, 2], [1, 2], [0, 1], [0, 2]])
-    banks = Banks((3, 5, 8), personal, neutral, strength=torch.rand(5, 3), places=places)
+    banks = Edits((3, 5, 8), (), personal, neutral, strength=torch.rand(5, 2), places=places)
     Steering(ToyTask(), banks, {"user": 3}).save(tmp_path)
     saved = load_file(tmp_path / "steering.safetensors")
-    assert saved.keys() == {"personal", "neutral", "strength"}
-    for name, bank in banks.tensors().items():
-        assert torch.equal(saved[name], bank)
-    assert torch.equal(saved["neutral"][1, [0, 2]], neutral[1])
-    assert not saved["neutral"][1, 1].any()
+    assert saved.keys() == {"personal", "neutral", "strength", "places"}
+    for name, bank in saved.items():
+        assert torch.equal(bank, getattr(banks, name))
     loaded = Steering.load(tmp_path, ToyTask()).banks
     if sys.platform == "linux":
         assert any(starts <= loaded.personal.data_ptr() < ends for starts, ends in mapped("steering.safetensors"))
     assert loaded.layers == (3, 5, 8)
-    assert torch.equal(loaded.personal, banks.dense().personal)
+    own = of_rows(loaded, [1, 3])
+    assert (own.rows, own.places) == ((0, 1), None)
+    for name in ("personal", "neutral", "strength"):
+        assert torch.equal(getattr(own, name)[0, [0, 2]], getattr(banks, name)[1])
+        assert torch.equal(getattr(own, name)[1, [0, 1]], getattr(banks, name)[3])
+        assert not getattr(own, name)[[0, 1], [1, 2]].any()
 
 
 def test_a_fit_leaves_its_pairs_in_the_scratch_folder_and_nothing_else(make_context):
@@ -185,4 +189,4 @@ def test_a_fit_leaves_its_pairs_in_the_scratch_folder_and_nothing_else(make_cont
     assert {path.suffix for path in files} == {".float32"}
     pairs = context.report.samples_used
     assert {path.stat().st_size for path in files} == {4 * prod((pairs, 2, context.lm.hidden_size))}
-    assert fitted.edits(toy_queries(context.users)).personal.shape[1] == len(fitted.banks.layers)
+    assert fitted.banks.personal.shape[1] == 1

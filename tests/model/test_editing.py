@@ -1,6 +1,7 @@
 """The edits of Section 3.2, against a plain NumPy reading of the two equations, on every architecture."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,11 @@ def make_edits(rows: tuple[int, ...] = (1, -1, 0), layers: tuple[int, ...] = (0,
     shape = (2, len(layers), WIDTH)
     banks = [torch.randn(shape, generator=random) * size for size in (5.0, 0.01, 1.0)]
     return Edits(layers, rows, *banks, strength=torch.tensor([[1.0, 0.5], [2.0, 1.0]])[:, : len(layers)])
+
+
+def banks_of(edits: Edits) -> list[Tensor]:
+    banks = (edits.personal, edits.neutral, edits.offset, edits.strength)
+    return [bank for bank in banks if bank is not None]
 
 
 def by_the_paper(x: NDArray, personal: NDArray, neutral: NDArray, offset: NDArray, strength: float) -> NDArray:
@@ -79,6 +85,30 @@ def test_unedited_rows_and_zero_directions_change_no_bit(any_lm: HuggingFaceMode
     for edits in (make_edits((-1, -1, -1)), Edits((1,), (0, 0, 0), personal=zero, neutral=zero)):
         with edited(mlp_modules(any_lm.model), edits):
             assert torch.equal(forward(any_lm, PROMPTS), plain)
+
+
+def test_banks_of_each_users_own_layers_edit_these_and_no_others(any_lm: HuggingFaceModel) -> None:
+    places = torch.tensor([[0, 2], [1, 2]])
+    own = make_edits()
+    personal, neutral, offset, strength = (torch.zeros(2, 3, *bank.shape[2:]) for bank in banks_of(own))
+    for row, chosen in enumerate(places.tolist()):
+        for whole, bank in zip((personal, neutral, offset, strength), banks_of(own), strict=True):
+            whole[row, chosen] = bank[row]
+    dense = Edits((0, 1, 2), own.rows, personal, neutral, offset, strength)
+    sparse = replace(own, layers=(0, 1, 2), places=places)
+    mlps, logits = mlp_modules(any_lm.model), []
+    for edits in (dense, sparse):
+        with edited(mlps, edits):
+            logits.append(forward(any_lm, PROMPTS))
+    assert torch.equal(*logits)
+    assert not torch.equal(logits[0], forward(any_lm, PROMPTS))
+
+
+@pytest.mark.parametrize("places", [[[0, 3], [0, 1]], [[0, 1], [-1, 0]]])
+def test_places_that_are_no_layers_are_refused(llama: HuggingFaceModel, places: list[list[int]]) -> None:
+    edits = replace(make_edits(), layers=(0, 1, 2), places=torch.tensor(places))
+    with pytest.raises(ValueError, match="3 layers"), edited(mlp_modules(llama.model), edits):
+        pass
 
 
 def test_every_edited_row_changes(any_lm: HuggingFaceModel) -> None:
