@@ -99,6 +99,8 @@ def _public(name: str) -> str:
     windows = PureWindowsPath(name)
     if windows.drive or "\\" in name:
         return windows.name
+    if PurePosixPath(name).name in ("", ".."):
+        return Path(name).resolve().name
     return PurePosixPath(name).name if name.startswith(("/", ".", "~")) else name
 
 

@@ -3,14 +3,25 @@
 import random
 from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from harness.api import Example, FitContext, LanguageModel, Method, Personalizer, Query, Task, User
+from harness.api import (
+    Example,
+    FitContext,
+    HistoryItem,
+    LanguageModel,
+    Method,
+    OutOfTime,
+    Personalizer,
+    Query,
+    Task,
+    User,
+)
 from harness.methods.aloe import Aloe, AloeConfig
 from harness.methods.base_prompt import Unedited
 from harness.methods.fine_tuning.clock_share import ClockShare
@@ -85,13 +96,10 @@ class Oppu(Method):
         make = partial(self._personalizer, context.task, own, common)
         with context.clock.phase("user adapters"):
             training = UserTraining(context, self.config, self.config.lora, tensors)
-            examples = lru_cache(maxsize=1)(partial(self._examples, context))  # by a step's forecast, then by the step
-            reserve = partial(_saving, training, own)
-            for [user] in context.clock.batches(
-                context.users, 1, lambda user: self._tokens(context, examples(user)), reserve
-            ):
+            work, reserve = partial(self._work, context), partial(_saving, training, own)
+            for [user] in context.clock.batches(context.users, 1, work, reserve):
                 with context.clock.cut_off():
-                    if rows := self._rows(context, training, user, examples(user)):
+                    if rows := self._rows(context, training, user):
                         own[user.id] = training.train(rows, _seed(context, user))
                         report.samples_used += len(rows)
                 context.checkpoint(report.samples_used, make)
@@ -110,8 +118,9 @@ class Oppu(Method):
             return common
         return UserAdapters.of(task, own, common.tensors if isinstance(common, Trained) else None, self.config.lora)
 
-    def _rows(self, context: FitContext, training: UserTraining, user: User, examples: Sequence[Example]) -> list[Row]:
+    def _rows(self, context: FitContext, training: UserTraining, user: User) -> list[Row]:
         """The user's records in seeded order; inputs that the history lacks are paraphrases by the base model."""
+        examples = self._examples(context, user)
         order = random.Random(f"records {context.seed} {user.id}")
         with training.base_model():
             complete = context.complete(order.sample(examples, len(examples)))
@@ -119,16 +128,25 @@ class Oppu(Method):
         return [Row(prompt, {"completion": one.answer}, user.id) for one, prompt in prompted if prompt is not None]
 
     def _examples(self, context: FitContext, user: User) -> list[Example]:
-        """What the history answers, each beside what the run selects for it, as the task's adapter learns it."""
-        most = context.search.index(user.id, "recency") if self.config.items is None else self.config.items
-        items = context.search.search(Query("history", user.id, ""), "recency", most)
-        return [example for item in items if (example := context.example_of(user.id, item))]
+        """What the history answers, each beside what the run selects for it, as the task's adapter learns it.
 
-    def _tokens(self, context: FitContext, examples: Sequence[Example]) -> float:
-        prompts = (
-            context.task.prompts.base(one.answer if one.query is None else one.query, one.history) for one in examples
-        )
-        return sum(min(context.lm.count_tokens(prompt), self.config.max_length) for prompt in prompts)
+        Selecting may take long for a long history: raises OutOfTime once there is none left.
+        """
+        examples = []
+        for item in self._items(context, user):
+            if context.clock.time_left() <= 0:
+                raise OutOfTime
+            if example := context.example_of(user.id, item):
+                examples.append(example)
+        return examples
+
+    def _items(self, context: FitContext, user: User) -> Sequence[HistoryItem]:
+        most = context.search.index(user.id, "recency") if self.config.items is None else self.config.items
+        return context.search.search(Query("history", user.id, ""), "recency", most)
+
+    def _work(self, context: FitContext, user: User) -> float:
+        """Tokens of the items to learn, to which those of their prompts are in some proportion."""
+        return sum(context.lm.count_tokens(item.text) for item in self._items(context, user))
 
 
 def _seed(context: FitContext, user: User) -> int:

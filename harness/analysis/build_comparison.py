@@ -117,6 +117,11 @@ def _unscorable(golds: Iterable[Any], task: str, metrics: Sequence[Metric]) -> t
     )
 
 
+def _reason(record: CellRecord, lost: bool) -> str:
+    """Why a cell ended as it did or, where its answers are `lost` although it has some, that they are."""
+    return "its samples cannot be read" if lost and record.answered else record.reason
+
+
 def _position(spec: RunSpec, record: CellRecord) -> tuple[int, int, str, int]:
     """The order of the command line: tasks, then methods, then seeds."""
     tasks, methods = list(spec.tasks), [method.label for method in spec.methods]
@@ -138,7 +143,8 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     records = [cell.record for cell in cells if cell.scores is not None or not answered]
     lost = [cell.record for cell in cells if cell.scores is None and answered]
     spec, scores = records[0].spec, pool(answered) if answered else None
-    reasons = [record.reason for record in records] + [f"seed {r.spec.seed} {r.status}: {r.reason}" for r in lost]
+    reasons = [_reason(record, not answered) for record in records]
+    reasons += [f"seed {record.spec.seed} {record.status}: {_reason(record, True)}" for record in lost]
     fields: dict[str, Any] = {name: _mean(records, name) for name in _MEANS}
     fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS} | storage(records) | marginal(records)
     for name in ("examples_too_long", "identical_outputs"):

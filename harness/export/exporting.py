@@ -128,8 +128,8 @@ def _write(lm: HuggingFaceModel, personalizer: Personalizer, users: Sequence[str
 
 
 def _index(record: CellRecord, task: Task, personalizer: Personalizer, folders: dict[str, str]) -> dict[str, object]:
-    query = Query(id="", user=next(iter(folders)), text="?")
-    same = personalizer.prompt(query, ()) == task.prompts.base(query.text, ())
+    queries = [Query(id="", user=user, text="?") for user in folders]
+    same = all(personalizer.prompt(query, ()) == task.prompts.base(query.text, ()) for query in queries)
     return {
         "model": record.spec.model,
         "model_fingerprint": record.spec.model_fingerprint,

@@ -65,7 +65,9 @@ def decodes(model: Any) -> bool:
 
 def may_score(model: Any) -> bool:
     """Whether `decode` scores candidates: it takes back what the caches have read, which sliding windows forget."""
-    return decodes(model) and may_be_joined(DynamicCache(config=without_adapter(model).config))
+    config = without_adapter(model).config
+    windowed = "local" in getattr(config, "attention_layers", ())  # GPT-Neo counts its window in places, holes included
+    return decodes(model) and may_be_joined(DynamicCache(config=config)) and not windowed
 
 
 def decode(

@@ -153,12 +153,13 @@ class _Hook:
 
     def _generated(self, x: Tensor) -> Tensor:
         """`x` [B, T, d], edited where its tokens follow their prompts."""
-        width = x.shape[1]
-        follows = torch.tensor(self.follows, device=x.device).reshape(-1, 1)
-        if not follows.any():
+        width, follows = x.shape[1], [self.follows] if isinstance(self.follows, int) else list(self.follows)
+        if not any(follows):
             return x
-        chosen = torch.arange(width, 0, -1, device=x.device) <= follows
-        return self.edit(x) if chosen.all() else torch.where(chosen[..., None], self.edit(x), x)
+        if min(follows) >= width:
+            return self.edit(x)
+        chosen = torch.arange(width, 0, -1, device=x.device) <= torch.tensor(follows, device=x.device)[:, None]
+        return torch.where(chosen[..., None], self.edit(x), x)
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,10 @@ def inference(model: nn.Module) -> Iterator[None]:
 def deadline(model: nn.Module, time_left: Callable[[], float] | None) -> Iterator[None]:
     """While open, passes through the model raise OutOfTime before a layer once `time_left()` is 0."""
 
-    def check(module: nn.Module, args: object) -> None:
+    def check(module: nn.Module, args: tuple[Any, ...]) -> None:
+        states = args[0] if args else None
+        if isinstance(states, Tensor) and states.is_cuda and states.ndim > 1 and states.shape[1] > 1:
+            torch.cuda.synchronize(states.device)  # else all layers of a long pass are launched before one is computed
         if time_left is not None and time_left() <= 0:
             raise OutOfTime
 

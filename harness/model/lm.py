@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from itertools import islice
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ class HuggingFaceModel:
         self.max_length = max_length(name, model, tokenizer)
         self.tokens_in = 0
         self.tokens_out = 0
-        self._kept = False
+        self._kept: bool | None = None  # whether `pristine` copies the model; None before `keep`
         self.tokens_computed = 0
         self._encoder = Encoder(tokenizer, self.is_encoder_decoder, self._ends)
         self._first_line = FirstLine(tokenizer, self._encoder.decode)
@@ -102,15 +103,19 @@ class HuggingFaceModel:
 
         The model moves into the CPU's memory, where it costs a CPU run one model more than is at work, and another
         device nothing. One that the CPU's memory has no room for is let go and read from disk each time, as is a
-        quantized one: its layers are packed for their device.
+        quantized one: its layers are packed for their device. Called again, it changes nothing.
         """
+        if self._kept is not None:
+            return
         room = self.place.type == "cpu" or has_room_for(self.model)
-        if room and getattr(self.model, "hf_quantizer", None) is None:
+        self._kept = room and getattr(self.model, "hf_quantizer", None) is None
+        if self._kept:
             self.model.cpu()
-            self._kept = True
-        else:
-            with torch.device("meta"):
-                self.model = type(self.model)(self.model.config)
+            return
+        quantized = getattr(self.model, "is_quantized", False)
+        with torch.device("meta"):
+            self.model = cast(Any, type(self.model)(self.model.config)).to(self.model.dtype)
+        cast(Any, self.model).is_quantized = quantized
 
     def pristine(self) -> HuggingFaceModel:
         """The same model and tokenizer on `place`: nothing that training left on this object is on it.

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from harness.analysis.comparison import Comparison, Row
 from harness.api import HarnessError
@@ -55,7 +56,11 @@ def sections(out: Path, task: str) -> list[str]:
         for gone in fit.anytime.missing
         if fit.label != BASELINE
     ]
-    return [f"![Anytime: {CAPTION}](plots/{task}-anytime.png)", CAPTION, *(["\n".join(missing)] if missing else [])]
+    return [
+        f"![Anytime: {CAPTION}](plots/{quote(task)}-anytime.png)",
+        CAPTION,
+        *(["\n".join(missing)] if missing else []),
+    ]
 
 
 def read_fits(store: Store, task: str) -> Iterator[Fit]:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from harness.analysis.build_comparison import compare, read_cells
 from harness.analysis.comparison import Comparison
@@ -97,7 +98,7 @@ def to_markdown(comparison: Comparison, more: Mapping[str, Sequence[str]] | None
         parts.append(f"## {markdown(task)}")
         parts += [markdown_table(table) for table in tables(comparison, task)]
         parts.append(markdown(legend(comparison)))
-        parts += [f"![{caption}](plots/{name}.png)" for name, (caption, _) in figures(comparison, task).items()]
+        parts += [f"![{caption}](plots/{quote(name)}.png)" for name, (caption, _) in figures(comparison, task).items()]
         parts += (more or {}).get(task, ())
     if comparison.notes:
         parts += ["## Notes", "\n".join(f"- {markdown(note)}" for note in comparison.notes)]

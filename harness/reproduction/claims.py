@@ -216,6 +216,8 @@ def _trend(case: Case, sides: Sequence[Side], metric: Metric) -> ClaimTest | Non
     if len(per_user) < 3 or len(per_user) < len(sides):
         return None
     users = sorted(set.intersection(*(set(values) for values in per_user)))
+    if len(users) < 2:
+        return None
     sign = 1 if metric.higher_is_better else -1
     matrix = sign * np.array([[values[user] for values in per_user] for user in users])
     gain, p = page_trend(matrix)

@@ -82,7 +82,8 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         note=spec.overlay(preset).note,
         layout=layout,
         models=counterparts,
-        settings=settings | {"data": Path(asked.data).name},  # its folders say more about a machine than about the run
+        # Of the data's folder the last part: the others say more about a machine than about the run.
+        settings=settings | {"data": Path(asked.data).resolve().name},
         rows=measure(sides, layout, metrics, spec.name, printed, counterparts),
         claims=judge(sides, spec, metrics, printed, counterparts),
         notes=_notes(sides, list(records.values())),
@@ -135,11 +136,11 @@ def _write_records(result: Reproduction, stem: Path) -> None:
     """What stands behind a page: the plot, the rows, and all of it."""
     import pandas as pd
 
-    with replacing(stem.with_name(f"{stem.name}.png")) as temporary:
-        draw(result, common().names).savefig(temporary, format="png", dpi=110)
+    write_text(stem.with_name(f"{stem.name}.json"), result.model_dump_json(indent=1) + "\n")
     with replacing(stem.with_name(f"{stem.name}.csv")) as temporary:
         pd.DataFrame([_flat(row) for row in result.rows]).to_csv(temporary, index=False)
-    write_text(stem.with_name(f"{stem.name}.json"), result.model_dump_json(indent=1) + "\n")
+    with replacing(stem.with_name(f"{stem.name}.png")) as temporary:
+        draw(result, common().names).savefig(temporary, format="png", dpi=110)
 
 
 def read_docs(folder: Path) -> list[Reproduction]:
@@ -232,6 +233,8 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
 
 def _ends(stopped: int, fits: int) -> str:
     """How many fits the clock ended."""
+    if not fits:
+        return "No fit came to an end."
     if stopped == fits:
         return f"The clock ended all {fits} fits."
     if not stopped:

@@ -27,7 +27,7 @@ RULE = (
     "way, or shows no difference where, if the paper's were true, fewer than 5% of such samples would show so little. "
     "Undecided: anything else. Tests are paired and clustered by user; Holm runs over "
     "all tests of an experiment, and over all its reported differences, so that a claim that is true as reported is "
-    "refuted in about 5% of runs, however many comparisons it has, and in up to 14% where few users score otherwise."
+    "refuted in about 5% of runs, however many comparisons it has, and in up to 13% where few users score otherwise."
 )
 _OPENING = (
     "Which method of personalization helps {model}, at what cost, and what does it break? {baseline} is the model as "

@@ -81,17 +81,34 @@ def _dots(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
 
 def _lines(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
     """A line per method over the axis, with the interval as a band."""
+    places = _places([row.tick for row in rows])
     for number, column in enumerate(result.layout.methods):
         own = [row for row in rows if row.label == column.method]
-        known = [(float(row.tick), row.value) for row in own if row.value is not None]
-        bands = [(float(row.tick), *row.interval) for row in own if row.interval]
-        colour, dashes = _COLOURS[number], "--" if number else "-"  # lines may coincide
-        axes.plot(*np.array(known).T, linestyle=dashes, marker=_MARKERS[number], color=colour, label=column.title)
+        known = [(places[row.tick], row.value) for row in own if row.value is not None]
+        bands = [(places[row.tick], *row.interval) for row in own if row.interval]
+        colour, marker = _style(number)
+        dashes = "--" if number else "-"  # lines may coincide
+        axes.plot(*np.array(known).T, linestyle=dashes, marker=marker, color=colour, label=column.title)
         if bands:
             axes.fill_between(*np.array(bands).T, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xticks(sorted({float(row.tick) for row in rows}))
+    axes.set_xticks(list(places.values()), list(places))
     axes.set_xlabel(result.layout.label)
     axes.grid(color="#eeeeee", linewidth=0.8)
+
+
+def _places(ticks: Sequence[str]) -> dict[str, float]:
+    """Where each tick stands: at its number or, if they are not all numbers, one after the other."""
+    distinct = list(dict.fromkeys(ticks))
+    try:
+        return {tick: float(tick) for tick in distinct}
+    except ValueError:
+        return {tick: float(place) for place, tick in enumerate(distinct)}
+
+
+def _style(number: int) -> tuple[str, str]:
+    """(colour, marker) of a method; they repeat out of step."""
+    turn, place = divmod(number, len(_COLOURS))
+    return _COLOURS[place], _MARKERS[(place + turn) % len(_MARKERS)]
 
 
 def _bars(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
@@ -103,7 +120,7 @@ def _bars(axes: Axes, result: Reproduction, rows: Sequence[Measured]) -> None:
             if row.label != column.method or row.improvement is None:
                 continue
             place = ticks.index(row.tick) + (number - (len(methods) - 1) / 2) * width
-            axes.bar(place, row.improvement, width * 0.95, color=_COLOURS[number], label=column.title)
+            axes.bar(place, row.improvement, width * 0.95, color=_style(number)[0], label=column.title)
             if row.improvement_interval:
                 axes.vlines(place, *row.improvement_interval, color="#222222", linewidth=1.2)
     axes.axhline(0, color="#222222", linewidth=0.8)

@@ -59,9 +59,14 @@ def explain_full(*folders: Path) -> str:
     return f"{FULL} There is room for {listed(room)}; TMPDIR says where temporary files go."
 
 
+def is_litter(path: Path) -> bool:
+    """Whether a file manager leaves such a file wherever somebody looks, as that of macOS does."""
+    return path.name == ".DS_Store" or path.name.startswith("._")
+
+
 def is_full(error: BaseException | None) -> bool:
     """Whether a full disk is behind what was raised; some libraries say so in their text only."""
-    texts = (f"(os error {errno.ENOSPC})", f"[Errno {errno.ENOSPC}]")
+    texts = [text for code in _FULL for text in (f"(os error {code})", f"[Errno {code}]")]
     while error is not None:
         if (isinstance(error, OSError) and error.errno in _FULL) or any(text in str(error) for text in texts):
             return True

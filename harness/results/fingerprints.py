@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from harness.api import TaskData, home
+from harness.results.disk import is_litter
 
 # What a loader reads of a folder: configuration, tokenizer, chat templates, weights; modules of an embedder lie deeper.
 _MODEL_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt", "*.tiktoken", "*.vocab", "*.bpe")
@@ -115,7 +116,8 @@ def path_hash(path: Path) -> str:
     """sha256 of a file, or over all files of a folder by name, 64 hex digits; "absent" where there is none."""
     if path.is_file():
         return file_hash(path)
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else []
+    found = path.rglob("*") if path.is_dir() else ()
+    files = sorted(file for file in found if file.is_file() and not is_litter(file))
     return digest({file.relative_to(path).as_posix(): file_hash(file) for file in files}) if files else "absent"
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.api import HarnessError
+from harness.results.disk import is_litter
 
 LOCK = "run.lock"
 ERROR = "error.txt"  # the traceback of what ended a run, or failed a cell, in its folder
@@ -50,8 +51,8 @@ def _leave_no_trace(folder: Path) -> None:
 
 
 def is_trace(path: Path) -> bool:
-    """Whether a file tells of runs only: a lock, a temporary file of a killed one, or what ended one."""
-    return path.name in (LOCK, _HOLDER, ERROR) or path.name.startswith(".run.json-")
+    """Whether a file tells of runs only, as a lock, a killed one's temporary file and an error do, or of nothing."""
+    return path.name in (LOCK, _HOLDER, ERROR) or path.name.startswith(".run.json-") or is_litter(path)
 
 
 def _introduce(holder: Path) -> None:

@@ -188,21 +188,35 @@ class Store:
         try:
             shutil.move(saved, place)
         except OSError as error:
+            shutil.rmtree(place, ignore_errors=True)
             if not is_full(error):
                 raise
-            shutil.rmtree(place, ignore_errors=True)
             return saved
-        write_text(place.with_name(_FITTED), record.model_dump_json(indent=2))
+        self.note_fit(record)
         return place
 
-    def settle_fit(self, spec: CellSpec, saved: Path, keep: bool) -> None:
-        """The fit at `saved` was answered with: see that it is in the cell's folder, or is not."""
-        place = self.cell_dir(spec) / "fit"
-        if keep and saved != place:
+    def note_fit(self, record: CellRecord) -> None:
+        """Write the record of a fit that is in its cell's folder and was not answered with."""
+        write_text(self.cell_dir(record.spec) / _FITTED, record.model_dump_json(indent=2))
+
+    def save_fit(self, spec: CellSpec, saved: Path) -> None:
+        """See that the cell's folder has the fit at `saved`."""
+        if saved != (place := self.cell_dir(spec) / "fit"):
             shutil.copytree(saved, place)
-        elif not keep:
-            shutil.rmtree(place, ignore_errors=True)
-        place.with_name(_FITTED).unlink(missing_ok=True)
+
+    def drop_fit(self, spec: CellSpec) -> None:
+        """Remove a fit that was not answered with."""
+        self._settle(spec, keep=False)
+
+    def failed(self, spec: CellSpec) -> bool:
+        """Whether the last attempt at the cell was recorded, and as failed."""
+        return any(record.status == "failed" for record in _readable([self.cell_dir(spec) / "cell.json"]))
+
+    def _settle(self, spec: CellSpec, keep: bool) -> None:
+        folder = self.cell_dir(spec)
+        (folder / _FITTED).unlink(missing_ok=True)
+        if not keep:
+            shutil.rmtree(folder / "fit", ignore_errors=True)
 
     def attempts(self, spec: CellSpec) -> int:
         """How often the cell was begun, 0 for never and where the count is damaged."""
@@ -210,8 +224,11 @@ class Store:
         counted = path.read_bytes() if path.exists() else b""
         return int(counted) if re.fullmatch(rb"\d{1,9}", counted) else 0
 
-    def write(self, record: CellRecord, samples: pd.DataFrame | None) -> None:
-        """Samples first, then the record that declares the cell finished; each by rename. Fills in `record.files`."""
+    def write(self, record: CellRecord, samples: pd.DataFrame | None, save_fit: bool = False) -> None:
+        """Samples first, then the record that declares the cell finished; each by rename. Fills in `record.files`.
+
+        The fit of a cell that is finished goes then, unless it is to be saved.
+        """
         folder = self.cell_dir(record.spec)
         folder.mkdir(parents=True, exist_ok=True)
         if samples is not None:
@@ -219,7 +236,10 @@ class Store:
                 samples.to_parquet(temporary, index=False)
         record.files = {path.name: file_hash(path) for path in sorted(folder.iterdir()) if _is_result(path)}
         write_text(folder / "cell.json", record.model_dump_json(indent=2))
-        if self.pool is not None and record.answered:
+        if not record.answered:
+            return
+        self._settle(record.spec, keep=save_fit)
+        if self.pool is not None:
             _copy(folder, _cell_dir(self.pool, record.spec))
 
     def same_answers(self, record: CellRecord) -> tuple[CellRecord, pd.DataFrame] | None:
@@ -344,9 +364,13 @@ def _hash(path: Path) -> str:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a cell's folder; `cell.json`, which declares it finished, comes last."""
+    """Copy a cell's folder; `cell.json`, which declares it finished, comes last.
+
+    A fit that was not answered with stays where answering goes on.
+    """
     target.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cell.json"))
+    left = ("fit", _FITTED) if (source / _FITTED).exists() else ()
+    shutil.copytree(source, target, dirs_exist_ok=True, ignore=shutil.ignore_patterns("cell.json", *left))
     write_text(target / "cell.json", (source / "cell.json").read_text(encoding="utf-8"))
 
 

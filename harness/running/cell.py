@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from harness.api import FitReport, HarnessError, LanguageModel, Method, printable
+from harness.api import FitReport, HarnessError, HistoryItem, LanguageModel, Method, Personalizer, printable
 from harness.model.lm import HuggingFaceModel
 from harness.results.disk import explain_full, is_full
 from harness.results.environment import PeakMemory
@@ -90,6 +90,9 @@ class Cell:
         Raises HarnessError where the disk is full: that is no fault of the method's.
         """
         known = store.fitted(self.spec)
+        if known and known.hardware != self.provenance.get("hardware", {}):  # its budget bought something else there
+            known = None
+        failed_before = store.failed(self.spec)
         attempts = store.begin(self.spec, known is not None)
         record = known.model_copy(update={"attempts": attempts}) if known else self._empty_record(attempts)
         samples = None
@@ -99,17 +102,25 @@ class Cell:
                 if known:
                     saved = store.cell_dir(self.spec) / "fit"
                 else:
-                    saved, checkpoints = self._fit(source.pristine(), Path(folder), record, listener)
+                    saved, checkpoints, report = self._fit(source.pristine(), Path(folder), record, listener)
+                    if not self.spec.marks:  # what is answered at the marks is not kept
+                        record.peak_memory_bytes = memory.so_far()
+                        saved = store.keep_fit(record, saved)
+                    if self.diagnose and report.diagnose:
+                        self._diagnose(record, report)
+                        if saved == store.cell_dir(self.spec) / "fit":
+                            store.note_fit(record)
+                    del report  # it holds what the fit was made of
                     _free()
                 samples = self._known_answers(store, record)
                 if samples is None:
-                    if not (known or self.spec.marks):  # what is answered at the marks is not kept
-                        record.peak_memory_bytes = memory.so_far()
-                        saved = store.keep_fit(record, saved)
+                    if known:
+                        self._index(saved)
                     samples = self._evaluate(source.pristine(), saved, record, listener)
                 if self.spec.marks:
                     write(store, self.spec, self._anytime(source, checkpoints, record, listener))
-                store.settle_fit(self.spec, saved, save_fit)
+                if save_fit:
+                    store.save_fit(self.spec, saved)
             except KeyboardInterrupt:
                 record.status, record.reason = "interrupted", "interrupted by Ctrl-C or SIGTERM"
             except (Exception, SystemExit) as error:
@@ -117,8 +128,8 @@ class Cell:
                     raise HarnessError(explain_full(Path(folder), store.root)) from error
                 record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}", keep="\n")
                 self.device_lost = device_error(error) is not None
-                if known:  # answering with it failed twice: the next attempt fits anew
-                    store.settle_fit(self.spec, saved, keep=False)
+                if known and failed_before:  # answering with it failed twice: the next attempt fits anew
+                    store.drop_fit(self.spec)
                 write_text(store.cell_dir(self.spec) / ERROR, printable(traceback.format_exc(), keep="\n"))
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
@@ -150,7 +161,7 @@ class Cell:
     @restored()
     def _fit(
         self, lm: HuggingFaceModel, folder: Path, record: CellRecord, listener: CellListener
-    ) -> tuple[Path, Checkpoints]:
+    ) -> tuple[Path, Checkpoints, FitReport]:
         saved, scratch = folder / "fit", folder / "scratch"
         saved.mkdir()
         scratch.mkdir()
@@ -160,9 +171,7 @@ class Cell:
         clock = BudgetClock(self.spec.budget, self.now, synchronize=_synchronizer(str(lm.model.device)))
         # A copy, whose settings a method may change for itself alone.
         task, spec, regime = copy(self.prepared.task), self.spec, self.spec.regime
-        # What the fit has indexed, answering need not index again where both search the same histories.
-        shared = regime == "seen" and spec.eval_history == "own"
-        search = self._search if shared else HistorySearch(self.embed, pool.select.whole)
+        search = self._search if self._searches_alike else HistorySearch(self.embed, pool.select.whole)
         context = Context(lm, task, users, regime, clock, spec.seed, scratch, self.embed, search, pool.select)
         if passed_over := sum(pool.passed_over.get(user.id, 0) for user in users):
             context.report.counts["examples_too_long"] = passed_over
@@ -179,9 +188,42 @@ class Cell:
         _account_for_report(record, context.report)
         record.fit_bytes = sum(path.stat().st_size for path in saved.rglob("*") if path.is_file())
         record.fit_hash = path_hash(saved)
-        if self.diagnose:
-            _diagnose(record, context.report, self.now)
-        return saved, context.checkpoints
+        return saved, context.checkpoints, context.report
+
+    @property
+    def _searches_alike(self) -> bool:
+        """Whether answering searches the histories of the fit, so that what this has indexed is not indexed again."""
+        return self.spec.regime == "seen" and self.spec.eval_history == "own"
+
+    def _index(self, saved: Path) -> None:
+        """What the fit had indexed, which answering does not pay for, is to be indexed again in another process."""
+        if self._searches_alike:
+            self._shown(self.method.load(saved, copy(self.prepared.task)))
+
+    def _shown(self, personalizer: Personalizer) -> dict[str, tuple[HistoryItem, ...]]:
+        """The history that each query's prompt shows."""
+        return {
+            query.id: personalizer.retrieve(query, self.prepared.histories[query.id], self._search)
+            for query in self.prepared.queries
+        }
+
+    @restored()
+    def _diagnose(self, record: CellRecord, report: FitReport) -> None:
+        """The evidence that the fit offers; without it the cell is as good, so that its failure is a note."""
+        assert report.diagnose is not None
+        watch = BudgetClock(float("inf"), self.now)
+        try:
+            diagnosis = report.diagnose()
+            odd = [name for name, x in diagnosis.values.items() if not isinstance(x, str) and not math.isfinite(x)]
+            if odd:
+                raise ValueError(f"not finite: {', '.join(odd)}")
+            values = {name: x if isinstance(x, str) else float(x) for name, x in diagnosis.values.items()}
+            record.diagnosis = replace(diagnosis, values=values)
+        except Exception as error:
+            where = f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
+            why = printable(f"{type(error).__name__}: {error}", keep="\n")
+            record.notes.append(f"{where}: there is no diagnosis of the fit ({why}).")
+        record.diagnosis_seconds = watch.elapsed()
 
     def _known_answers(self, store: Store, record: CellRecord) -> pd.DataFrame | None:
         """The samples of a cell whose fit came out the same, and in `record` what its answers were and cost."""
@@ -242,16 +284,12 @@ class Cell:
         listener.evaluating(self.spec, len(self.prepared.queries))
         prepared = self.prepared
         personalizer = self.method.load(saved, copy(prepared.task))
-        shown = {
-            query.id: personalizer.retrieve(query, prepared.histories[query.id], self._search)
-            for query in prepared.queries
-        }
         return evaluate(
             lm,
             prepared.task,
             personalizer,
             prepared.queries,
-            shown,
+            self._shown(personalizer),
             prepared.data.golds,
             listener.answered,
             likelihood,
@@ -306,25 +344,6 @@ def _account_for_likelihood(record: CellRecord, found: Likelihood) -> None:
     record.eval_seconds -= cost.seconds
     record.tokens_in -= cost.tokens_in
     record.tokens_out -= cost.tokens_out
-
-
-def _diagnose(record: CellRecord, report: FitReport, now: Callable[[], float]) -> None:
-    """The evidence that the fit offers; without it the cell is as good, so that its failure is a note."""
-    if report.diagnose is None:
-        return
-    watch = BudgetClock(float("inf"), now)
-    try:
-        diagnosis = report.diagnose()
-        odd = [name for name, x in diagnosis.values.items() if not isinstance(x, str) and not math.isfinite(x)]
-        if odd:
-            raise ValueError(f"not finite: {', '.join(odd)}")
-        values = {name: x if isinstance(x, str) else float(x) for name, x in diagnosis.values.items()}
-        record.diagnosis = replace(diagnosis, values=values)
-    except Exception as error:
-        where = f"{record.spec.label} on {record.spec.task}, seed {record.spec.seed}"
-        why = printable(f"{type(error).__name__}: {error}", keep="\n")
-        record.notes.append(f"{where}: there is no diagnosis of the fit ({why}).")
-    record.diagnosis_seconds = watch.elapsed()
 
 
 def _synchronizer(device: str) -> Callable[[], None]:

@@ -86,15 +86,16 @@ def evaluate(
             effects = side_effects(lm, neutral)
         gold = gold_likelihood(lm, task, queries, golds, adapter.scored)
         measured = Likelihood(pd.concat([gold, effects], axis=1), adapter.cost)
+    asked = prompts if adapter.generated else {}  # of a control that has its answers from elsewhere they go nowhere
     return Evaluation(
         metrics={metric.name: float(results["results"][task.name][f"{metric.name},none"]) for metric in task.metrics},
         samples=samples if measured is None else pd.concat([samples, measured.samples], axis=1),
-        prompts_shortened=sum(prompt.dropped > 0 for prompt in prompts.values()),
-        additions_left_out=sum(prompt.bare for prompt in prompts.values()),
+        prompts_shortened=sum(prompt.dropped > 0 for prompt in asked.values()),
+        additions_left_out=sum(prompt.bare for prompt in asked.values()),
         prompts_emptied=sum(
-            prompts[query.id].fits and 0 < prompts[query.id].dropped == len(histories[query.id]) for query in queries
+            prompt.fits and 0 < prompt.dropped == len(histories[query]) for query, prompt in asked.items()
         ),
-        unanswerable=sum(not prompt.fits for prompt in prompts.values()),
+        unanswerable=sum(not prompt.fits for prompt in asked.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
         serves_newcomers=personalizer.knows(_NEWCOMER),
         not_finite=adapter.not_finite,

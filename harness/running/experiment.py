@@ -202,7 +202,7 @@ class Experiment:
         provenance = {**self._provenance, "parts": planned.parts}
         cell = Cell(planned.spec, planned.method, prepared, self._embed, provenance, diagnose=self.diagnose)
         record, samples = cell.compute(self._lm, self.store, self.listener, self.save_fits)
-        self.store.write(record, samples)
+        self.store.write(record, samples, self.save_fits)
         return record, cell.device_lost
 
 

@@ -1,6 +1,7 @@
 """Items of a history that give an evaluated query, or its answer, away."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 from harness.api import HistoryItem, Query, TaskData
@@ -34,5 +35,15 @@ def find_leaks(data: TaskData, queries: Sequence[Query]) -> Iterator[tuple[Query
 
 
 def _normal(text: str) -> str:
-    folded = text.casefold()
-    return " ".join(re.findall(r"\w+", folded) or folded.split())  # of emoji alone, the emoji
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    words = re.findall(r"\w+", folded) if folded.isascii() else _words(folded)
+    return " ".join(words or folded.split())  # of emoji alone, the emoji
+
+
+def _words(text: str) -> list[str]:
+    """Runs of letters, digits and the marks on them, such as vowels of Indic scripts, which `\\w` does not match."""
+    kept, inside = [], False
+    for char in text:
+        inside = char.isalnum() or char == "_" or (inside and unicodedata.category(char)[0] == "M")
+        kept.append(char if inside else " ")
+    return "".join(kept).split()

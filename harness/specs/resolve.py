@@ -49,6 +49,10 @@ def resolve(
         if name not in set(map(control_of, names)):
             raise HarnessError(f"--set names '{name}', which is not among the methods of this run.")
         build_method(MethodSpec(name=name), spec)  # its controls take what they share with it, and refuse nothing
+    if spec.group_size is not None and not any(
+        "group_size" in method_class(name).Config.model_fields for name in names
+    ):
+        raise HarnessError("--group-size was given, but no method of this run fits groups of users. Leave it out.")
     return spec
 
 

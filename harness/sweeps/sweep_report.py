@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from rich.console import Console
 from rich.text import Text
@@ -59,7 +60,7 @@ def write(sweep: SweepSpec, results: Sequence[PointResult], out: Path) -> Writte
 def to_markdown(sweep: SweepSpec, results: Sequence[PointResult], plots: Sequence[Path], why_not: str) -> str:
     """`sweep.md`. Text from outside is escaped."""
     parts = [f"# Sweep {markdown(sweep.name)}", markdown(sweep.description), markdown(legend(results))]
-    parts += [f"![{markdown(path.stem)}](plots/{path.name})" for path in plots] or [markdown(why_not)]
+    parts += [f"![{markdown(path.stem)}](plots/{quote(path.name)})" for path in plots] or [markdown(why_not)]
     parts += [markdown_table(table) for table in tables(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

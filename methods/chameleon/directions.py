@@ -113,11 +113,12 @@ class Directions:
         """Whether a group edits a layer, [G, len(layers)]."""
         return (self.chosen[..., None] == torch.tensor(self.layers)).any(dim=1)
 
-    def at_chosen(self, values: torch.Tensor) -> torch.Tensor:
-        """Of values [G, len(layers), ...] those of what each group edits, [G, l, ...]."""
+    def at_chosen(self, values: torch.Tensor, groups: slice = slice(None)) -> torch.Tensor:
+        """Of values [g, len(layers), ...] of some groups those of what each edits, [g, l, ...]."""
         if (places := self.places) is None:
             return values
-        return values[torch.arange(len(values), device=values.device)[:, None], places.to(values.device)]
+        own = places[groups].to(values.device)
+        return values[torch.arange(len(values), device=values.device)[:, None], own]
 
 
 def top_direction(representations: torch.Tensor) -> torch.Tensor:
@@ -255,7 +256,7 @@ class _Search:
         chosen, ties = self._choose(probe.loss, lambda layers: self._margins(part.part(slice(None), layers)))
         union = sorted(set(chosen.flatten().tolist()))
         found = identify(part.pairs[:, :, union], probe.directions()[:, :, union], self.identification).cpu()
-        places = torch.searchsorted(torch.tensor(union), chosen)[..., None].expand(-1, -1, found.shape[-1])
+        places = torch.searchsorted(torch.tensor(union), chosen.contiguous())[..., None].expand(-1, -1, found.shape[-1])
         personal, neutral = (side.gather(1, places) for side in found)
         return Directions(chosen, personal, neutral, probe.loss.cpu(), ties)
 

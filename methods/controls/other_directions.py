@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -33,27 +33,35 @@ class RandomDirection(Chameleon):
     control_of = "chameleon"
 
     def _banks(self, context: FitContext, source: Source, found: Directions) -> Edits:
-        fitted = super()._banks(context, source, found)
-        edited = source.part(slice(None), found.layers)
-        pairs, mask = found.at_chosen(edited.pairs.cpu().movedim(0, 2)).movedim(2, 0), edited.mask.cpu()
-        generator = torch.Generator().manual_seed(context.seed)
-        drawn = replace(
-            fitted,
-            personal=None if fitted.personal is None else self._draw(pairs, generator),
-            neutral=None if fitted.neutral is None else self._draw(pairs, generator),
-        )
+        fitted, generator = super()._banks(context, source, found), torch.Generator().manual_seed(context.seed)
+        parts = []
+        for groups in group_slices(source, len(found.layers)):
+            edited = source.part(groups, found.layers)
+            pairs = found.at_chosen(edited.pairs.cpu().movedim(0, 2), groups).movedim(2, 0)
+            parts.append(self._equal_in_size(_banks_of(fitted, groups), pairs, edited.mask.cpu(), generator))
+        banks: dict[str, Any] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+        return replace(fitted, **banks)
+
+    def _equal_in_size(
+        self, fitted: Edits, pairs: Tensor, mask: Tensor, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """The banks, by name, that take the place of those of some groups."""
+        sides = [side for side in ("personal", "neutral") if getattr(fitted, side) is not None]
+        drawn: dict[str, Any] = {side: self._draw(pairs, generator) for side in sides}
+        edits = replace(fitted, **drawn)
         own = torch.ones(pairs.shape[1:3]) if fitted.strength is None else fitted.strength
         target = mean_change(pairs, mask, fitted, own)
-        return replace(drawn, strength=_solve(lambda strength: mean_change(pairs, mask, drawn, strength), target))
+        return drawn | {"strength": _solve(lambda strength: mean_change(pairs, mask, edits, strength), target)}
 
     def _draw(self, pairs: Tensor, generator: torch.Generator) -> Tensor:
         """[G, l, d] from pairs [2, G, l, K, d]."""
         if self.config.subspace == "full":
             return torch.randn(*pairs.shape[1:3], pairs.shape[-1], generator=generator)
-        axes = torch.linalg.svd(torch.cat(list(pairs), dim=-2), full_matrices=False).Vh
-        span = axes[..., : self.config.components, :]
+        found = torch.linalg.svd(torch.cat(list(pairs), dim=-2), full_matrices=False)
+        span, sizes = found.Vh[..., : self.config.components, :], found.S[..., : self.config.components, None]
         weights = torch.randn(*span.shape[:-1], 1, generator=generator)
-        return (weights * span).sum(dim=-2)
+        spanned = sizes > 1e-5 * sizes[..., :1, :]  # a group of fewer pairs than that has no more of its own
+        return (weights * spanned * span).sum(dim=-2)
 
 
 class MeanDifferenceConfig(ChameleonConfig):
@@ -76,6 +84,11 @@ class MeanDifference(Chameleon):
         personal, neutral = (torch.cat(sums, dim=1) / source.counts.cpu()[:, None, None]).unbind()
         offset = self.config.strength * found.at_chosen(personal - neutral)
         return Edits(found.layers, (), offset=offset, places=found.places)
+
+
+def _banks_of(edits: Edits, groups: slice) -> Edits:
+    banks = {name: getattr(edits, name) for name in ("personal", "neutral", "strength")}
+    return replace(edits, **{name: bank[groups] for name, bank in banks.items() if bank is not None})
 
 
 def mean_change(pairs: Tensor, mask: Tensor, banks: Edits, strength: Tensor) -> Tensor:

@@ -52,6 +52,20 @@ def test_an_exported_user_gets_the_runs_answers_from_peft_alone(run, method, tmp
     assert index["prompt"] == "base"
 
 
+def test_an_index_tells_of_the_methods_own_prompt_where_any_user_was_asked_with_it(run, tmp_path):
+    record = choose_cell(run, GROUPED, None, None)
+    steering = run.cell_dir(record.spec) / "fit" / "steering.json"
+    before = steering.read_text()
+    users = list(export(run, record, None, tmp_path / "before"))
+    try:
+        steering.write_text(json.dumps(json.loads(before) | {"insights": {users[-1]: "likes long words"}}))
+        export(run, record.model_copy(update={"fit_hash": ""}), None, tmp_path / "after")
+    finally:
+        steering.write_text(before)
+    told = [json.loads((tmp_path / name / "adapters.json").read_text())["prompt"] for name in ("before", "after")]
+    assert told == ["base", "the method's own; see its cell's samples"]
+
+
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("method", [GROUPED, "dpo", "oppu"])
 def test_an_adapter_names_its_base_model_as_anybody_finds_it_and_asks_the_hub_for_nothing(

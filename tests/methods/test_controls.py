@@ -11,6 +11,7 @@ from harness.conformance.method_checks import SPEC
 from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.aloe import Aloe
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
+from harness.methods.chameleon.stored_pairs import StoredGroups
 from harness.methods.controls.fixed_answers import Constant, UserMajority
 from harness.methods.controls.other_directions import (
     MeanDifference,
@@ -116,6 +117,32 @@ def test_random_direction_changes_as_much_as_chameleon(make_context, monkeypatch
         span = torch.linalg.svd(rows).Vh[:3]
         inside = random.neutral[0, 0] @ span.T @ span
         torch.testing.assert_close(inside, random.neutral[0, 0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("own_layers", [False, True])
+def test_random_directions_of_many_groups_are_drawn_some_groups_at_a_time(make_context, monkeypatch, own_layers):
+    config = {**FAST, "group_size": 1 if own_layers else 2, "min_pairs": 1, "num_layers": 1}
+    users = toy_users(4, examples=4)
+    whole = RandomDirection(RandomDirectionConfig(**config)).fit(make_context(users=users)).banks
+    read, part = [], StoredGroups.part
+    monkeypatch.setattr("harness.methods.chameleon.directions._PART", 1)
+    monkeypatch.setattr(StoredGroups, "part", lambda *given: read.append(found := part(*given)) or found)
+    found = RandomDirection(RandomDirectionConfig(**config)).fit(make_context(users=users)).banks
+    assert {len(one.counts) for one in read} == {1}
+    assert found.layers == whole.layers
+    assert found.personal.shape == whole.personal.shape
+    assert (found.places is None) == (whole.places is None)
+    assert found.strength.shape == found.personal.shape[:2]
+    assert found.strength.min() > 0
+
+
+def test_a_direction_in_the_span_of_few_pairs_stays_in_it(make_context):
+    generator = torch.Generator().manual_seed(0)
+    pairs = torch.randn(2, 2, 1, 10, 64, generator=generator)
+    pairs[:, 0, :, 1:] = 0  # one pair beside ten: the others are padding
+    drawn = RandomDirection(RandomDirectionConfig(**FAST, subspace="principal"))._draw(pairs, generator)
+    span = torch.linalg.svd(pairs[:, 0, 0, 0], full_matrices=False).Vh
+    torch.testing.assert_close(drawn[0, 0] @ span.T @ span, drawn[0, 0], rtol=1e-4, atol=1e-4)
 
 
 def test_shuffled_history_fits_on_others_histories_and_shows_the_own(make_context):

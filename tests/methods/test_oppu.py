@@ -268,6 +268,22 @@ def test_the_reason_is_that_of_the_users_where_the_clock_ended_these_else_that_o
     assert context.clock.reason.startswith(users if seconds == 2.9 else "no room for another example")
 
 
+def test_a_long_history_is_not_gone_through_after_the_time_is_up(make_context, monkeypatch):
+    time = [0.0]
+    context = make_context(users=toy_users(1), clock=BudgetClock(2.5, now=lambda: time[0]))
+    select = context.example_of
+
+    def slow(*asked):
+        time[0] += 1.0
+        return select(*asked)
+
+    monkeypatch.setattr(context, "example_of", slow)
+    assert isinstance(oppu(items=None, task_adapter=False).fit(context), Unedited)
+    assert time[0] == 3.0
+    assert len(context.users[0].history) > 3
+    assert context.clock.exhausted
+
+
 def test_an_adapter_that_is_late_is_given_up(make_context, monkeypatch):
     context = make_context(users=toy_users(2), clock=BudgetClock(2.5, now=Ticking(monkeypatch)))
     fitted = oppu(num_epochs=5, task_adapter=False).fit(context)

@@ -147,3 +147,21 @@ def test_a_model_of_another_device_stays_there_where_the_cpus_memory_is_short(
     llama.reload = lambda: llama
     llama.keep()
     assert llama.pristine() is llama
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_to_keep_a_model_again_changes_nothing_whatever_the_memory(
+    llama: HuggingFaceModel, monkeypatch: pytest.MonkeyPatch, quantized: bool, dtype: torch.dtype
+) -> None:
+    room = [True, False]
+    monkeypatch.setattr(lm_module, "has_room_for", lambda model: room.pop(0))
+    llama.model.to(dtype)
+    if quantized:
+        llama.model.hf_quantizer, llama.model.is_quantized = object(), True
+    llama.keep()
+    at_rest = llama.model
+    llama.keep()
+    assert llama.model is at_rest
+    assert (at_rest.device.type, at_rest.dtype) == ("meta" if quantized else "cpu", dtype)
+    assert getattr(at_rest, "is_quantized", False) == quantized

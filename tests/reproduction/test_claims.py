@@ -245,6 +245,13 @@ def test_a_verdict_on_answers_that_could_not_be_read_says_so(tmp_path):
     assert f"supported, but {unread}" in joined([result], common(), reported(), "")
 
 
+def test_one_user_makes_no_trend(tmp_path):
+    spec = experiment("figure3")
+    methods = {"instruct": 0.5, "chameleon": 0.5}
+    points = [point(tmp_path / str(n), methods, ("lamp2",), 1, **{spec.layout.axis: n}) for n in (1, 20, 40)]
+    assert {claim.verdict for claim in assemble(spec, points, "tiny").claims} == {"undecided"}
+
+
 def test_a_trend_rests_on_the_answers_of_every_point(tmp_path):
     trend, ends = along(tmp_path, experiment("figure3"), {1: 0.1, 20: 0.5, 40: 0.9}, silent=20).claims
     assert trend.reservations == ["100% of the answers of chameleon at 20 on lamp2 could not be read"]

@@ -206,6 +206,29 @@ def test_a_figure_shows_as_many_panels_as_there_are_metrics_and_no_empty_one(fig
     ]
 
 
+@pytest.mark.parametrize("kind", ["lines", "columns"])
+@pytest.mark.parametrize("ticks", [["10", "20"], ["pca", "bm25"]])
+def test_a_figure_has_a_place_for_any_tick_and_a_style_for_any_number_of_methods(figure4, kind, ticks):
+    column = figure4.layout.methods[0]
+    columns = tuple(column.model_copy(update={"method": f"m{n}", "title": f"M{n}"}) for n in range(7))
+    layout = figure4.layout.model_copy(update={"kind": kind, "columns": columns, "lines": columns})
+    rows = [
+        figure4.rows[0].model_copy(update={"label": f"m{n}", "tick": tick, "value": 0.5, "improvement": 0.1})
+        for n in range(7)
+        for tick in ticks
+    ]
+    [axes] = [
+        axes
+        for axes in draw(figure4.model_copy(update={"rows": rows, "layout": layout}), common().names).axes
+        if axes.get_visible()
+    ]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ticks
+    if kind == "lines":
+        assert len({(line.get_color(), line.get_marker()) for line in axes.lines}) == 7
+    else:
+        assert len(axes.patches) == 14
+
+
 @pytest.mark.parametrize(("text", "fault"), [("{", "JSON"), ('{"name": "table1"}', "title"), ("\udcff", "utf-8")])
 def test_a_damaged_record_among_documents_is_named_with_its_fault(tmp_path, text, fault):
     path = tmp_path / "table1.json"

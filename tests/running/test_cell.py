@@ -102,7 +102,7 @@ def compute(tmp_path, source):
         record, samples = Cell(cell, method, prepared[eval_history], embed, {}, now).compute(
             source, store, Quiet(), save_fit
         )
-        store.write(record, samples)
+        store.write(record, samples, save_fit)
         return record, samples, store.cell_dir(cell)
 
     return run

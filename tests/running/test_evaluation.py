@@ -90,6 +90,12 @@ def test_a_prompt_that_fits_no_context_is_an_empty_answer_and_counted(llama):
     assert len(result.samples) == 4
 
 
+def test_prompts_that_go_nowhere_are_neither_too_long_nor_shortened(llama):
+    histories = {query: tuple(HistoryItem(str(n), "coffee " * 40, rank=n) for n in range(8)) for query in HISTORIES}
+    result = evaluate(llama, ToyTask(), Fixed(GOLDS), QUERIES, histories, GOLDS)
+    assert (result.prompts_shortened, result.prompts_emptied, result.unanswerable) == (0, 0, 0)
+
+
 def test_a_long_prompt_loses_history_before_it_is_given_up(llama):
     histories = {
         query: tuple(HistoryItem(str(n), "coffee " * 40, "comedy", rank=n) for n in range(8)) for query in HISTORIES

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from harness.api import HarnessError
+from harness.api import HarnessError, HistoryItem, Query
 from harness.running import leaks
 from harness.running.preparation import AGENT_TOKENS, prepare
 from harness.specs.run_spec import MethodSpec, RunSpec
@@ -232,3 +232,18 @@ def test_an_encoder_decoder_keeps_room_for_the_agents_too_and_what_is_passed_ove
     (ann,) = pool.users(0)
     assert len(ann.examples) == 3
     assert pool.passed_over == {"ann": 1}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("caf\u00e9 noir", "cafe\u0301 noir!", True),  # one code point, and two
+        ("\u0928\u092e\u0938\u094d\u0924\u0947", "\u0928\u092e\u0938\u094d\u0924\u0947.", True),
+        ("\u0915\u0940", "\u0915\u093e", False),  # they differ in a vowel, which is a mark
+        ("\u2764\ufe0f", "\u2602\ufe0f", False),  # emoji, each with a mark that says how to draw it
+        ("I \u2764\ufe0f tea", "i tea", True),
+    ],
+)
+def test_what_gives_an_answer_away_is_found_in_any_script(one, other, alike):
+    search = leaks.LeakSearch([HistoryItem("item", one)])
+    assert search.find(Query("q", "u", "a question"), other) == (["item"] if alike else [])

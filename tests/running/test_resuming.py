@@ -14,6 +14,7 @@ from harness.api import HarnessError
 from harness.library import default_folder
 from harness.methods.llm_rec import LlmRec
 from harness.reporting.comparison_report import build
+from harness.results import store
 from harness.results.locking import alone
 from harness.results.store import Store
 from harness.running.experiment import Experiment
@@ -169,6 +170,47 @@ def test_a_fit_with_which_answering_fails_twice_is_made_again(unanswered, monkey
     assert fits == ["llm_rec"]
 
 
+def test_an_interruption_is_no_failure_to_answer_with_a_fit(unanswered, monkeypatch):
+    out, fits = unanswered(KeyboardInterrupt())
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.running.cell.evaluate", lambda *_: {}["key"])
+        compare(**SETTINGS, out=out)
+    recorder, _ = again(out)
+    assert recorder.why["llm_rec"] == "failed: KeyError: 'key'; its fit is kept"
+    assert fits == []
+
+
+@pytest.mark.parametrize("save_fits", [False, True])
+def test_a_fit_goes_only_after_the_record_of_its_answers_is_written(out, monkeypatch, save_fits):
+    shutil.rmtree(cell(out, "llm_rec"))
+    write_text = store.write_text
+
+    def killed(path, text):
+        if path.name == "cell.json":
+            raise KeyboardInterrupt
+        write_text(path, text)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            compare(**SETTINGS, out=out, save_fits=save_fits)
+    monkeypatch.setattr(LlmRec, "fit", lambda *_: pytest.fail("the fit was there"))
+    compare(**SETTINGS, out=out, save_fits=save_fits)
+    left = {path.name for path in cell(out, "llm_rec").iterdir()}
+    assert left == {"attempts", "cell.json", "samples.parquet", *(["fit"] if save_fits else [])}
+
+
+def test_a_fit_of_other_hardware_is_not_answered_with(unanswered):
+    out, fits = unanswered(KeyboardInterrupt())
+    for path in (out / "run.json", cell(out, "llm_rec") / "fitted.json"):
+        found = json.loads(path.read_text())
+        found["hardware"]["cores"] = 999
+        path.write_text(json.dumps(found))
+    shutil.rmtree(cell(out, "instruct"))
+    again(out)
+    assert fits == ["llm_rec"]
+
+
 def test_a_kept_fit_that_is_damaged_is_made_again(unanswered):
     out, fits = unanswered(ValueError("no"))
     os.truncate(next(path for path in (cell(out, "llm_rec") / "fit").rglob("*") if path.is_file()), 3)
@@ -194,6 +236,31 @@ def test_where_the_disk_has_no_room_for_a_fit_it_is_answered_with_all_the_same(o
     recorder, _ = again(out)
     assert recorder.computed == ["llm_rec"]
     assert not (cell(out, "llm_rec") / "fit").exists()
+
+
+def test_a_quota_that_is_used_up_in_the_middle_of_moving_a_fit_leaves_it_where_it_is(original, tmp_path, monkeypatch):
+    out = shutil.copytree(original, tmp_path / "out")
+    shutil.rmtree(cell(out, "llm_rec"))
+
+    def full(source, place):
+        place.mkdir()
+        raise shutil.Error([(str(source), str(place), str(OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))))])
+
+    monkeypatch.setattr("harness.results.store.shutil.move", full)
+    assert again(out)[0].computed == ["llm_rec"]
+    assert not (cell(out, "llm_rec") / "fit").exists()
+
+
+def test_what_a_file_manager_leaves_in_a_run_is_no_part_of_it(out, tmp_path):
+    for folder in (out, cell(out, "llm_rec"), cell(out, "llm_rec") / "fit"):
+        (folder / ".DS_Store").write_bytes(b"looked at")
+    recorder = Recorder()
+    compare(**SETTINGS, out=out, save_fits=True, listener=recorder)
+    assert recorder.computed == []
+    assert Store(out).without_fit() == []
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / ".DS_Store").write_bytes(b"looked at")
+    Store(tmp_path / "new").require_ours()
 
 
 def test_a_report_on_damaged_cells_says_which_and_what_to_do(out):

@@ -215,3 +215,12 @@ def test_a_seed_that_no_generator_takes_is_refused_before_any_cell(seed):
 def test_a_refusal_of_our_own_begins_with_its_words():
     with pytest.raises(HarnessError, match=r"seeds: named twice: 0 \(got"):
         resolve("instruct", "lamp3", budget=1.0, seeds=(0, 0))
+
+
+@pytest.mark.parametrize(("methods", "taken"), [("instruct,aloe", False), ("instruct,shuffled_history", True)])
+def test_a_group_size_that_no_method_of_the_run_has_is_refused(methods, taken):
+    if taken:
+        assert resolve(methods, budget=60.0, group_size=20).group_size == 20
+        return
+    with pytest.raises(HarnessError, match="--group-size was given, but no method"):
+        resolve(methods, budget=60.0, group_size=20)
