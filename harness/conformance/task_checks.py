@@ -77,8 +77,7 @@ def _metrics(task: Task, data: TaskData) -> Iterator[str]:
         elif task.labels and abs(metric.value(table.mean(axis=0)) - best) > 1e-9:
             yield f"{metric.name}: right answers score {metric.value(table.mean(axis=0))}, not {best}"
         elif not task.labels:
-            scored = ((key, value) for key, value in zip(golds, values, strict=True) if metric.can_score(golds[key]))
-            imperfect = (key for key, value in scored if abs(value - best) > 1e-9)
+            imperfect = (key for key, value in zip(golds, values, strict=True) if abs(value - best) > 1e-9)
             yield from _some(f"gold scores no perfect {metric.name} against itself", imperfect)
         garbage = _statistics(metric, [(text, gold) for text in _GARBAGE for gold in islice(golds.values(), 20)])
         if not np.isfinite(garbage).all() or not np.isfinite(metric.value(garbage.mean(axis=0))):

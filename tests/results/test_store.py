@@ -74,7 +74,7 @@ def test_a_damaged_fit_is_computed_again_where_fits_are_asked_for(store):
     fit.mkdir(parents=True)
     (fit / "edits.json").write_text("[1]")
     written = record(fit_hash=path_hash(fit))
-    store.write(written, SAMPLES)
+    store.write(written, SAMPLES, save_fit=True)
     assert store.finished(spec, fit=True) == written
     assert store.without_fit() == []
     (fit / "edits.json").write_text("[")
