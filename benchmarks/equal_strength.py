@@ -87,7 +87,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--factors", type=float, nargs="+", default=[-1.0, -0.5, 0.25, 0.5, 1.0, 2.0])
+    parser.add_argument("--users", type=int, help="who are scored, the first of the run's; all by default")
+    parser.add_argument("--factors", type=float, nargs="+", default=[-1.0, 0.5, 1.0, 2.0])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     store = Store(options.run)
@@ -98,7 +99,7 @@ def main() -> None:
     for name in spec.tasks:
         task = make_task(name)
         prepared = prepare(task, spec, lm, embed)
-        asked = questions(prepared, lm, set(), len(prepared.queries), states=True)
+        asked = questions(prepared, lm, set(), options.users or len(prepared.queries), states=True)
         for record in store.records():
             fit, cell = store.cell_dir(record.spec) / "fit", record.spec
             if cell.task != name or not fit.is_dir():
