@@ -57,6 +57,11 @@ def hidden(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
+def masks_windows_itself(config: Any) -> bool:
+    """Whether layers look back over a window that no cache knows of, counted in places, as GPT-Neo's local ones do."""
+    return "local" in getattr(config, "attention_layers", ())
+
+
 def _numbered(model: nn.Module, path: str) -> Iterator[nn.Module]:
     index = 0
     while True:

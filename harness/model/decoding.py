@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from harness.model.architectures import without_adapter
+from harness.model.architectures import masks_windows_itself, without_adapter
 from harness.model.batching import cut, prefill_tokens
 from harness.model.editing import EditedRows
 from harness.model.first_line import FirstLine
@@ -66,8 +66,7 @@ def decodes(model: Any) -> bool:
 def may_score(model: Any) -> bool:
     """Whether `decode` scores candidates: it takes back what the caches have read, which sliding windows forget."""
     config = without_adapter(model).config
-    windowed = "local" in getattr(config, "attention_layers", ())  # GPT-Neo counts its window in places, holes included
-    return decodes(model) and may_be_joined(DynamicCache(config=config)) and not windowed
+    return decodes(model) and may_be_joined(DynamicCache(config=config)) and not masks_windows_itself(config)
 
 
 def decode(

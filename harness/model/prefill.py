@@ -17,7 +17,7 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from harness.model.architectures import without_adapter
+from harness.model.architectures import masks_windows_itself, without_adapter
 from harness.model.editing import EditedRows
 from harness.model.prefixes import split
 
@@ -145,7 +145,7 @@ def _may_share(
     owners = [length for size, length in zip(sizes, prefixes, strict=True) for _ in range(size)]
     places = max(prefixes) + max(len(ids) - n for ids, n in zip(sequences, owners, strict=True)) + new_tokens
     windows = [layer.sliding_window for layer in cache.layers if isinstance(layer, DynamicSlidingWindowLayer)]
-    if "local" in getattr(config, "attention_layers", ()):  # GPT-Neo masks its window itself
+    if masks_windows_itself(config):
         windows.append(config.window_size)
     return (
         places < min(windows, default=places + 1)

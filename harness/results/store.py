@@ -204,15 +204,12 @@ class Store:
         if saved != (place := self.cell_dir(spec) / "fit"):
             shutil.copytree(saved, place)
 
-    def drop_fit(self, spec: CellSpec) -> None:
-        """Remove a fit that was not answered with."""
-        self._settle(spec, keep=False)
-
     def failed(self, spec: CellSpec) -> bool:
         """Whether the last attempt at the cell was recorded, and as failed."""
         return any(record.status == "failed" for record in _readable([self.cell_dir(spec) / "cell.json"]))
 
-    def _settle(self, spec: CellSpec, keep: bool) -> None:
+    def settle_fit(self, spec: CellSpec, keep: bool) -> None:
+        """Nothing is to be answered with the fit in the cell's folder any more: it stays as a saved one, or goes."""
         folder = self.cell_dir(spec)
         (folder / _FITTED).unlink(missing_ok=True)
         if not keep:
@@ -238,7 +235,7 @@ class Store:
         write_text(folder / "cell.json", record.model_dump_json(indent=2))
         if not record.answered:
             return
-        self._settle(record.spec, keep=save_fit)
+        self.settle_fit(record.spec, keep=save_fit)
         if self.pool is not None:
             _copy(folder, _cell_dir(self.pool, record.spec))
 

@@ -24,7 +24,16 @@ import pandas as pd
 import torch
 from transformers import set_seed
 
-from harness.api import FitReport, HarnessError, HistoryItem, LanguageModel, Method, Personalizer, printable
+from harness.api import (
+    Diagnosis,
+    FitReport,
+    HarnessError,
+    HistoryItem,
+    LanguageModel,
+    Method,
+    Personalizer,
+    printable,
+)
 from harness.model.lm import HuggingFaceModel
 from harness.results.disk import explain_full, is_full
 from harness.results.environment import PeakMemory
@@ -95,20 +104,20 @@ class Cell:
         failed_before = store.failed(self.spec)
         attempts = store.begin(self.spec, known is not None)
         record = known.model_copy(update={"attempts": attempts}) if known else self._empty_record(attempts)
-        samples = None
+        samples, place = None, store.cell_dir(self.spec) / "fit"
         device = str(source.place)
         with tempfile.TemporaryDirectory(prefix="harness-") as folder, PeakMemory(device) as memory:
             try:
                 if known:
-                    saved = store.cell_dir(self.spec) / "fit"
+                    saved = place
                 else:
                     saved, checkpoints, report = self._fit(source.pristine(), Path(folder), record, listener)
                     if not self.spec.marks:  # what is answered at the marks is not kept
                         record.peak_memory_bytes = memory.so_far()
                         saved = store.keep_fit(record, saved)
                     if self.diagnose and report.diagnose:
-                        self._diagnose(record, report)
-                        if saved == store.cell_dir(self.spec) / "fit":
+                        self._diagnose(record, report.diagnose)
+                        if saved == place:
                             store.note_fit(record)
                     del report  # it holds what the fit was made of
                     _free()
@@ -129,7 +138,7 @@ class Cell:
                 record.status, record.reason = "failed", printable(f"{type(error).__name__}: {error}", keep="\n")
                 self.device_lost = device_error(error) is not None
                 if known and failed_before:  # answering with it failed twice: the next attempt fits anew
-                    store.drop_fit(self.spec)
+                    store.settle_fit(self.spec, keep=False)
                 write_text(store.cell_dir(self.spec) / ERROR, printable(traceback.format_exc(), keep="\n"))
         record.peak_memory_bytes = max(record.peak_memory_bytes, memory.bytes)
         with suppress(RuntimeError):  # of a device that was lost, which the record of its cell must outlive
@@ -208,12 +217,11 @@ class Cell:
         }
 
     @restored()
-    def _diagnose(self, record: CellRecord, report: FitReport) -> None:
+    def _diagnose(self, record: CellRecord, diagnose: Callable[[], Diagnosis]) -> None:
         """The evidence that the fit offers; without it the cell is as good, so that its failure is a note."""
-        assert report.diagnose is not None
         watch = BudgetClock(float("inf"), self.now)
         try:
-            diagnosis = report.diagnose()
+            diagnosis = diagnose()
             odd = [name for name, x in diagnosis.values.items() if not isinstance(x, str) and not math.isfinite(x)]
             if odd:
                 raise ValueError(f"not finite: {', '.join(odd)}")
