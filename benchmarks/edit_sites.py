@@ -130,42 +130,44 @@ def questions(prepared: Prepared, lm: HuggingFaceModel, skipped: set[str], count
             queries.append(query)
             prompts.append(lm.prompt_ids(prompt.text))
             answers.append([*answer, lm.answer_end])
-    cache, (ids, mask) = DynamicCache(), _left_padded(lm, [prompt[:-1] for prompt in prompts])
-    with inference(lm.model):
-        places = (mask.cumsum(1) - 1).clamp(min=0)
-        lm.model(ids, attention_mask=mask, position_ids=places, past_key_values=cache, logits_to_keep=1)
+    (ids, mask), cache = _left_padded(lm, [prompt[:-1] for prompt in prompts]), DynamicCache()
     asked = Questions(queries, prompts, answers, mask, cache, [], [])
-    asked.plain.extend(log_p(lm, asked, None))
-    if states:
-        begun, mask = _answers_begun(lm, asked)
-        with inference(lm.model):
-            found = lm.model(
-                torch.cat([ids, begun], 1),
-                attention_mask=mask,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                output_hidden_states=True,
-                use_cache=False,
-                logits_to_keep=1,
-            )
-        asked.states.extend(found.hidden_states[:-1])
+    begun, mask = _answers_begun(lm, asked)
+    width = begun.shape[1]
+    with inference(lm.model):
+        found = lm.model(
+            torch.cat([ids, begun], 1),
+            attention_mask=mask,
+            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+            past_key_values=cache,
+            output_hidden_states=states,
+            logits_to_keep=width,
+        )
+    cache.crop(-width)
+    asked.plain.extend(_of_answers(found.logits, asked))
+    asked.states.extend(found.hidden_states[:-1] if states else ())
     return asked
 
 
-def log_p(lm: HuggingFaceModel, asked: Questions, edits: Edits | None) -> list[torch.Tensor]:
+def log_p(lm: HuggingFaceModel, asked: Questions, edits: Edits) -> list[torch.Tensor]:
     """Log p of each token that could stand in each answer's places, [T, V] of every question."""
     (ids, mask), first = _answers_begun(lm, asked), 0
     width, places = ids.shape[1], (mask.cumsum(1) - 1).clamp(min=0)
     given = {"input_ids": ids, "position_ids": places[:, -width:], "past_key_values": asked.cache, "use_cache": True}
-    if edits is not None and edits.positions == "all":  # they change the prompts, too, but nothing below their layers
+    if edits.positions == "all":  # they change the prompts, too, but nothing below their layers
         first = min(edits.layers)
         given = {"inputs_embeds": asked.states[first], "position_ids": places, "use_cache": False}
         edits = replace(edits, layers=tuple(layer - first for layer in edits.layers))
-    site = "mlp" if edits is None else edits.site
-    with inference(lm.model), _beginning_at(lm.model, first), edited(site_modules(lm.model, site), edits) as rows:
+    with inference(lm.model), _beginning_at(lm.model, first), edited(site_modules(lm.model, edits.site), edits) as rows:
         rows.follow(width - 1)
         logits = lm.model(attention_mask=mask, logits_to_keep=width, **given).logits
     if given["use_cache"]:
         asked.cache.crop(-width)
+    return _of_answers(logits, asked)
+
+
+def _of_answers(logits: torch.Tensor, asked: Questions) -> list[torch.Tensor]:
+    """Log p [T, V] along each answer, of the last tokens' `logits`."""
     return [row[: len(answer)].float().log_softmax(-1).cpu() for row, answer in zip(logits, asked.answers, strict=True)]
 
 

@@ -5,10 +5,12 @@ python -m benchmarks.equal_strength RUN OUT
 
 Each kept fit that edits representations is scaled by every factor and scored on one question of each evaluated user,
 as `edit_sites.py` scores a setting: nothing is generated and nothing is fitted. Negative factors turn edits round.
+With --draws a fit of random_direction is scored with other random directions in the place of its own, too.
 """
 
 import argparse
 import csv
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +39,15 @@ def scaled(edits: Edits, factor: float) -> Edits:
     return replace(edits, strength=factor * strength)
 
 
+def drawn_again(edits: Edits, draw: int) -> Edits:
+    """Other random directions at the same strength; the fit's own for draw 0."""
+    if not draw:
+        return edits
+    generator = torch.Generator().manual_seed(draw)
+    banks = {name: bank for name in ("personal", "neutral") if (bank := getattr(edits, name)) is not None}
+    return replace(edits, **{name: torch.randn(bank.shape, generator=generator) for name, bank in banks.items()})
+
+
 def edits_at(personalizer: Personalizer, asked: Questions) -> Edits | None:
     """Those of the questions; None where the method edits nothing. Raises ValueError if it asks another prompt."""
     found = personalizer.edits(asked.queries)
@@ -58,11 +69,19 @@ def at_kl(rows: Sequence[dict], kl: float) -> float:
     return float(np.interp(kl**0.5, roots, gains, right=float("nan")))
 
 
+def fits(rows: Sequence[dict]) -> dict[tuple, list[dict]]:
+    """The rows of each (task, method, seed, draw)."""
+    found: dict[tuple, list[dict]] = {}
+    for row in rows:
+        found.setdefault((row["task"], row["method"], row["seed"], row["draw"]), []).append(row)
+    return found
+
+
 def draw(rows: Sequence[dict], out: Path) -> None:
     figure, axes = plt.subplots(figsize=(9, 5), layout="constrained")
     labels = list(dict.fromkeys(row["method"] for row in rows))
-    for method, seed in dict.fromkeys((row["method"], row["seed"]) for row in rows):
-        own = [row for row in rows if (row["method"], row["seed"]) == (method, seed)]
+    for fit, own in fits(rows).items():
+        method = fit[1]
         for sign, style in ((1, "-"), (-1, "--")):
             some = sorted((row for row in own if row["factor"] * sign > 0), key=lambda row: row["kl"])
             points = [(row["kl"], row["gain"], row["gain_se"]) for row in some]
@@ -89,6 +108,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--users", type=int, help="who are scored, the first of the run's; all by default")
     parser.add_argument("--factors", type=float, nargs="+", default=[-1.0, 0.5, 1.0, 2.0])
+    parser.add_argument("--draws", type=int, default=0, help="more random directions, of random_direction")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     store = Store(options.run)
@@ -106,17 +126,17 @@ def main() -> None:
                 continue
             made = method_class(cell.method)
             found = edits_at(made(made.Config(**cell.config)).load(fit, task), asked)
-            for factor in options.factors if found else ():
-                which = {"task": name, "method": cell.label, "seed": cell.seed, "factor": factor}
-                rows.append({**which, **measure(lm, asked, scaled(found, factor))})
+            draws = range(1 + options.draws if cell.method == "random_direction" else 1)
+            for number, factor in itertools.product(draws, options.factors if found else ()):
+                which = {"task": name, "method": cell.label, "seed": cell.seed, "draw": number, "factor": factor}
+                rows.append({**which, **measure(lm, asked, scaled(drawn_again(found, number), factor))})
                 print(rows[-1], flush=True)
     with (options.out / "equal-strength.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    for task, method, seed in dict.fromkeys((row["task"], row["method"], row["seed"]) for row in rows):
-        own = [row for row in rows if (row["task"], row["method"], row["seed"]) == (task, method, seed)]
-        print(task, method, seed, {kl: round(at_kl(own, kl), 4) for kl in KLS})
+    for fit, own in fits(rows).items():
+        print(*fit, {kl: round(at_kl(own, kl), 4) for kl in KLS})
     draw(rows, options.out)
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.edit_sites import OFFSET, Setting, edits_of, measure, questions
-from benchmarks.equal_strength import at_kl, edits_at, scaled
+from benchmarks.equal_strength import at_kl, drawn_again, edits_at, scaled
 from harness.api import Edits
 from harness.conformance.toys import ToyTask, toy_queries, toy_users
 from harness.methods.chameleon.steering import Steering
@@ -108,6 +108,17 @@ def test_a_factor_scales_what_an_edit_does(llama, asked):
             measure(llama, asked, whole)
         )
     assert measure(llama, asked, scaled(whole, 0)) == pytest.approx({"gain": 0, "gain_se": 0, "kl": 0, "questions": 2})
+
+
+def test_random_directions_are_drawn_again_at_the_same_strength():
+    edits = Edits((1,), (0,), torch.randn(1, 1, 32), torch.randn(1, 1, 32), strength=torch.tensor([[3.0]]))
+    assert drawn_again(edits, 0) == edits
+    first, second = drawn_again(edits, 1), drawn_again(edits, 2)
+    assert first.strength is edits.strength
+    drawn = [edits.personal, edits.neutral, first.personal, first.neutral, second.personal, second.neutral]
+    units = torch.nn.functional.normalize(torch.cat(drawn).squeeze(1), dim=-1)
+    assert (units @ units.T - torch.eye(6)).abs().max() < 0.9
+    assert torch.equal(first.personal, drawn_again(edits, 1).personal)
 
 
 def test_fits_that_edit_nothing_or_ask_in_their_own_words_are_not_compared(asked):
