@@ -74,6 +74,7 @@ def prompt_tokens(task: Task, split: TaskData, tokenizer: Tokenizer) -> dict[str
     steered = Tokens(base, out, insights + pairs, 2 * SAID + 2 * out)
     return {
         **dict.fromkeys(("instruct", "rag", "shuffled_prompt"), asked),
+        "no_history": Tokens(bare, out, 0, 0),
         **dict.fromkeys(("llm_rec", "pag"), noted),
         **dict.fromkeys(("aloe", "shuffled_aloe"), trained),
         **dict.fromkeys(("dpo", "shuffled_dpo"), preferring),

@@ -22,14 +22,20 @@ def test_the_methods_and_seven_tasks_are_registered():
     prompting, training = ["instruct", "llm_rec", "pag", "rag"], ["aloe", "dpo", "oppu"]
     assert METHODS.names() == sorted([*prompting, *training, "caa", "chameleon", "style_vector"])
     shuffled = ["shuffled_aloe", "shuffled_dpo", "shuffled_history", "shuffled_oppu", "shuffled_prompt"]
-    assert CONTROLS.names() == ["constant", "mean_difference", "random_direction", *shuffled, "user_majority"]
+    nobody_s = ["constant", "no_history", "shuffled_prompt", "user_majority"]
+    assert CONTROLS.names() == sorted({*nobody_s, *shuffled, "mean_difference", "random_direction"})
     assert TASKS.names() == [f"lamp{number}" for number in range(1, 8)]
     assert "tiny-llama" in MODELS
 
 
 def test_a_control_says_of_which_method_it_is_one():
     found = {name: control_of(name) for name in CONTROLS.names()}
-    assert {name for name, method in found.items() if not method} == {"constant", "shuffled_prompt", "user_majority"}
+    assert {name for name, method in found.items() if not method} == {
+        "constant",
+        "no_history",
+        "shuffled_prompt",
+        "user_majority",
+    }
     assert {name for name, method in found.items() if method == "aloe"} == {"shuffled_aloe"}
     assert set(found.values()) <= {*METHODS.names(), ""}
     assert control_of("random_direction:subspace=principal") == "chameleon"

@@ -105,9 +105,11 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
     return parts
 
 
-def _evaluated(results: Sequence[Reproduction]) -> int:
-    """How many users the first table has, all tables having been made with the same tasks."""
-    return max((row.users for row in next((result for result in results if result.tests), results[0]).rows), default=0)
+def _evaluated(results: Sequence[Reproduction]) -> tuple[int, int]:
+    """How many users the first table has, all tables having been made with the same tasks, and the largest."""
+    users = [max((row.users for row in result.rows), default=0) for result in results]
+    first = next((number for number, result in enumerate(results) if result.tests), 0)
+    return users[first], max(users)
 
 
 def _bullets(lines: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from harness.methods.aloe import Aloe
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.stored_pairs import StoredGroups
 from harness.methods.controls.fixed_answers import Constant, UserMajority
+from harness.methods.controls.no_history import NoHistory
 from harness.methods.controls.other_directions import (
     MeanDifference,
     MeanDifferenceConfig,
@@ -28,6 +29,7 @@ from harness.methods.controls.other_users import (
     ShuffledPrompt,
 )
 from harness.methods.fine_tuning.weights import LoraSettings
+from harness.methods.instruct import Instruct
 from harness.methods.nothing_to_set import NothingToSet
 from harness.methods.oppu import Oppu, OppuConfig
 from harness.model.editing import of_rows
@@ -217,6 +219,18 @@ def test_shuffled_prompt_shows_the_next_user_s_history_where_prompts_show_any(ma
     assert fitted.retrieve(stranger, context.users[0].history, context.search) == context.users[0].history
     assert not fitted.serves(stranger)
     assert [fitted.retrieve(query, (), context.search) for query, _ in _asked(context.users)] == [()] * 3
+
+
+def test_no_history_asks_as_instruct_asks_whoever_has_none(make_context, tmp_path):
+    context = make_context(users=toy_users(3))
+    method = NoHistory(NothingToSet())
+    method.fit(context).save(tmp_path)
+    fitted, plain = method.load(tmp_path, context.task), Instruct(NothingToSet()).fit(context)
+    for query, user in _asked(context.users):
+        assert user.history
+        shown = fitted.retrieve(query, user.history, context.search)
+        assert shown == ()
+        assert fitted.prompt(query, shown) == plain.prompt(query, ()) != plain.prompt(query, user.history)
 
 
 def _asked(users):

@@ -130,6 +130,24 @@ def test_of_a_second_table_the_answer_tells_who_scored_best(result):
     assert told[0].startswith("Table 2: new, unseen users. LaMP2, 60 users, 120 questions, by Acc.")
 
 
+def test_the_task_that_most_users_answered_for_comes_first(result):
+    def of(scope, *users):
+        update = {"scope": scope, "settings": {**result.settings, "tasks": [scope.lower()]}}
+        table = real(result).model_copy(update=update)
+        return [
+            table.model_copy(update={"rows": [row.model_copy(update={"users": count}) for row in table.rows]})
+            for count in users
+        ]
+
+    def order(*tables):
+        page = joined([table for own in tables for table in own], common(), reported(), "{slug}.png")
+        return re.findall("^## (LaMP.)$", page, re.MULTILINE)
+
+    assert order(of("LaMP3", 50), of("LaMP2", 60)) == ["LaMP2", "LaMP3"]
+    assert order(of("LaMP3", 60), of("LaMP2", 60)) == ["LaMP3", "LaMP2"]
+    assert order(of("LaMP3", 60, 20), of("LaMP2", 60, 90)) == ["LaMP2", "LaMP3"]
+
+
 def test_the_answer_is_about_methods_and_names_the_controls_that_score_higher(result):
     told = real(result).model_copy(deep=True)
     rows = [row for row in told.rows if (row.task, row.metric) == ("lamp2", "accuracy")]
