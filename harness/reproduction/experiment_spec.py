@@ -197,13 +197,14 @@ class MeasuredPace(_Strict):
     """Seconds that a model took where it was measured.
 
     Of a `cell`, beside what its record counts. Of a user's answers and likelihoods, by task: a fixed part, a part per
-    history item, and the items that users have; nothing of methods that answer `without_model`. Of a `fit`, by method:
-    per example; others use their budget up.
+    history item, and the items that users have; nothing of methods that answer `without_model`, no items of those
+    `without_history`. Of a `fit`, by method: per example; others use their budget up.
     """
 
     cell: float
     answer: dict[str, tuple[float, float, int]]
     without_model: tuple[str, ...] = ()
+    without_history: tuple[str, ...] = ()
     fit: dict[str, float]
 
 

@@ -120,7 +120,8 @@ def _answering(pace: MeasuredPace, cell: Mapping[str, Any]) -> float:
     if method_of(cell["method"]) in pace.without_model:
         return 0.0
     fixed, item, most = pace.answer[cell["task"]]
-    shown = min(cell["history"], most) if cell["eval_history"] == "own" else 0
+    shows = cell["eval_history"] == "own" and method_of(cell["method"]) not in pace.without_history
+    shown = min(cell["history"], most) if shows else 0
     return float(cell["users"] * (fixed + item * shown))
 
 

@@ -24,6 +24,9 @@ class FixedAnswers(BasePrompt):
     def answers(self, queries: Sequence[Query]) -> list[str]:
         return [self.own.get(query.user, query.text if self.default is None else self.default) for query in queries]
 
+    def knows(self, query: Query) -> bool:
+        return self.default is None or not self.own or query.user in self.own
+
     def save(self, directory: Path) -> None:
         text = json.dumps({"own": self.own, "default": self.default}, ensure_ascii=False, indent=1)
         (directory / _FILE).write_text(text, encoding="utf-8")

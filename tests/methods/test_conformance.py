@@ -7,6 +7,7 @@ from harness.methods.aloe import Aloe
 from harness.methods.caa import Caa
 from harness.methods.chameleon.method import Chameleon
 from harness.methods.controls.fixed_answers import Constant, UserMajority
+from harness.methods.controls.no_history import NoHistory
 from harness.methods.controls.other_directions import MeanDifference, RandomDirection
 from harness.methods.controls.other_users import (
     ShuffledAloe,
@@ -52,6 +53,7 @@ WITHOUT_TRAINING = [
     (MeanDifference, SMALL),
     (Constant, {}),
     (UserMajority, {}),
+    (NoHistory, {}),
 ]
 TRAINED = [
     (Aloe, FAST),

@@ -72,12 +72,16 @@ def test_user_majority_is_the_users_own_answer(make_context):
     assert fitted.answers(queries)[:3] == ["comedy", "classic", "fantasy"]
     assert fitted.answers([STRANGER])[0] in context.task.labels
     assert all(fitted.serves(query) for query in queries)  # whoever has no answers of the own gets the commonest
+    assert [fitted.knows(query) for query in queries] == [True] * len(context.users) + [False]
+    assert Constant(NothingToSet()).fit(context).knows(STRANGER)
 
 
 @pytest.mark.parametrize("control", [Constant, UserMajority])
 def test_free_text_is_echoed(make_context, control):
     context = make_context(task=ToyFreeText())
-    assert control(NothingToSet()).fit(context).answers([STRANGER]) == ["a film"]
+    fitted = control(NothingToSet()).fit(context)
+    assert fitted.answers([STRANGER]) == ["a film"]
+    assert fitted.knows(STRANGER)
 
 
 def test_mean_change_is_that_of_a_plain_loop():
