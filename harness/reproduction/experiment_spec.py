@@ -209,17 +209,10 @@ class MeasuredPace(_Strict):
 
 
 class Common(_Strict):
-    """What all experiments share: the paper's names, counterparts of models, paces, deviations.
-
-    `larger` says what the paper's own models take, `data` by the name of a folder what it holds, `refits` by the same
-    what fits that were made again came to. `larger` and `refits` are Markdown.
-    """
+    """What all experiments share: the paper's names, counterparts of models, paces, deviations."""
 
     names: dict[str, str]
     counterparts: dict[str, str]
-    larger: str
-    data: dict[str, str]
-    refits: dict[str, str]
     paces: dict[str, MeasuredPace]
     deviations: tuple[str, ...]
 

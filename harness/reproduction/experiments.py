@@ -121,15 +121,22 @@ def write_docs(results: Sequence[Reproduction], docs: Path) -> Path:
     """DOCS/reproduction.md and, under DOCS/reproduction/, the records and plots it is made from. No samples.
 
     Of other presets than `tiny`, the embedded models' own, the page is DOCS/reproduction-<preset>.md. It keeps what
-    DOCS holds of other experiments, and of these on other tasks.
+    DOCS holds of other experiments, and of these on other tasks, and begins with the `preface.md` among the records.
     """
     name = "-".join(["reproduction", *sorted({result.preset for result in results} - {"tiny"})])
     (docs / name).mkdir(parents=True, exist_ok=True)
     for result in results:
         _write_records(result, docs / name / result.slug)
     path = docs / f"{name}.md"
-    write_text(path, joined(read_docs(docs / name), common(), reported(), name + "/{slug}.png"))
+    write_text(path, docs_page(docs / name))
     return path
+
+
+def docs_page(folder: Path) -> str:
+    """The page that stands beside a folder of records."""
+    preface = folder / "preface.md"
+    known = preface.read_text(encoding="utf-8") if preface.is_file() else ""
+    return joined(read_docs(folder), common(), reported(), folder.name + "/{slug}.png", known)
 
 
 def _write_records(result: Reproduction, stem: Path) -> None:

@@ -39,8 +39,8 @@ _CAUTION = (
     "with each table below; compare only within one, as machines, threads and examples per user differ between them."
 )
 _COLUMNS = (
-    "What each method does: [README](../README.md#methods-and-controls). The columns from gold log p to copied: "
-    "[preference-likelihood.md](preference-likelihood.md)."
+    "What each method does stands in the README, under methods and controls; what the columns from gold log p to "
+    "copied are, in docs/preference-likelihood.md."
 )
 
 
@@ -61,20 +61,20 @@ def page(result: Reproduction, common: Common, printed: Reported, picture: str, 
     return "\n\n".join(parts) + "\n"
 
 
-def joined(results: Sequence[Reproduction], common: Common, printed: Reported, pictures: str) -> str:
-    """All experiments, the answer first. `pictures`: the pattern of their plots' places, over `{name}` and `{slug}`."""
+def joined(results: Sequence[Reproduction], common: Common, printed: Reported, pictures: str, preface: str = "") -> str:
+    """All experiments, the answer first. `pictures`: the pattern of their plots' places, over `{name}` and `{slug}`.
+
+    `preface`, in Markdown, is what a reader must know of the data before any number, as no record tells it.
+    """
     models = list(dict.fromkeys(model for result in results for model in result.models))
     real = [] if instruments(models) else models
     parts = [f"# The paper's experiments{f' on {markdown(listed(real))}' if real else ', reproduced'}"]
     if real:
         remarks = " ".join(filter(None, map(model_remark, real)))
-        data = dict.fromkeys(str(result.settings["data"]) for result in results)
-        known = " ".join(common.data[folder] for folder in data if folder in common.data)
         opening = _OPENING.format(model=listed(real), baseline=BASELINE)
-        parts += [markdown(" ".join(filter(None, [opening, remarks, known])))]
-        parts += [common.refits[folder] for folder in data if folder in common.refits]
+        parts += [markdown(" ".join(filter(None, [opening, remarks]))), *filter(None, [preface.strip()])]
         parts += [*_answers(results, common.names), "## The paper's claims", _bullets(short_verdicts(results))]
-        parts += [markdown(_CAUTION), common.larger]
+        parts += [markdown(_CAUTION)]
     parts.append(markdown(f"The paper: {printed.source}"))
     parts += map(markdown, instrument(models))
     if lacking := _lacking(results):
@@ -96,7 +96,7 @@ def _answers(results: Sequence[Reproduction], names: Mapping[str, str]) -> list[
     parts: list[str] = []
     for own in sorted(by_tasks.values(), key=_evaluated, reverse=True):
         if lines := answer(own, names):
-            columns = [] if parts else [f"{markdown(how_to_read(results))} {_COLUMNS}"]
+            columns = [] if parts else [markdown(f"{how_to_read(results)} {_COLUMNS}")]
             first = next(result for result in own if result.tests)
             parts += [f"## {markdown(first.scope or 'All tasks')}"] if len(by_tasks) > 1 else []
             model = next(iter(first.models))

@@ -88,18 +88,12 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert "lamp7 is left out: the data have no such task." in page
     assert "(without LaMP7)" in page
     assert "Not made here: Table 2" in page
-    assert "--preset paper-mistral" in page
 
 
-def test_what_fits_made_again_came_to_stands_before_the_tables_of_their_data(result):
-    refits = {"some-data": "**One fit each.** Again, [less](preference-likelihood.md)."}
-    shared = common().model_copy(update={"refits": refits})
-    made = [
-        real(result).model_copy(update={"settings": result.settings | {"data": data}}) for data in ("some-data", "x")
-    ]
-    told, untold = (joined([one], shared, reported(), "{name}.png") for one in made)
-    assert told.split("\n\n")[2] == refits["some-data"]
-    assert "One fit each" not in untold
+def test_a_preface_stands_before_the_tables_of_a_real_model(result):
+    told, untold = (joined([real(result)], common(), reported(), "", text) for text in ("**One fit each.**\n", ""))
+    assert told.split("\n\n")[2] == "**One fit each.**"
+    assert told.replace("**One fit each.**\n\n", "", 1) == untold
 
 
 def test_answers_that_could_not_be_read_are_told_beside_what_they_make_of_scores(result):
@@ -132,10 +126,11 @@ def test_of_a_second_table_the_answer_tells_who_scored_best(result):
 
 def test_the_task_that_most_users_answered_for_comes_first(result):
     def of(scope, *users):
-        update = {"scope": scope, "settings": {**result.settings, "tasks": [scope.lower()]}}
-        table = real(result).model_copy(update=update)
+        rows = [row for row in real(result).rows if row.task == scope.lower()]
         return [
-            table.model_copy(update={"rows": [row.model_copy(update={"users": count}) for row in table.rows]})
+            result.model_copy(
+                update={"scope": scope, "rows": [row.model_copy(update={"users": count}) for row in rows]}
+            )
             for count in users
         ]
 
