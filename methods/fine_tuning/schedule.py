@@ -58,8 +58,13 @@ class Offers(TrainerCallback):
             self.offer()
 
 
+def warming_up(steps: int) -> int:
+    """So many steps of warm-up, but none in place of one: the first has a learning rate of 0, and learns nothing."""
+    return steps if steps > 1 else 0
+
+
 def _factor(args: TrainingArguments, step: int, total: int) -> float:
-    """transformers' own schedule at step `step` of `total`; one of a single step has no warm-up, which would be 0."""
+    """transformers' own schedule at step `step` of `total`."""
     parameter = torch.optim.SGD([torch.zeros(1)])
-    warmup = min(args.get_warmup_steps(total), total - 1)
+    warmup = warming_up(args.get_warmup_steps(total))
     return float(get_scheduler(args.lr_scheduler_type, parameter, warmup, total).lr_lambdas[0](step))

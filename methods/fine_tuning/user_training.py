@@ -18,6 +18,7 @@ from harness.methods.fine_tuning.answer_likelihood import IGNORED, log_likelihoo
 from harness.methods.fine_tuning.micro_batches import micro_batches, most_tokens, must_recompute
 from harness.methods.fine_tuning.out_of_memory import RECOMPUTED, nothing_left, unless_out_of_memory
 from harness.methods.fine_tuning.placement import computes_halves
+from harness.methods.fine_tuning.schedule import warming_up
 from harness.methods.fine_tuning.seq2seq_trainer import Collator, decoded_log_likelihoods
 from harness.methods.fine_tuning.token_count import counted
 from harness.methods.fine_tuning.trainer import COPIES, TrainingConfig
@@ -69,7 +70,8 @@ class UserTraining:
         total = math.ceil(len(batches) * config.num_epochs)
         self._begin(seed)
         optimizer = torch.optim.AdamW(self._own, config.learning_rate, weight_decay=config.weight_decay)
-        schedule = get_scheduler(config.scheduler, optimizer, int(config.warmup_ratio * total), total)
+        warmup = warming_up(math.ceil(config.warmup_ratio * total))
+        schedule = get_scheduler(config.scheduler, optimizer, warmup, total)
         with counted(self._context.lm, self._model):
             for step in range(total):
                 self._gather(batches[step % len(batches)], begin_small=step == 0)

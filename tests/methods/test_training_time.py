@@ -85,9 +85,11 @@ def test_a_run_that_the_clock_ends_is_annealed_to_its_own_end(
     assert rates == pytest.approx(expected)
 
 
-def test_a_single_step_is_not_spent_on_warming_up(make_context, monkeypatch, rates):
-    aloe(warmup_ratio=0.5).fit(make_context(clock=BudgetClock(0.8, now=Ticks(monkeypatch))))
-    assert rates == [FAST["learning_rate"]]
+@pytest.mark.parametrize(("budget", "expected"), [(0.8, cosine(1, 0)), (2.7, cosine(2, 0)), (20.0, cosine(6, 0))])
+def test_no_step_is_spent_on_a_warm_up_of_one_step(make_context, monkeypatch, rates, budget, expected):
+    aloe(warmup_ratio=0.1).fit(make_context(clock=BudgetClock(budget, now=Ticks(monkeypatch))))
+    assert rates == pytest.approx(expected)
+    assert min(rates) > 0
 
 
 def test_a_step_that_is_cut_short_has_the_mean_gradient_of_its_examples(make_context, toy_source, monkeypatch):
