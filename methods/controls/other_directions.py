@@ -26,7 +26,8 @@ class RandomDirection(Chameleon):
     """Chameleon with random directions in place of those found, in the same layers.
 
     A projection does not depend on its direction's norm, so the strength is set such that the mean ||dx|| over the
-    pairs' representations is, group by group and layer by layer, that of the edit replaced.
+    pairs' representations is, group by group and layer by layer, that of the edit replaced. At other tokens it is
+    larger (docs/where-to-edit.md has by how much): the directions replaced were fitted to these.
     """
 
     Config = RandomDirectionConfig
