@@ -147,6 +147,8 @@ def _entry(cells: Sequence[Cell], metrics: Metrics) -> Entry:
     reasons += [f"seed {record.spec.seed} {record.status}: {_reason(record, True)}" for record in lost]
     fields: dict[str, Any] = {name: _mean(records, name) for name in _MEANS}
     fields |= {name: round(_mean(records, name)) for name in _ROUNDED_MEANS} | storage(records) | marginal(records)
+    if all(record.users_known is not None for record in records):
+        fields["users_known"] = round(_mean(records, "users_known"))
     for name in ("examples_too_long", "identical_outputs"):
         fields[name] = round(sum(r.counts.get(name, 0) for r in records) / len(records))
     fields["not_finite"] = round(max(r.counts.get("not_finite", 0) for r in records))

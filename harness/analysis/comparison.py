@@ -97,6 +97,7 @@ class Row(BaseModel):
     users: int = 0
     users_fitted: int = 0
     users_served: int = 0
+    users_known: int | None = None  # who get all that anybody gets; None where records do not say
     samples_used: int = 0
     fit_seconds: float = 0.0
     budget_seconds: float = 0.0
@@ -158,6 +159,11 @@ class Row(BaseModel):
     def serves_some(self) -> bool:
         """Whether the fit serves users, and not all of them."""
         return self.method != BASELINE and 0 < self.users_served < self.users
+
+    @property
+    def knows_some(self) -> bool:
+        """Whether some of the users whom the fit serves get what all share, and nothing of their own."""
+        return self.users_known is not None and self.users_known < self.users_served
 
 
 class Finding(BaseModel):

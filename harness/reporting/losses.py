@@ -70,10 +70,13 @@ def _fits(rows: Sequence[Row]) -> Iterator[str]:
         same = f" and answered exactly as {BASELINE}" if known else ""
         yield f"{listed(labels)} {cause}served no user{same}."
     for row in rows:
+        fits = f" on average over {len(row.seeds)} fits" if len(row.seeds) > 1 else ""
         if row.serves_some:
-            fits = f" on average over {len(row.seeds)} fits" if len(row.seeds) > 1 else ""
             served = f"{row.users_served} of {row.users} users{fits}"
             yield f"{row.label} served {served}; the others got the plain prompt and model."
+        if row.knows_some:
+            known = f"{row.users_known} of {row.users_served} users{fits}"
+            yield f"{row.label} had something of their own for {known}; the others got what all share."
     told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
     for answer, labels in _by_value(told, lambda row: row.sole_answer):
         yield f"{listed(labels)} answered every question with {quoted(answer)}, whoever asked."

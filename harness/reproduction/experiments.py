@@ -229,6 +229,13 @@ def _notes(sides: Sequence[Side], records: Sequence[CellRecord]) -> list[str]:
         if row.serves_nobody or row.serves_some
     ]
     notes += [
+        f"{placed(row.label, side.tick)} on {row.task} had something of their own for {row.users_known or 'none'} of "
+        f"{row.users_served} users; the others got what all share."
+        for side in sides
+        for row in side.comparison.pooled
+        if row.knows_some
+    ]
+    notes += [
         f"{placed(row.label, side.tick)} on {row.task} answered every question with {quoted(row.sole_answer)}, whoever "
         "asked."
         for side in sides

@@ -33,6 +33,7 @@ class CellRecord(BaseModel):
     users: int = 0
     users_fitted: int = 0
     users_served: int = 0
+    users_known: int | None = None  # who get all that anybody gets; None in records of earlier versions
     serves_newcomers: bool | None = None  # whether users that the fit has never seen get what all others do
     samples_used: int = 0
     counts: dict[str, float] = Field(default_factory=dict)  # method-specific counters

@@ -55,7 +55,7 @@ from harness.specs.run_spec import CellSpec
 # What a record says of a cell's answers and their cost.
 _ANSWERED = (
     *("metrics", "parse_failures", "prompts_shortened", "prompts_emptied", "unanswerable", "users_served"),
-    *("serves_newcomers", "likelihood", "likelihood_queries", "eval_seconds", "likelihood_seconds"),
+    *("users_known", "serves_newcomers", "likelihood", "likelihood_queries", "eval_seconds", "likelihood_seconds"),
     *("likelihood_tokens", "peak_memory_bytes"),
 )
 _COUNTED = ("additions_left_out", "not_finite")  # of the answers, among the record's counts where they are not 0
@@ -258,6 +258,7 @@ class Cell:
         record.unanswerable = result.unanswerable
         record.counts |= {name: count for name in _COUNTED if (count := getattr(result, name))}
         record.users_served = result.users_served
+        record.users_known = result.users_known
         record.serves_newcomers = result.serves_newcomers
         record.tokens_in = record.fit_tokens_in + lm.tokens_in
         record.tokens_out = record.fit_tokens_out + lm.tokens_out

@@ -39,6 +39,7 @@ class Evaluation:
     prompts_emptied: int  # of those that were asked, prompts whose whole history had to go
     unanswerable: int
     users_served: int
+    users_known: int  # who get all that anybody gets
     serves_newcomers: bool  # whether users that the fit has never seen get what all others do
     not_finite: int = 0  # queries to which the model's numbers are NaN or infinite, as far as they were measured
     likelihood: Likelihood | None = None  # of the gold answers; its columns are among those of `samples`
@@ -97,6 +98,7 @@ def evaluate(
         ),
         unanswerable=sum(not prompt.fits for prompt in asked.values()),
         users_served=len({query.user for query in queries if personalizer.serves(query)}),
+        users_known=len({query.user for query in queries if personalizer.knows(query)}),
         serves_newcomers=personalizer.knows(_NEWCOMER),
         not_finite=adapter.not_finite,
         likelihood=measured,

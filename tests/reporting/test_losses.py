@@ -93,6 +93,12 @@ def test_users_whom_a_fit_does_not_serve_are_counted(tmp_path):
     )
 
 
+def test_served_users_who_get_nothing_of_their_own_are_counted(tmp_path):
+    told = answer_in_words(run(tmp_path, dpo={"users_served": 40, "users_known": 3}, instruct={"users_known": 40}))[1]
+    assert "dpo had something of their own for 3 of 40 users; the others got what all share." in told
+    assert "instruct had" not in told
+
+
 def test_users_whom_only_some_fits_serve_are_counted_over_fits(tmp_path):
     filled = store(tmp_path, run_spec("instruct,dpo", seeds=(0, 1)))
     for label in ("instruct", "dpo"):

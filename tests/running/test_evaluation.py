@@ -146,11 +146,16 @@ def test_served_users_are_counted_once(llama):
         def serves(self, query):
             return query.user in ("u0", "u1")
 
+        def knows(self, query):
+            return query.user == "u1"
+
     queries = [*QUERIES, Query("q4", "u0", "a trail")]
     result = evaluate(llama, ToyTask(), Some(), queries, {**HISTORIES, "q4": ()}, {**GOLDS, "q4": "comedy"})
-    assert result.users_served == 2
+    assert (result.users_served, result.users_known) == (2, 1)
     assert not result.serves_newcomers
-    assert run(llama, Base()).serves_newcomers
+    whole = run(llama, Base())
+    assert whole.users_known == whole.users_served == len({query.user for query in QUERIES})
+    assert whole.serves_newcomers
 
 
 @pytest.mark.parametrize("answers", [["comedy"] * 4, ["nothing"] * 4])
