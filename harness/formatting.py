@@ -11,6 +11,7 @@ from harness.api import printable
 
 DASH = "–"
 _NOTHING = 1e-9  # what is smaller comes from rounding
+_ALPHA = 0.05  # on which side of it a p is has to be seen
 
 
 def number(value: float | None) -> str:
@@ -60,7 +61,9 @@ def p_value(value: float) -> str:
     """`p = 0.012`, or a bound where three decimals would show zero."""
     if not math.isfinite(value):
         return "p unknown"
-    digits = 3 if f"{value:.2g}" == "0.05" else 2  # on which side of it is what counts
+    digits = 2
+    while value != _ALPHA and float(f"{value:.{digits}g}") == _ALPHA:
+        digits += 1
     return "p < 0.001" if value < 0.001 else f"p = {value:.{digits}g}" if value < 0.995 else "p = 1"
 
 

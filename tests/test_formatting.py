@@ -57,6 +57,9 @@ def test_what_is_shown_is_the_number(value):
         (p_value(math.nan), "p unknown"),
         (p_value(0.0496), "p = 0.0496"),  # beside ALPHA the side counts
         (p_value(0.0504), "p = 0.0504"),
+        (p_value(0.049995), "p = 0.04999"),
+        (p_value(0.050004), "p = 0.050004"),
+        (p_value(0.05), "p = 0.05"),
         (memory(99.7 * 2**10), "100 KiB"),
     ],
 )

@@ -245,7 +245,7 @@ def _metric(case: Case, metrics: Metrics) -> Metric:
 
 
 def _reservations(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], list[str]]:
-    """By model, point, task and label: how many answers are none or unread, and users were not served, if most."""
+    """By model, point, task and label: an overrun budget, and answers none or unread and users not served, if most."""
     return {
         (side.model, side.point, row.task, row.label): list(
             _doubts(row, f"{placed(row.label, side.tick)} on {row.task}")
@@ -256,6 +256,8 @@ def _reservations(sides: Sequence[Side]) -> dict[tuple[str, int, str, str], list
 
 
 def _doubts(row: Row, name: str) -> Iterator[str]:
+    if row.status == "overran":
+        yield f"{name} overran its budget"
     if row.unread > _MOST:
         yield f"{share(row.unread)} of the answers of {name} could not be read"
     if row.not_finite > _MOST * row.queries:

@@ -89,8 +89,8 @@ def outcome(test: ClaimTest) -> str:
     parts = [f"{size}, {p}"]
     if test.minimum_detectable is not None:
         parts.append(f"minimum detectable {rounded(test.minimum_detectable)}")
-    elif test.kind == "pair":
-        parts.append("too few users score otherwise for any difference to be told")
+    elif test.kind == "pair" and test.p_holm >= ALPHA:
+        parts.append("too few users score otherwise for a minimum detectable difference")
     if test.reported_gain is not None:
         parts.append(f"reported gain {signed(test.reported_gain)}{_ruled_out(test)}")
     elif test.p_holm >= ALPHA:

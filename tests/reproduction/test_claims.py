@@ -273,6 +273,15 @@ def test_a_verdict_along_an_axis_says_where_its_fits_got_through_unequal_work(tm
     assert much.reservations == ([said.format(6, 23)] if doubted else [])
 
 
+def test_a_verdict_on_a_fit_that_overran_its_budget_says_so(tmp_path):
+    found = point(tmp_path / "late", {"instruct": 0.2, "llm_rec": 0.2, "aloe": 0.2, "chameleon": 0.9}, ("lamp2",))
+    for file in found.folder.glob("cells/*/chameleon/*/cell.json"):
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"status": "overran"}))
+    [first, *_] = assemble(experiment("table1"), [replace(found, comparison=build(Store(found.folder)))], "tiny").claims
+    assert first.verdict == "supported"
+    assert first.reservations == ["chameleon on lamp2 overran its budget"]
+
+
 @pytest.mark.parametrize(("served", "said"), [(10, ["chameleon at 1 on lamp2 served 10 of its 100 users"]), (60, [])])
 def test_a_verdict_on_a_fit_that_came_to_few_users_says_so_and_asks_for_no_more(tmp_path, served, said):
     spec = experiment("figure3")
