@@ -80,7 +80,7 @@ class Result(_Strict):
     samples_used: int
     fit_seconds: float = Field(ge=0)
     eval_seconds: float = Field(ge=0)
-    reach_seconds: float | None = None  # of the fit, until it was a tenth better than instruct; None where it never was
+    reach_seconds: float | None = None  # of the fit, until it was a tenth better than instruct for good, beyond chance
     tokens: int = Field(ge=0)  # read and written, fit and evaluation
     peak_memory_bytes: int = Field(ge=0)
     stored_bytes: int | None = Field(ge=0)  # what the fit leaves behind

@@ -61,7 +61,7 @@ def compare(spec: RunSpec, cells: Iterable[Cell], metrics: Metrics, notes: Itera
         groups.setdefault(_key(cell.record)[:2], []).append(cell)
     entries = _completed([_entry(group, metrics) for group in groups.values()], metrics)
     tests = run_tests(entries, metrics)
-    pooled, likelihood_tests = with_measures(entries)
+    pooled, likelihood_tests = with_measures(with_reach(entries, tests, metrics))
     return Comparison(
         spec=spec,
         higher_is_better={task: {m.name: m.higher_is_better for m in metrics[task]} for task in spec.tasks},
@@ -200,8 +200,8 @@ def _quality(scores: Scores, metrics: Sequence[Metric]) -> dict[str, Any]:
 
 
 def _completed(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
-    """Fill in what a row says relative to others: gains over instruct, when it was reached, and the Pareto front."""
-    return with_reach(with_front(with_gains(entries, metrics), metrics), metrics)
+    """Fill in what a row says relative to others: gains over instruct, and the Pareto front."""
+    return with_front(with_gains(entries, metrics), metrics)
 
 
 def _seed_rows(
@@ -216,7 +216,8 @@ def _seed_rows(
         chosen = [cell for cell in cells if cell.record.spec.seed == seed]
         entries = _completed([_entry([cell], metrics) for cell in chosen], metrics)
         own = run_tests(entries, metrics, others=False)
-        for cell, entry in zip(chosen, with_measures(entries, others=False)[0], strict=True):
+        reached = with_reach(entries, own, metrics)
+        for cell, entry in zip(chosen, with_measures(reached, others=False)[0], strict=True):
             rows[_key(cell.record)] = _versus(entry.row.model_copy(update={"seed": seed}), own)
     return [rows[_key(cell.record)] for cell in cells]
 

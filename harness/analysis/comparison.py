@@ -114,7 +114,8 @@ class Row(BaseModel):
     marginal_seconds: float | None = None  # what it takes to fit one more user: see `costs.marginal`
     marginal_tokens: float | None = None
     marginal_bytes: float | None = None
-    reach_seconds: float | None = None  # of the fit, until it was a tenth better than instruct; None where it never was
+    # Of the fit, until it was a tenth better than instruct for good: see `costs.with_reach`.
+    reach_seconds: float | None = None
     # No method that fits as fast scores as well; None of a control, and of what does not rank.
     on_front: bool | None = None
     peak_memory_bytes: int = 0

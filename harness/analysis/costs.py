@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import takewhile
 from typing import Any
 
-from harness.analysis.comparison import Row
+from harness.analysis.comparison import ALPHA, PairTest, Row
 from harness.analysis.paired_tests import Entry, Metrics
 from harness.api import Metric
 from harness.registry import is_control
@@ -14,6 +15,7 @@ from harness.results.records import CellRecord
 from harness.specs.run_spec import BASELINE
 
 REACH = 0.1  # share of instruct's score by which a method is to be better
+_LOST = 0.5  # share of instruct's answers; where more cannot be read, its score is no yardstick
 
 
 def storage(records: Sequence[CellRecord]) -> dict[str, Any]:
@@ -52,22 +54,37 @@ def with_front(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
     return [_marked(entry, ranked, metrics[entry.row.task][0]) if _competes(entry.row) else entry for entry in entries]
 
 
-def with_reach(entries: Sequence[Entry], metrics: Metrics) -> list[Entry]:
-    """Fill in after how many seconds a fit was REACH better than instruct by the main metric, in every seed."""
-    base = {entry.row.task: entry.row for entry in entries if entry.row.label == BASELINE and entry.row.metrics}
-    return [_reached(entry, base.get(entry.row.task), metrics[entry.row.task][0]) for entry in entries]
+def with_reach(entries: Sequence[Entry], tests: Sequence[PairTest], metrics: Metrics) -> list[Entry]:
+    """Fill in after how many seconds a fit was REACH better than instruct by the main metric, in every seed.
+
+    It has to stay so until its end, and to be better beyond chance there. A share of instruct's score is no yardstick
+    where that is 0 or most of its answers could not be read: nothing is filled in.
+    """
+    base = {row.task: row for row in (entry.row for entry in entries) if row.label == BASELINE and row.metrics}
+    told = {
+        (test.task, test.a)
+        for test in tests
+        if test.b == BASELINE and test.metric == metrics[test.task][0].name and test.p_holm < ALPHA
+    }
+    return [
+        _reached(entry, base[entry.row.task], metrics[entry.row.task][0])
+        if (entry.row.task, entry.row.label) in told
+        else entry
+        for entry in entries
+    ]
 
 
-def _reached(entry: Entry, base: Row | None, main: Metric) -> Entry:
-    if base is None or entry.row.label == BASELINE or not entry.curves:
-        return entry
+def _reached(entry: Entry, base: Row, main: Metric) -> Entry:
     sign = 1 if main.higher_is_better else -1
     start = base.metrics[main.name]
-    wanted = max(REACH * abs(start), 1e-9)  # rounding is no gain on a score of zero
-    firsts = [
-        min((seconds for seconds, value in curve if sign * (value - start) >= wanted), default=None)
-        for curve in entry.curves
-    ]
+    if start == 0 or base.unread > _LOST:
+        return entry
+
+    def better(point: tuple[float, float]) -> bool:
+        return sign * (point[1] - start) >= REACH * abs(start)
+
+    lasting = [list(takewhile(better, reversed(curve))) for curve in entry.curves]
+    firsts = [min((seconds for seconds, _ in points), default=None) for points in lasting]
     reached = [first for first in firsts if first is not None]
     if len(reached) < len(firsts):
         return entry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from harness.analysis.comparison import ALPHA, Comparison, PairTest, Ranking, Row
@@ -9,12 +10,23 @@ from harness.analysis.panel import permutations_for, smallest_p, users_needed
 from harness.analysis.preference_likelihood import CHANGED, COPIED, GOLD, NEUTRAL, OWN
 from harness.formatting import counted, listed, memory, number, plain, rounded, seconds, share
 from harness.registry import is_control, is_instrument, model_remark
-from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
+from harness.reporting.best_method import (
+    NAMED,
+    UNREADABLE,
+    against_instruct,
+    better_and_worse,
+    beyond_chance,
+    copying,
+    foremost,
+    heading,
+    late_and_better,
+    nobody,
+    unreadable,
+)
 from harness.reporting.losses import losses, quoted
 from harness.specs.run_spec import BASELINE
 
 _FEW = 3  # tied methods that are still spelled out
-UNREADABLE = 0.1  # share of answers without a valid prediction that is worth a sentence
 
 
 def answer_in_words(comparison: Comparison) -> list[str]:
@@ -44,21 +56,25 @@ def _task(comparison: Comparison, task: str) -> str:
     if not rankings:
         return f"{task}: no method gave answers within the budget, so nothing can be said."
     main = rankings[0]
-    rows = {row.label: row for row in comparison.pooled if row.task == task}
-    tests = {t.a: t for t in comparison.comparisons if (t.task, t.metric, t.b) == (task, main.metric, BASELINE)}
-    best, higher = rows[main.best], comparison.higher_is_better[task][main.metric]
+    higher = comparison.higher_is_better[task][main.metric]
+    rows = _best_first(comparison, main, higher)
+    found = {t.a: t for t in comparison.comparisons if (t.task, t.metric, t.b) == (task, main.metric, BASELINE)}
+    tests = {label: found[label] for label in rows if label in found}
+    best = rows[main.best]
     ranked = (test for test in tests.values() if test.a != main.best and rows[test.a].ranks)
     better, worse = beyond_chance(ranked, higher)
-    interval = best.interval.get(main.metric)
+    late = late_and_better((test for test in tests.values() if not rows[test.a].ranks), higher)
+    interval, test = best.interval.get(main.metric), tests.get(main.best)
     sentences = [
         heading(task, main.metric, higher, best.users, best.queries),
-        against_instruct(main.best, best.metrics[main.metric], interval, tests.get(main.best), alone=not better),
-        _control(main, rows, higher),
+        against_instruct(main.best, best.metrics[main.metric], interval, test, alone=not better, late=late),
+        unreadable(rows[BASELINE].unread if BASELINE in rows else 0.0),
+        _control(main, rows, late),
         _tied(main, rows),
-        _floor(comparison, main),
+        _floor(comparison, main, rows),
         _cost(main, rows),
         _newcomer(best),
-        *better_and_worse(better, worse),
+        *better_and_worse(better, worse, late),
         _luck(list(tests.values())),
         *(_other_metric(main, other) for other in rankings[1:]),
         *_blindness(comparison, task, tests),
@@ -69,27 +85,42 @@ def _task(comparison: Comparison, task: str) -> str:
     return plain(" ".join(sentence for sentence in sentences if sentence))
 
 
-def _control(ranking: Ranking, rows: dict[str, Row], higher_is_better: bool) -> str:
+def _best_first(comparison: Comparison, ranking: Ranking, higher_is_better: bool) -> dict[str, Row]:
+    """The rows with answers, by label."""
+    rows = [row for row in comparison.pooled if row.task == ranking.task and row.metrics]
+    return {
+        row.label: row for row in sorted(rows, key=lambda row: row.metrics[ranking.metric], reverse=higher_is_better)
+    }
+
+
+def _control(ranking: Ranking, rows: dict[str, Row], late: Sequence[str]) -> str:
     """Of a control that is ahead, that it is one; and the best of what is none."""
     if not is_control(ranking.best):
         return ""
-    sign = -1 if higher_is_better else 1
-    methods = [row for row in rows.values() if row.ranks and not is_control(row.label)]
-    best = min(methods, key=lambda row: sign * row.metrics[ranking.metric], default=None)
+    best = next((row for row in rows.values() if row.ranks and not is_control(row.label)), None)
     if best is None:
         return f"{ranking.best} is a control."
     value = number(best.metrics[ranking.metric])
-    return f"{ranking.best} is a control, and no method is ahead of it: the best is {best.label}, {value}."
+    return f"{ranking.best} is a control, and {nobody(late)} is ahead of it: the best is {best.label}, {value}."
 
 
 def _tied(ranking: Ranking, rows: dict[str, Row]) -> str:
     if not ranking.tied:
-        others = [row for row in rows.values() if row.ranks and row.label != ranking.best]
-        return "All others that rank are worse beyond chance." if others else ""
-    return f"Not told apart from {ranking.best}: {listed(ranking.tied)}."
+        return "All others that rank are worse beyond chance." if _others(rows) else ""
+    if _many_and_all_tie(ranking, rows):
+        return f"None of the {_others(rows)} others that rank is told apart from {ranking.best}."
+    return f"Not told apart from {ranking.best}: {foremost([label for label in rows if label in ranking.tied])}."
 
 
-def _floor(comparison: Comparison, ranking: Ranking) -> str:
+def _others(rows: dict[str, Row]) -> int:
+    return sum(row.ranks for row in rows.values()) - 1
+
+
+def _many_and_all_tie(ranking: Ranking, rows: dict[str, Row]) -> bool:
+    return NAMED < len(ranking.tied) == _others(rows)
+
+
+def _floor(comparison: Comparison, ranking: Ranking, rows: dict[str, Row]) -> str:
     """Which ties are for want of users: their p is as small as it can be, and Holm still asks for less."""
     bound = [
         test
@@ -100,7 +131,10 @@ def _floor(comparison: Comparison, ranking: Ranking) -> str:
     ]
     if not bound:
         return ""
-    names = listed([test.b if test.a == ranking.best else test.a for test in bound])
+    named = {label for test in bound for label in (test.a, test.b)} - {ranking.best}
+    names = foremost([label for label in rows if label in named])
+    if _many_and_all_tie(ranking, rows):
+        names = f"{len(named)} of these"
     least, tests = min(test.smallest_p for test in bound), max(test.tests for test in bound)
     return (
         f"Too few users decide between {ranking.best} and {names}: as many as scored differently allow no p below "
@@ -177,7 +211,7 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
         few = [test.a for test in nulls if not test.identical and test.smallest_p * test.tests >= ALPHA]
         if few:
             sentences.append(
-                f"Too few users score otherwise under {listed(few)} than under {BASELINE} to tell a difference."
+                f"Too few users score otherwise under {foremost(few)} than under {BASELINE} to tell a difference."
             )
         if sizes:
             sentences.append(
@@ -272,14 +306,32 @@ def _mishaps(comparison: Comparison) -> list[str]:
             found.append(f"{where} overran its budget of {seconds(row.budget_seconds)} by {over} and does not rank.")
         elif row.reason:
             found.append(f"{where}: {row.reason.rstrip('.')}.")
-        if row.unread > UNREADABLE:
-            such = "" if row.unread_answer is None else f", such as {quoted(row.unread_answer)}"
-            found.append(f"{where}: {share(row.unread)} of the answers could not be read as one of the task's{such}.")
+    found += [said for task in comparison.spec.tasks if (said := _unread(comparison, task))]
     stopped = [row for row in comparison.pooled if row.status == "budget_exhausted"]
     if stopped:
         names = listed([f"{row.label} on {row.task}" for row in stopped])
         found.append(f"The budget of {seconds(stopped[0].budget_seconds)} cut short: {names}.")
     return [plain(sentence) for sentence in found]
+
+
+def _unread(comparison: Comparison, task: str) -> str:
+    """Whose answers are often none to the task, controls apart, and the commonest of these; empty where nobody's."""
+    rows = [row for row in comparison.pooled if row.task == task and row.metrics and row.unread > UNREADABLE]
+    if not rows:
+        return ""
+    texts = Counter(row.unread_answer for row in rows if row.unread_answer is not None)
+    such = "".join(f", such as {quoted(text)}" for text, _ in texts.most_common(1))
+    methods, controls = ([row for row in rows if is_control(row.label) == kind] for kind in (False, True))
+    shares = "; ".join(filter(None, [_shares(methods), f"controls: {_shares(controls)}" if controls else ""]))
+    return f"Answers on {task} that could not be read as one of the task's{such}: {shares}."
+
+
+def _shares(rows: Sequence[Row]) -> str:
+    """`100% under caa and pag; 40% under dpo`."""
+    found: dict[str, list[str]] = {}
+    for row in sorted(rows, key=lambda row: row.unread, reverse=True):
+        found.setdefault(share(row.unread), []).append(row.label)
+    return "; ".join(f"{unread} under {listed(labels)}" for unread, labels in found.items())
 
 
 def _span(sizes: Sequence[float]) -> str:

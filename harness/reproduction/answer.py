@@ -10,9 +10,16 @@ from harness.analysis.panel import users_needed
 from harness.analysis.preference_likelihood import COPIED, GOLD
 from harness.formatting import listed, number, plain, rounded, seconds, share, signed
 from harness.registry import control_of, controlled_methods, is_control, is_instrument, method_of
-from harness.reporting.best_method import against_instruct, better_and_worse, beyond_chance, copying, heading
+from harness.reporting.best_method import (
+    against_instruct,
+    better_and_worse,
+    beyond_chance,
+    copying,
+    heading,
+    late_and_better,
+    unreadable,
+)
 from harness.reporting.comparison_tables import history_range
-from harness.reporting.conclusions import UNREADABLE
 from harness.reporting.instruments import instruments
 from harness.reporting.losses import quoted
 from harness.reproduction.result import ClaimResult, ClaimTest, Measured, Reproduction, Verdict
@@ -83,18 +90,22 @@ def _tasks(result: Reproduction, names: Mapping[str, str]) -> list[str]:
         above = [row for row in main if is_control(row.label) and _order(row) < _order(best)]
         tests = {test.a: test for test in _against(result, best.task, best.metric)}
         others = [test for test in tests.values() if test.a != best.label and not is_control(test.a)]
-        better, worse = beyond_chance(others, best.higher_is_better)
+        overran = {row.label for row in main if row.status == "overran"}
+        better, worse = beyond_chance((test for test in others if test.a not in overran), best.higher_is_better)
+        late = late_and_better((test for test in others if test.a in overran), best.higher_is_better)
+        test, alone = tests.get(best.label), not better
+        lost = next((row.parse_failures or 0.0 for row in main if row.label == BASELINE), 0.0)
         tied = [row.label for row in main if row.tied and best.best and not is_control(row.label)]
         model = f"{best.model} on " if len(result.models) > 1 else ""
         task, metric = (names.get(name, name) for name in (best.task, best.metric))
         sentences = [
             f"{model}{heading(task, metric, best.higher_is_better, best.users, best.queries)}",
-            against_instruct(best.label, best.value, best.interval, tests.get(best.label), alone=not better),
-            _unread(main),
+            against_instruct(best.label, best.value, best.interval, test, alone, late),
+            unreadable(lost),
             _copied(best, rows),
             *_alike(main),
             f"Not told apart from it: {listed(tied)}." if tied else "",
-            *better_and_worse(better, worse),
+            *better_and_worse(better, worse, late),
             _above(above),
         ]
         found.append(" ".join(sentence for sentence in sentences if sentence))
@@ -155,17 +166,6 @@ def _alike(rows: Sequence[Measured]) -> list[str]:
     return [f"{row.label} answers every question with {quoted(row.sole_answer)}." for row in told]
 
 
-def _unread(rows: Sequence[Measured]) -> str:
-    """Of the model as it is, how many answers score as the worst for their form alone; empty where they are few."""
-    lost = next((row.parse_failures or 0.0 for row in rows if row.label == BASELINE), 0.0)
-    if lost <= UNREADABLE:
-        return ""
-    return (
-        f"{share(lost)} of the answers of {BASELINE} could not be read and score as the worst: what makes them "
-        "readable gains without knowing any user."
-    )
-
-
 def _order(row: Measured) -> float:
     """The lowest is the best."""
     assert row.value is not None
@@ -208,7 +208,7 @@ def _personal(result: Reproduction) -> list[str]:
     """Which methods are shown to personalize, by score and by likelihood."""
     mains = {row.task: (row.metric, row.higher_is_better) for row in reversed(result.rows)}  # the first is the main one
     golds = dict.fromkeys(mains, (GOLD, True))
-    return [_shown(result, mains, "score"), _shown(result, golds, "the likelihood of what users wrote")]
+    return [_shown(result, mains, "score"), _shown(result, golds, "the likelihood of the users' own answers")]
 
 
 def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: str) -> str:

@@ -31,8 +31,8 @@ RULE = (
 )
 _OPENING = (
     "Which method of personalization helps {model}, at what cost, and what does it break? {baseline} is the model as "
-    "it is, with which all others are compared; gold log p is the log-probability of what users wrote, in nats per "
-    "token."
+    "it is, with which all others are compared; gold log p is the log-probability of the users' own answers, in "
+    "nats per token."
 )
 _CAUTION = (
     "All of it is about this model, these people and these settings. Scores with their intervals, and costs, stand "

@@ -97,7 +97,7 @@ def test_mishaps_are_named(tmp_path: Path) -> None:
     assert "dpo on lamp2 overran its budget of 1 min by 3.5 s and does not rank." in text
     assert "llm_rec on lamp2 failed: no room." in text
     assert "The budget of 1 min cut short: aloe on lamp2." in text
-    assert "aloe on lamp2: 40% of the answers could not be read" in text
+    assert "could not be read as one of the task's: 40% under aloe." in text
 
 
 def test_of_answers_that_are_none_to_the_task_the_commonest_of_all_seeds_is_shown(tmp_path: Path) -> None:
@@ -108,4 +108,56 @@ def test_of_answers_that_are_none_to_the_task_the_commonest_of_all_seeds_is_show
             parsed=[False] * len(texts) + [True] * (len(frame) - len(texts)),
         )
         run.write(record("lamp2", "instruct", told, seed=seed).model_copy(update={"parse_failures": 0.4}), told)
-    assert '40% of the answers could not be read as one of the task\'s, such as "1. comedy".' in answer(compare(run))
+    said = 'Answers on lamp2 that could not be read as one of the task\'s, such as "1. comedy": 40% under instruct.'
+    assert said in answer(compare(run))
+
+
+def test_of_answers_that_could_not_be_read_one_line_tells_all_methods_and_the_task_what_it_makes_of_scores(
+    tmp_path: Path,
+) -> None:
+    lost = {"instruct": 0.94, "dpo": 1.0, "aloe": 0.94, "rag": 0.05, "constant": 0.0, "shuffled_prompt": 0.7}
+    run = store(tmp_path, run_spec(",".join(lost)))
+    for label, unread in lost.items():
+        frame = samples("lamp2", 0.5)
+        run.write(record("lamp2", label, frame).model_copy(update={"parse_failures": unread}), frame)
+    lines = answer_in_words(compare(run))
+    said = "94% of the answers of instruct could not be read and score as the worst: what makes them readable gains"
+    (task,) = [line for line in lines if line.startswith("lamp2, 40 users")]
+    assert said in task
+    assert "\n".join(lines).count(said) == 1
+    (told,) = [line for line in lines if "as one of the task's" in line]
+    assert told.endswith(": 100% under dpo; 94% under instruct and aloe; controls: 70% under shuffled_prompt.")
+
+
+def test_where_instruct_can_be_read_the_task_says_nothing_of_it(tmp_path: Path) -> None:
+    assert "score as the worst" not in answer(compare(filled(tmp_path, CLEAR)))
+
+
+def test_of_many_that_tie_the_five_best_are_named_controls_apart_and_the_rest_counted(tmp_path: Path) -> None:
+    layers = {f"chameleon:num_layers={n}": 0.9 for n in range(1, 8)}
+    qualities = {"instruct": 0.1, "dpo": 0.95, **layers, "shuffled_prompt": 0.9, "constant": 0.05}
+    found = compare(filled(tmp_path, qualities))
+    assert set(found.rankings[0].tied) == {*layers, "shuffled_prompt"}
+    scores = {row.label: row.metrics["accuracy"] for row in found.pooled}
+    best = sorted(layers, key=scores.__getitem__, reverse=True)[:5]
+    said = f"Not told apart from dpo: {', '.join(best)} and 2 more, and the control shuffled_prompt."
+    assert said in answer(found)
+
+
+def test_where_none_of_many_is_told_from_the_best_they_are_only_counted(tmp_path: Path) -> None:
+    layers = {f"chameleon:num_layers={n}": 0.3 + n / 10 for n in range(1, 7)}
+    text = answer(compare(filled(tmp_path, {"instruct": 0.1, **layers, "dpo": 0.95}, users=4)))
+    assert "None of the 7 others that rank is told apart from dpo." in text
+    assert "Too few users decide between dpo and 7 of these: as many as scored differently allow no p below" in text
+
+
+def test_an_overrun_method_that_is_better_is_not_passed_over(tmp_path: Path) -> None:
+    run, frame = filled(tmp_path, {"instruct": 0.2, "dpo": 0.9, "aloe": 0.2}), samples("lamp2", 0.9, seed=1)
+    assert "kept its budget" not in answer(compare(run))
+    run.write(record("lamp2", "dpo", frame, status="overran", fit_seconds=63.5), frame)
+    text = answer(compare(run))
+    assert "no method is better" not in text
+    assert "no method scores better" not in text
+    assert "no method that kept its budget " in text
+    assert "Scoring better than instruct, but not ranked as the fit overran its budget: dpo (by 0." in text
+    assert "p < 0.001)." in text

@@ -83,7 +83,7 @@ def test_questions_that_were_never_asked_are_not_called_unreadable(tmp_path):
     )
     some = {"unanswerable": 40, "parse_failures": 0.75}
     said = " ".join(answer_in_words(run(tmp_path / "b", instruct=some, dpo=some)))
-    assert "instruct on lamp2: 25% of the answers could not be read" in said
+    assert "could not be read as one of the task's: 25% under instruct and dpo." in said
 
 
 def test_users_whom_a_fit_does_not_serve_are_counted(tmp_path):

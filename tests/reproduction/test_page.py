@@ -160,14 +160,14 @@ def told_by_likelihood(result, seeds, *tests):
     found = [made.model_copy(update={"a": a, "b": b, "p_holm": p}) for a, b, p in tests]
     settings = result.settings | {"seeds": seeds}
     told = real(result).model_copy(update={"tests": [*result.tests, *found], "settings": settings})
-    [line] = [line for line in answer([told], common().names) if "likelihood of what users wrote" in line]
+    [line] = [line for line in answer([told], common().names) if "likelihood of the users' own answers" in line]
     return line
 
 
 def test_a_method_personalizes_if_it_beats_instruct_and_its_own_controls_and_those_of_others_do_not_count(result):
     beaten = ("chameleon", "instruct", 0.01), ("chameleon", "random_direction", 0.01)
     others = ("aloe", "instruct", 0.01), ("aloe", "shuffled_aloe", 0.01), ("aloe", "random_direction", 0.5)
-    said = "by the likelihood of what users wrote, better beyond chance than instruct and its own controls:"
+    said = "by the likelihood of the users' own answers, better beyond chance than instruct and its own controls:"
     line = told_by_likelihood(result, [0, 1], *beaten, *others)
     assert line == f"Shown to personalize {said} chameleon on lamp2 and aloe on lamp2."
     line = told_by_likelihood(result, [0, 1], beaten[0], ("chameleon", "random_direction", 0.5), *others)
@@ -178,7 +178,9 @@ def test_what_has_no_control_is_not_judged_and_one_fit_shows_no_more_than_that(r
     rivals = [("chameleon", "random_direction", 0.5), ("rag", "random_direction", 0.01)]
     tests = [(method, "instruct", 0.01) for method in ("chameleon", "rag", "oppu")]
     line = told_by_likelihood(result, [0], *tests, *rivals)
-    assert line.startswith("By the likelihood of what users wrote, in one fit of each (another may come out otherwise)")
+    assert line.startswith(
+        "By the likelihood of the users' own answers, in one fit of each (another may come out otherwise)"
+    )
     unjudged = "Not judged, as no control of theirs was run here: oppu on lamp2."
     assert line.endswith(f": no method. {unjudged} Not judged, as no control of theirs exists: rag on lamp2.")
 
@@ -282,6 +284,17 @@ def test_a_method_that_is_surely_better_is_named_though_another_scores_best(resu
     assert "rag scores best" in line
     assert line.endswith("Better than instruct beyond chance: chameleon.")
     assert "no method is better" not in line
+
+
+def test_an_overrun_method_that_is_better_is_named_as_that(result):
+    rows = [row for row in real(result).rows if (row.task, row.metric) == ("lamp2", "accuracy")]
+    late = [
+        row.model_copy(update={"value": 0.3} | ({"status": "overran"} if row.label == "rag" else {})) for row in rows
+    ]
+    line = answer([result.model_copy(update={"rows": late})], common().names)[2]
+    assert "no method that kept its budget scores better than instruct" in line
+    assert "Scoring better than instruct, but not ranked as the fit overran its budget: rag (by 0." in line
+    assert "Better than instruct beyond chance" not in line
 
 
 @pytest.mark.parametrize(
