@@ -18,7 +18,11 @@ class _Strict(BaseModel):
 
 
 class Test(_Strict):
-    """A method's metric minus instruct's, on the queries that both answered, with Holm over the run's tests."""
+    """A method's metric minus another's, on the queries that both answered, seeds pooled.
+
+    `p` is over users; `p_holm`, which decides, is after Holm over the run's tests of the kind and, where several fits
+    came out differently, no smaller than the one over users and fits.
+    """
 
     difference: float
     p: float = Field(ge=0, le=1)
@@ -34,6 +38,7 @@ class Score(_Strict):
     low: float | None = None
     high: float | None = None
     vs_instruct: Test | None = None
+    vs_controls: dict[str, Test] = Field(default_factory=dict)  # by control (label): the method's less the control's
 
     @model_validator(mode="after")
     def _ordered(self) -> Score:
@@ -153,6 +158,11 @@ class Record(_Strict):
             unknown |= set(result.likelihood) - set(self.likelihood_higher_is_better.get(result.task, {}))
             if unknown:
                 raise ValueError(f"{result.label} on {result.task}: no direction for {', '.join(sorted(unknown))}")
+            scores = (*result.scores.values(), *result.likelihood.values())
+            absent = {label for score in scores for label in score.vs_controls if (result.task, label) not in labels}
+            if absent:
+                names = ", ".join(sorted(absent))
+                raise ValueError(f"{result.label} on {result.task} is tested against {names}, which has no result")
         for ranking in self.rankings:
             absent = {label for label in (ranking.best, *ranking.tied) if (ranking.task, label) not in labels}
             if absent:

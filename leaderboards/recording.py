@@ -5,14 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal
 
 from harness.api import HarnessError
+from harness.leaderboards.against_controls import controls_of, versus_controls
 from harness.leaderboards.json_files import check, read_model, write_whole
 from harness.leaderboards.record_schema import Kind, Record, Result
-from harness.leaderboards.run_folder import PairTest, Row, Run, RunSpec, VsInstruct
+from harness.leaderboards.run_folder import Finding, PairTest, Row, Run, RunSpec
 
 BASELINE = "instruct"
 SAMPLES = 3  # answers kept per method and task
@@ -26,13 +26,13 @@ def record(folder: Path, samples: int = SAMPLES) -> Record:
     """Read a run's folder. Raises HarnessError naming file and field if it is no complete, consistent run."""
     run = Run(folder)
     spec = check(RunSpec, run.file.spec, folder / "run.json", "Give the --out of a finished `harness compare`.")
-    comparison = run.comparison
+    comparison, controls = run.comparison, controls_of(run)
     values = {
         "id": _identifier(spec, run),
         "setting": _setting(spec, run.file.spec),
         "higher_is_better": comparison.higher_is_better,
         "likelihood_higher_is_better": comparison.likelihood_higher_is_better,
-        "results": [_result(run, row, samples) for row in comparison.pooled],
+        "results": [_result(run, row, controls, samples) for row in comparison.pooled],
         "rankings": [
             ranking.model_dump() | {"best": _public_label(ranking.best), "tied": list(map(_public_label, ranking.tied))}
             for ranking in comparison.rankings
@@ -132,15 +132,15 @@ def _setting(spec: RunSpec, everything: dict[str, Any]) -> Values:
     }
 
 
-def _result(run: Run, row: Row, samples: int) -> Values:
+def _result(run: Run, row: Row, controls: dict[str, str], samples: int) -> Values:
     spec = run.of(row)[0][0].spec
     shared = row.model_dump(include=(set(Result.model_fields) & set(Row.model_fields)) - {"likelihood"})
     return dict(
         **shared | {"variant": _public_label(row.variant)},
-        kind=_kind(row.method),
+        kind=_kind(row.method, controls),
         config=_all_public(spec.config),
-        scores={metric: _score(run, row, metric) for metric in row.metrics},
-        likelihood={measure: _likelihood(run, row, measure) for measure in row.likelihood},
+        scores={metric: _score(run, row, metric, controls) for metric in row.metrics},
+        likelihood={measure: _likelihood(run, row, measure, controls) for measure in row.likelihood},
         answers_alike=row.sole_answer is not None,
         tokens=row.tokens_in + row.tokens_out,
         stored_bytes=row.fit_bytes if row.metrics else None,
@@ -151,15 +151,17 @@ def _result(run: Run, row: Row, samples: int) -> Values:
     )
 
 
-def _score(run: Run, row: Row, metric: str) -> Values:
+def _score(run: Run, row: Row, metric: str, controls: dict[str, str]) -> Values:
     tests, against = run.comparison.comparisons, row.vs_instruct.get(metric)
-    return _scored(row.metrics[metric], row.interval.get(metric), _test(tests, row, metric, against))
+    scored = _scored(row.metrics[metric], row.interval.get(metric), _test(tests, row, metric, against))
+    return scored | {"vs_controls": _vs_controls(tests, row, metric, controls)}
 
 
-def _likelihood(run: Run, row: Row, measure: str) -> Values:
+def _likelihood(run: Run, row: Row, measure: str, controls: dict[str, str]) -> Values:
     found = row.likelihood[measure]
     tests = run.comparison.likelihood_tests
-    return _scored(found.value, found.interval, _test(tests, row, measure, found.vs_instruct))
+    scored = _scored(found.value, found.interval, _test(tests, row, measure, found.vs_instruct))
+    return scored | {"vs_controls": _vs_controls(tests, row, measure, controls)}
 
 
 def _scored(value: float, interval: tuple[float, float] | None, test: Values | None) -> Values:
@@ -167,23 +169,23 @@ def _scored(value: float, interval: tuple[float, float] | None, test: Values | N
     return {"value": value, "low": low, "high": high, "vs_instruct": test}
 
 
-def _test(tests: list[PairTest], row: Row, metric: str, found: VsInstruct | None) -> Values | None:
+def _test(tests: list[PairTest], row: Row, metric: str, found: Finding | None) -> Values | None:
     if found is None:
         return None
-    label = f"{row.method}:{row.variant}" if row.variant else row.method
     sizes = [
         test.minimum_detectable
         for test in tests
-        if (test.task, test.metric, test.a, test.b) == (row.task, metric, label, BASELINE)
+        if (test.task, test.metric, test.a, test.b) == (row.task, metric, row.label, BASELINE)
     ]
     return {**found.model_dump(), "minimum_detectable": sizes[0] if sizes else None}
 
 
-def _kind(method: str) -> Kind:
-    if method == BASELINE:
-        return "baseline"
-    controls = {point.name for point in entry_points(group="harness.controls")}
-    return "control" if method in controls else "method"
+def _vs_controls(tests: list[PairTest], row: Row, metric: str, controls: dict[str, str]) -> Values:
+    return {_public_label(label): test for label, test in versus_controls(tests, row, metric, controls).items()}
+
+
+def _kind(method: str, controls: dict[str, str]) -> Kind:
+    return "baseline" if method == BASELINE else "control" if method in controls else "method"
 
 
 def _provenance(run: Run) -> Values:

@@ -20,8 +20,8 @@ class _Loose(BaseModel):
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
 
 
-class VsInstruct(_Loose):
-    """As in comparison.json."""
+class Finding(_Loose):
+    """What a paired test found, as in comparison.json."""
 
     difference: float
     p: float
@@ -34,7 +34,7 @@ class LikelihoodScore(_Loose):
 
     value: float
     interval: tuple[float, float] | None
-    vs_instruct: VsInstruct | None
+    vs_instruct: Finding | None
 
 
 class Row(_Loose):
@@ -49,7 +49,7 @@ class Row(_Loose):
     reason: str = ""
     metrics: dict[str, float]
     interval: dict[str, tuple[float, float]]
-    vs_instruct: dict[str, VsInstruct]
+    vs_instruct: dict[str, Finding]
     likelihood: dict[str, LikelihoodScore] = {}
     parse_failures: float | None
     regret_rate: float | None
@@ -71,9 +71,14 @@ class Row(_Loose):
     sole_answer: str | None = None
     not_finite: int = 0
 
+    @property
+    def label(self) -> str:
+        """How tests name it: `chameleon:edit=personalized`."""
+        return f"{self.method}:{self.variant}" if self.variant else self.method
 
-class PairTest(_Loose):
-    """A test of comparison.json."""
+
+class PairTest(Finding):
+    """A test of comparison.json: `difference` is a's metric less b's."""
 
     task: str
     metric: str
@@ -210,7 +215,7 @@ class Run:
 
 
 def _name(row: Row) -> str:
-    return f"{row.method}{':' if row.variant else ''}{row.variant} on {row.task}"
+    return f"{row.label} on {row.task}"
 
 
 def _cut(value: Any) -> Any:

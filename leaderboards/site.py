@@ -45,7 +45,12 @@ def render(records: list[Record]) -> dict[str, str]:
     for record in records:
         own = [row for row in table if row.record is record]
         pages[f"runs/{record.id}.html"] = templates.get_template("run.html").render(
-            shared, root="../", record=record, rows=own, everything=_specification(record)
+            shared,
+            root="../",
+            record=record,
+            rows=own,
+            controls=_distinct(*(row.controls for row in own)),
+            everything=_specification(record),
         )
     return pages
 

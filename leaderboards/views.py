@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.leaderboards.record_schema import Record, Result, Score
+from harness.leaderboards.record_schema import Record, Result, Score, Test
 
 ALPHA = 0.05
 INSTRUMENTS = ("tiny-llama", "tiny-t5")  # embedded models, trained on a synthetic world
@@ -36,8 +36,11 @@ class Cell:
 
     @property
     def verdict(self) -> str:
-        """better or worse than instruct beyond chance, else empty; to copy more or fewer words is neither."""
-        test = self.score.vs_instruct
+        """As `verdict_of` the test against instruct."""
+        return self.verdict_of(self.score.vs_instruct)
+
+    def verdict_of(self, test: Test | None) -> str:
+        """better or worse beyond chance, else empty; to copy more or fewer words is neither."""
         if test is None or test.p_holm >= ALPHA or test.difference == 0 or self.metric == "copied":
             return ""
         return "better" if (test.difference > 0) == self.higher else "worse"
@@ -71,6 +74,19 @@ class Row:
     def beside(self) -> dict[str, Cell]:
         """What is measured beside the metrics, by name."""
         return {cell.metric: cell for cell in self.likelihood}
+
+    @property
+    def controls(self) -> list[str]:
+        """Labels of the controls that the run tested it against."""
+        return list(
+            dict.fromkeys(label for cell in (*self.cells, *self.likelihood) for label in cell.score.vs_controls)
+        )
+
+    @property
+    def beats_controls(self) -> bool:
+        """Whether it ranks and is better than each of `controls` by the main metric, beyond chance."""
+        tests = self.cells[0].score.vs_controls if self.ranks and self.cells else {}
+        return bool(tests) and all(self.cells[0].verdict_of(tests.get(label)) == "better" for label in self.controls)
 
     @property
     def ranks(self) -> bool:

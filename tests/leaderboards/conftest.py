@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -22,9 +23,9 @@ def write_run(
     run_spec = fabricate.run_spec(",".join(qualities), tasks, **spec)
     store = fabricate.store(root, run_spec)
     for task in tasks:
-        for number, (label, quality) in enumerate(qualities.items()):
-            frame = fabricate.samples(task, quality, seed=number)
-            record = fabricate.record(task, label, frame, fit_seconds=number * 7.0)
+        for (number, (label, quality)), seed in product(enumerate(qualities.items()), run_spec.seeds):
+            frame = fabricate.samples(task, quality, seed=number + 100 * seed)
+            record = fabricate.record(task, label, frame, seed, fit_seconds=number * 7.0)
             if answer is not None:
                 frame.loc[0, ["output", "gold"]] = answer
             record.fit_bytes = 100 * number

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -124,6 +125,81 @@ def test_marks_stand_at_the_best_and_the_tied_of_each_run(run, tmp_path):
         for label in ("instruct", "chameleon", "dpo", "constant")
     }
     assert sorted(marks.values()) == ["", "", "best", "tied"]
+
+
+@pytest.fixture
+def controlled(run):
+    return record(
+        run("controlled", {"instruct": 0.3, "aloe": 0.95, "shuffled_aloe": 0.9, "constant": 0.1}, tasks=("lamp2",))
+    )
+
+
+def cells_of_controls(page):
+    """Of the table of controls, by method and metric the text of each cell."""
+    table = page.split('<table class="controls">')[1].split("</table>")[0]
+    found, method = {}, ""
+    for row in re.findall(r"<tr>(.*?)</tr>", table, re.DOTALL)[1:]:
+        method = (re.findall(r"methods/(\w+)\.html", row) or [method])[0]
+        *_, metric = re.findall(r'<td class="text">(\w+)', row)
+        found[method, metric] = re.findall(r'<td class="number">(.*?)</td>', row, re.DOTALL)
+    return found
+
+
+def test_a_run_shows_each_method_less_its_controls_and_what_is_beyond_chance(controlled):
+    page = render([controlled])[f"runs/{controlled.id}.html"]
+    assert re.findall(r">Less (\w+)<", page) == ["shuffled_aloe", "constant"]
+    cells = cells_of_controls(page)
+    assert set(cells) == {(name, metric) for name in ("instruct", "aloe") for metric in ("accuracy", "f1")}
+    tests = next(one for one in controlled.results if one.label == "aloe").scores["accuracy"].vs_controls
+    verdicts = {label: "better" if test.p_holm < 0.05 else "" for label, test in tests.items()}
+    assert verdicts == {"shuffled_aloe": "", "constant": "better"}
+    for text, (label, test) in zip(cells["aloe", "accuracy"], tests.items(), strict=True):
+        assert f'<span class="value {verdicts[label]}">{FILTERS["signed"](test.difference)}' in text
+        assert escape(FILTERS["p_value"](test.p_holm)) in text
+        size = test.minimum_detectable
+        assert re.findall("detectable ([^<]+)", text) == ([] if size is None else [FILTERS["number"](size)])
+    assert tests["constant"].minimum_detectable is not None
+    assert cells["instruct", "accuracy"][0] == '<span class="none">–</span>'
+
+
+def test_what_beats_every_control_by_the_main_metric_is_marked_and_nothing_else(controlled):
+    def marked(record):
+        rows = re.findall(r'data-method="(\w+)"(.*?)</tr>', render([record])["index.html"], re.DOTALL)
+        return {name: re.findall(r">(beats [^<]+)<", row) for name, row in rows if "mark beats" in row}
+
+    assert marked(controlled) == {"instruct": ["beats 1 control"]}  # aloe is not told from its own control
+    values = controlled.model_dump(mode="json")
+    aloe = values["results"][1]
+    aloe["scores"]["accuracy"]["vs_controls"]["shuffled_aloe"]["p_holm"] = 0.01
+    told = type(controlled).model_validate(values)
+    assert marked(told) == {"instruct": ["beats 1 control"], "aloe": ["beats 2 controls"]}
+    aloe["status"], values["rankings"] = "overran", []
+    assert set(marked(type(controlled).model_validate(values))) == {"instruct"}
+
+
+def test_less_under_a_metric_of_which_less_is_better_beats_a_control(run):
+    found = record(run(qualities={"instruct": 0.3, "aloe": 0.95, "constant": 0.1}, tasks=("lamp3",)))
+    page = render([found])[f"runs/{found.id}.html"]
+    [text] = cells_of_controls(page)["aloe", "mae"]
+    assert re.search(r'class="value better">−\d', text)
+
+
+def test_a_record_without_tests_against_controls_shows_no_table_of_them(kept):
+    assert "Against their controls" not in render([kept])[f"runs/{kept.id}.html"]
+
+
+def test_the_name_of_a_control_is_shown_as_written(controlled):
+    def pages(text):
+        values = controlled.model_dump(mode="json")
+        values["results"][2]["variant"], values["rankings"] = text, []
+        for score in values["results"][1]["scores"].values():
+            score["vs_controls"][f"shuffled_aloe:{text}"] = score["vs_controls"].pop("shuffled_aloe")
+        return [Page(page) for page in render([type(controlled).model_validate(values)]).values()]
+
+    hostile = "<script>alert('hi')</script>\" onmouseover=alert(1) x='{{ 7 * 7 }}"
+    shown = pages(hostile)
+    assert any(f"Less shuffled_aloe:{hostile}" in page.texts for page in shown)
+    assert sorted(sorted(page.tags) for page in shown) == sorted(sorted(page.tags) for page in pages("plain"))
 
 
 def test_what_overran_stands_below_what_ranks_in_its_run(kept):
