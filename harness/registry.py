@@ -173,9 +173,12 @@ def control_of(label: str) -> str:
     return str(method_class(method_of(label)).control_of) if is_control(label) else ""
 
 
-def controlled_methods() -> set[str]:
-    """The methods that have a control of their own; a broken plug-in costs only itself, with a warning."""
-    return set(_usable(CONTROLS.names(), control_of)) - {""}
+def controls_by_method() -> dict[str, list[str]]:
+    """Each method's own controls, of methods that have any; a broken plug-in costs only itself, with a warning."""
+    found: dict[str, list[str]] = {}
+    for name, method in _usable(CONTROLS.names(), lambda name: (name, control_of(name))):
+        found.setdefault(method, []).append(name)
+    return {method: names for method, names in found.items() if method}
 
 
 def model_folder(name: str) -> str:

@@ -9,7 +9,7 @@ from harness.analysis.comparison import ALPHA, PairTest
 from harness.analysis.panel import users_needed
 from harness.analysis.preference_likelihood import COPIED, GOLD
 from harness.formatting import listed, number, plain, rounded, seconds, share, signed
-from harness.registry import control_of, controlled_methods, is_control, is_instrument, method_of
+from harness.registry import control_of, controls_by_method, is_control, is_instrument, method_of
 from harness.reporting.best_method import (
     against_instruct,
     better_and_worse,
@@ -236,7 +236,7 @@ def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: st
     every = set().union(*faced.values())
     if not every - {BASELINE}:
         return ""
-    controlled = controlled_methods()
+    controlled = controls_by_method()
     unjudged = {
         key
         for key, rivals in faced.items()
@@ -249,12 +249,25 @@ def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: st
         said = f"Shown to personalize by {by}, {ahead}"
     else:
         said = f"By {by}, in one fit of each (another may come out otherwise), {ahead}"
-    return " ".join([f"{said}: {_methods(result, shown) or 'no method'}.", *_unjudged(result, unjudged)])
+    rest = [*_not_faced({key: faced[key] for key in shown}), *_unjudged(result, unjudged)]
+    return " ".join([f"{said}: {_methods(result, shown) or 'no method'}.", *rest])
+
+
+def _not_faced(shown: Mapping[tuple[str, str], set[str]]) -> list[str]:
+    """Of methods that beat the controls which were run, those of theirs that were not."""
+    controls, found = controls_by_method(), []
+    for (task, method), rivals in shown.items():
+        there = set(map(method_of, rivals))
+        if absent := [name for name in controls.get(method_of(method), ()) if name not in there]:
+            found.append(
+                f"On {task} {method} was not held against its control{'s' * (len(absent) > 1)} {listed(absent)}."
+            )
+    return found
 
 
 def _unjudged(result: Reproduction, keys: Iterable[tuple[str, str]]) -> list[str]:
     """Of which methods no control was run, and which have none."""
-    ordered, controlled = sorted(keys, key=lambda key: key[::-1]), controlled_methods()
+    ordered, controlled = sorted(keys, key=lambda key: key[::-1]), controls_by_method()
     lacking = [key for key in ordered if method_of(key[1]) in controlled]
     without = [key for key in ordered if key not in lacking]
     told = (("as no control of theirs was run here", lacking), ("as no control of theirs exists", without))

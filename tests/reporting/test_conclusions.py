@@ -52,7 +52,7 @@ def test_a_null_says_what_would_have_gone_unnoticed_and_how_many_users_would_tel
     assert "no method is better than instruct beyond chance. dpo scores best, 0." in text
     assert "; if that is the true gain, about 3,972 users would show it)." in text
     assert "With 40 users, a difference from instruct below about 0." in text
-    assert "would probably have gone unnoticed" in text
+    assert "may well have gone unnoticed" in text
     assert "No method of this run moved tiny-llama on lamp2, so the null may be the instrument's." in text
 
 

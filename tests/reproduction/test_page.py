@@ -169,7 +169,8 @@ def test_a_method_personalizes_if_it_beats_instruct_and_its_own_controls_and_tho
     others = ("aloe", "instruct", 0.01), ("aloe", "shuffled_aloe", 0.01), ("aloe", "random_direction", 0.5)
     said = "by the likelihood of the users' own answers, better beyond chance than instruct and its own controls:"
     line = told_by_likelihood(result, [0, 1], *beaten, *others)
-    assert line == f"Shown to personalize {said} chameleon on lamp2 and aloe on lamp2."
+    absent = "On lamp2 chameleon was not held against its controls mean_difference and shuffled_history."
+    assert line == f"Shown to personalize {said} chameleon on lamp2 and aloe on lamp2. {absent}"
     line = told_by_likelihood(result, [0, 1], beaten[0], ("chameleon", "random_direction", 0.5), *others)
     assert line == f"Shown to personalize {said} aloe on lamp2."
 
