@@ -18,13 +18,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
-from harness.api import Edits, Query
+from harness.api import EditPositions, Edits, Query
 from harness.methods.chameleon.ccs import CcsConfig, fit_ccs
 from harness.methods.chameleon.directions import Grouped, top_direction
 from harness.methods.chameleon.insights import Insights, add_insights
@@ -40,7 +41,7 @@ from harness.running.context import Context, fit_prompt
 from harness.running.preparation import Prepared, prepare
 from harness.specs.run_spec import RunSpec, parse_methods
 
-SITES, POSITIONS = ("mlp", "block"), ("all", "generated")
+SITES = ("mlp", "block")
 INSIGHT_TOKENS, BATCH = 64, 8
 OFFSET = "mean_difference"  # the one direction that is added, not projected on
 
@@ -272,7 +273,13 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=24, help="who are scored")
     parser.add_argument("--sites", choices=SITES, nargs="+", default=SITES)
     parser.add_argument("--layers", type=int, nargs="+", help="all by default")
-    parser.add_argument("--positions", choices=POSITIONS, nargs="+", default=POSITIONS, help="all reads whole prompts")
+    parser.add_argument(
+        "--positions",
+        choices=get_args(EditPositions),
+        nargs="+",
+        default=["all", "generated"],
+        help="all reads whole prompts",
+    )
     parser.add_argument("--strengths", type=float, nargs="+", default=[-1.0, 1.0])
     both = {"action": "store_const", "const": [False, True], "default": [False]}
     parser.add_argument("--bounded", **both, help="each projection at its tanh, too")

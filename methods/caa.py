@@ -53,7 +53,8 @@ class Caa(Method):
     """Adds one vector for everybody: users' own answers minus the model's neutral ones (CAA).
 
     Both answers of a pair follow one prompt. The publication reads and edits the residual stream (`site` "block"), and
-    adds the vector after the prompt only (`edit_positions` "generated"); so do the presets of the paper's models. The
+    adds the vector from the prompt's last token on (`edit_positions` "answer"; with "generated", an error that the
+    authors corrected, the first token of an answer stays as it is); so do the presets of the paper's models. The
     defaults are Chameleon's, with which the preset `small` was searched.
     """
 

@@ -10,8 +10,8 @@ class StyleVector(Caa):
 
     Users are taken as the clock allows, a batch of examples at a time; those without a pair get the base prompt alone.
     The publication averages over all of a user's history; here the pairs are those that the run's `supervision` gives.
-    As CAA's, it reads and edits the residual stream, and that after the prompt only: `site` "block", `edit_positions`
-    "generated".
+    As CAA's, it reads and edits the residual stream, and that from the prompt's last token on: `site` "block",
+    `edit_positions` "answer".
     """
 
     personal: ClassVar[bool] = True

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 Position = Literal["last", "answer_start"]
 Site = Literal["mlp", "block"]  # the MLP's output, or the decoder block's: after the residual connection
-EditPositions = Literal["all", "generated"]
+# Of a prompt's tokens all are edited, the last one alone, whose state predicts the answer's first token, or none.
+EditPositions = Literal["all", "answer", "generated"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,9 @@ class Edits:
     A projection does not depend on the norm of its direction; a zero direction edits nothing. `strength` is [U, L].
     With `places` [U, l] banks are [U, l, d], `strength` [U, l]: those of each user at these positions in `layers`.
     `bounded`: the first step adds strength * tanh(<x, p>) p, p the personal direction at norm 1, and so `strength` at
-    most, however large x is. x is the output at `site`. `positions` "generated": only of tokens after the prompt, so
-    that the first token of an answer, which the prompt's last one predicts, stays as it is (encoder-decoder: of all
-    after the start token).
+    most, however large x is. x is the output at `site`. `positions` "answer": only of tokens that predict the answer's,
+    the prompt's last one and all after it (encoder-decoder: the start token and all after it, and so "all");
+    "generated": only of tokens after the prompt (the start token), so that an answer's first token stays as it is.
     """
 
     layers: tuple[int, ...]

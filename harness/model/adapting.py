@@ -53,7 +53,7 @@ class _RowAdapters:
 class _Hook:
     """The hook of one layer: the adapters of all its prompts, and of those that are in the batch now."""
 
-    follows: int | Sequence[int] = 0  # every token is adapted
+    follows: int | Sequence[int] | None = None  # every token is adapted
 
     def __init__(self, name: str, whole: _RowAdapters) -> None:
         self._name = name

@@ -45,7 +45,7 @@ def of_rows(edits: Edits, rows: Sequence[int]) -> Edits:
 class RowHook(Protocol):
     """A forward hook that does something else to each row of a batch."""
 
-    follows: int | Sequence[int]
+    follows: int | Sequence[int] | None
 
     def keep(self, places: Sequence[int]) -> None: ...
 
@@ -61,10 +61,10 @@ class EditedRows:
         for hook in self._hooks:
             hook.keep(places)
 
-    def follow(self, tokens: int | Sequence[int]) -> None:
-        """Of the next passes the last so many tokens, of each row, come after its prompt; none do before this is said.
+    def follow(self, tokens: int | Sequence[int] | None) -> None:
+        """Of the next passes the last so many tokens, of each row, come after its prompt's last one.
 
-        Only edits of generated tokens ask.
+        With None, and before this is said, they end before that token. Edits of all positions do not ask.
         """
         for hook in self._hooks:
             hook.follows = tokens
@@ -90,7 +90,7 @@ def edited(
             own, chosen = of_rows(edits, rows), torch.tensor(rows) >= 0
             for position, layer in enumerate(edits.layers):
                 device = next(modules[layer].parameters()).device
-                made.append(_Hook(_layer_edit(own, position, chosen, device), edits.positions == "generated"))
+                made.append(_Hook(_layer_edit(own, position, chosen, device), edits.positions))
                 hooks.callback(modules[layer].register_forward_hook(made[-1]).remove)
         yield EditedRows(made)
 
@@ -136,29 +136,34 @@ def _check(edits: Edits, num_layers: int) -> None:
 class _Hook:
     """The hook of one layer: the edits of all its prompts, and of those that are in the batch now.
 
-    `follows`: how many tokens at the end of each row come after its prompt, or of all rows alike.
+    `follows`: how many tokens at the end of each row come after its prompt's last one, or of all rows alike; None where
+    a pass does not get there.
     """
 
-    def __init__(self, whole: _LayerEdit, only_generated: bool) -> None:
+    def __init__(self, whole: _LayerEdit, positions: EditPositions) -> None:
         self.whole = self.edit = whole
-        self.only_generated = only_generated
-        self.follows: int | Sequence[int] = 0
+        self.positions = positions
+        self.follows: int | Sequence[int] | None = None
 
     def keep(self, places: Sequence[int]) -> None:
         self.edit = self.whole.of(places)
 
     def __call__(self, module: nn.Module, args: object, output: Any) -> Any:
-        found = self._generated(hidden(output)) if self.only_generated else self.edit(hidden(output))
+        found = self.edit(hidden(output)) if self.positions == "all" else self._at_the_end(hidden(output))
         return (found, *output[1:]) if isinstance(output, tuple) else found
 
-    def _generated(self, x: Tensor) -> Tensor:
-        """`x` [B, T, d], edited where its tokens follow their prompts."""
-        width, follows = x.shape[1], [self.follows] if isinstance(self.follows, int) else list(self.follows)
-        if not any(follows):
+    def _at_the_end(self, x: Tensor) -> Tensor:
+        """`x` [B, T, d], or [B * n, T, d] with n copies of each prompt, edited where its tokens are to be."""
+        if self.follows is None:
             return x
-        if min(follows) >= width:
+        width, follows = x.shape[1], [self.follows] if isinstance(self.follows, int) else self.follows
+        last = [tokens + (self.positions == "answer") for tokens in follows]
+        if not any(last):
+            return x
+        if min(last) >= width:
             return self.edit(x)
-        chosen = torch.arange(width, 0, -1, device=x.device) <= torch.tensor(follows, device=x.device)[:, None]
+        counts = torch.tensor(last, device=x.device).repeat_interleave(len(x) // len(last))
+        chosen = torch.arange(width, 0, -1, device=x.device) <= counts[:, None]
         return torch.where(chosen[..., None], self.edit(x), x)
 
 

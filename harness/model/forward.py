@@ -55,11 +55,13 @@ def continuations(model: Any, prompts: Ids, stop: Stop, pad: int, rows: EditedRo
     """What `decoding.decode` gives, by transformers' own `generate`: for encoder-decoders and unusual caches."""
     inputs = left_padded(model, prompts, pad)
     start = 1 if model.config.is_encoder_decoder else inputs["input_ids"].shape[1]
+    rows.follow(0)
     sequences = model.generate(
         **inputs,
         max_new_tokens=stop.max_new_tokens,
         do_sample=False,
         num_beams=1,
+        prefill_chunk_size=None,  # the edits are told of one pass over the prompts
         pad_token_id=pad,
         eos_token_id=stop.ends,
         stopping_criteria=[
@@ -138,7 +140,6 @@ def log_likelihoods(
     else:
 
         def run(**inputs: Any) -> Any:
-            rows.follow([len(answer) for answer in answers])  # what is shared before that is of the prompts
             with exact_logits(model):
                 return model(**inputs, logits_to_keep=longest + 1)
 
@@ -146,6 +147,7 @@ def log_likelihoods(
             state = prefill(model, run, sequences, _before(prompts), sizes, pad, rows)
             output, computed = state.output, state.computed
         else:
+            rows.follow([len(answer) for answer in answers])
             output = run(**positioned(left_padded(model, sequences, pad)), use_cache=False)
         logits = output.logits[:, :-1]
         targets = [[-1] * (longest - len(answer)) + answer for answer in answers]

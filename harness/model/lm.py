@@ -390,7 +390,7 @@ class HuggingFaceModel:
         `run` is given indices, and the sizes of the neighbours among them that begin alike. `lengths` are in tokens.
         """
         kinds: Sequence[int] = [0] * len(prompts)
-        # Edits of generated tokens leave the prompts alone.
+        # What prompts share ends before their last tokens, which edits of the answer begin with.
         if isinstance(edits, Adapters) or (edits is not None and edits.positions == "all"):
             kinds = edits.rows
         alike = [[index] for index in range(len(prompts))] if self.is_encoder_decoder else groups(prompts, kinds)

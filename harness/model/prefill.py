@@ -47,14 +47,17 @@ def prefill(
 ) -> Prefilled:
     """Run `run`, the model or its body, over the ends of `sequences`, `sizes` of which in turn begin alike.
 
-    At most `limits[i]` tokens of sequence i go through the model's body before that, once for all that share them.
+    `limits[i]` tokens of sequence i stand before its prompt's last one: at most these go through the model's body
+    before that, once for all that share them.
     `new_tokens` are those that may follow; without any, nothing is remembered that is not shared. `rows` know the first
     sequence as number `first`.
     """
     inner = without_adapter(model)
     cache = DynamicCache(config=inner.config)
+    follows = [len(ids) - limit - 1 for ids, limit in zip(sequences, limits, strict=True)]
     if rows is not None:
         rows.keep(range(first, first + len(sequences)))
+        rows.follow(follows)
     prefixes = split(sequences, limits, sizes)
     if prefixes is None or not _may_share(inner, cache, sequences, prefixes, sizes, new_tokens):
         inputs = positioned(left_padded(model, sequences, pad))
@@ -66,9 +69,11 @@ def prefill(
     shared = left_padded(model, [sequences[i][:n] for i, n in zip(firsts, prefixes, strict=True)], pad)
     if rows is not None:
         rows.keep([first + i for i in firsts])
+        rows.follow(None)
     inner.base_model(**positioned(shared), past_key_values=cache, use_cache=True)
     if rows is not None:
         rows.keep(range(first, first + len(sequences)))
+        rows.follow(follows)
     owner = torch.tensor(owners)
     cache.batch_select_indices(owner)
     rest = left_padded(model, [ids[prefixes[group] :] for ids, group in zip(sequences, owners, strict=True)], pad)

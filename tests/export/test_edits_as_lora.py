@@ -87,7 +87,7 @@ def test_an_offset_and_a_bounded_edit_are_refused(tmp_path):
         save_edits(lm.model, edits(lm, bounded=True), 0, tmp_path / "adapter")
 
 
-@pytest.mark.parametrize("where", [{"site": "block"}, {"positions": "generated"}])
+@pytest.mark.parametrize("where", [{"site": "block"}, {"positions": "answer"}, {"positions": "generated"}])
 def test_edits_that_are_no_change_of_an_mlps_weights_are_refused(where, tmp_path):
     lm = load(str(write_model("llama", tmp_path / "model")), "cpu")
     with pytest.raises(HarnessError, match="no change of weights"):

@@ -43,7 +43,7 @@ WITHOUT_TRAINING = [
     (Pag, {**BRIEF, "k": 2}),
     (Pag, {**BRIEF, "by": None}),
     (Caa, {}),
-    (Caa, {"site": "block", "edit_positions": "generated"}),
+    (Caa, {"site": "block", "edit_positions": "answer"}),
     (StyleVector, {"layers": [0, 2]}),
     (Chameleon, SMALL),
     (Chameleon, {**SMALL, "eval_prompt": "insight", "edit": "neutral", "position": "answer_start"}),

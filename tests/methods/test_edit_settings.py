@@ -33,10 +33,10 @@ def chameleon(**config):
 @pytest.mark.parametrize(
     ("method", "config"),
     [
-        (Chameleon, ChameleonConfig(**QUICK, site="block", edit_positions="generated", bounded=True)),
-        (MeanDifference, MeanDifferenceConfig(**QUICK, site="block", edit_positions="generated")),
-        (Caa, CaaConfig(site="block", edit_positions="generated")),
-        (StyleVector, CaaConfig(site="block", edit_positions="generated")),
+        (Chameleon, ChameleonConfig(**QUICK, site="block", edit_positions="answer", bounded=True)),
+        (MeanDifference, MeanDifferenceConfig(**QUICK, site="block", edit_positions="answer")),
+        (Caa, CaaConfig(site="block", edit_positions="answer")),
+        (StyleVector, CaaConfig(site="block", edit_positions="answer")),
     ],
 )
 def test_site_and_positions_are_in_the_edits_and_come_back_from_disk(make_context, tmp_path, method, config):
@@ -46,7 +46,7 @@ def test_site_and_positions_are_in_the_edits_and_come_back_from_disk(make_contex
     queries = toy_queries(context.users)
     for personalizer in (fitted, Steering.load(tmp_path, context.task)):
         edits = personalizer.edits(queries)
-        assert (edits.site, edits.positions) == ("block", "generated")
+        assert (edits.site, edits.positions) == ("block", "answer")
         assert edits.bounded == (method is Chameleon)
 
 

@@ -64,6 +64,13 @@ def test_an_adapter_per_user_is_trained_as_its_authors_do(name):
 
 
 @pytest.mark.parametrize("name", ["paper-mistral", "paper-flan-t5"])
+def test_vectors_are_added_to_the_residual_stream_from_the_first_token_of_the_answer_on(name):
+    methods = preset(name)["methods"]
+    for method in ("caa", "style_vector"):
+        assert (methods[method]["site"], methods[method]["edit_positions"]) == ("block", "answer")
+
+
+@pytest.mark.parametrize("name", ["paper-mistral", "paper-flan-t5"])
 def test_defaults_are_the_papers_too(name):
     spec = resolve(methods="aloe,dpo,chameleon", preset_name=name, budget=60.0)
     for method in spec.methods:

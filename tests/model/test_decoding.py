@@ -1,13 +1,14 @@
 """Decoding in this process: what prompts share is computed once, finished rows leave, and no answer changes by it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import harness.model.decoding
-from harness.api import Edits, Position
+from harness.api import EditPositions, Edits, Position
 from harness.model.lm import HuggingFaceModel, load
 from tests.tiny_models import CAUSAL, byte_level_tokenizer, write_model
 
@@ -24,10 +25,10 @@ PROMPTS = [
 ROWS = (0, -1, 0, 1, 1, -1, 2)
 
 
-def make_edits(rows: tuple[int, ...] = ROWS) -> Edits:
+def make_edits(rows: tuple[int, ...] = ROWS, positions: EditPositions = "all") -> Edits:
     random = torch.Generator().manual_seed(1)
     personal, neutral, offset = (torch.randn((3, 2, 32), generator=random) for _ in range(3))
-    return Edits((0, 2), rows, personal, neutral, offset)
+    return Edits((0, 2), rows, personal, neutral, offset, positions=positions)
 
 
 @pytest.fixture(params=CAUSAL)
@@ -44,7 +45,7 @@ def by_transformers(lm: HuggingFaceModel, prompt: str, new_tokens: int) -> str:
 
 def solo(lm: HuggingFaceModel, new_tokens: int, edits: Edits) -> list[str]:
     return [
-        lm.generate([prompt], new_tokens, Edits(edits.layers, (row,), edits.personal, edits.neutral, edits.offset))[0]
+        lm.generate([prompt], new_tokens, replace(edits, rows=(row,)))[0]
         for prompt, row in zip(PROMPTS, edits.rows, strict=True)
     ]
 
@@ -55,9 +56,15 @@ def test_shared_prefixes_change_no_answer_of_transformers(lm: HuggingFaceModel) 
     assert lm.tokens_computed < 0.85 * (lm.tokens_in + lm.tokens_out)
 
 
-def test_a_batch_of_mixed_edits_gives_each_row_what_it_gets_alone(lm: HuggingFaceModel) -> None:
-    together = lm.generate(PROMPTS, 12, make_edits())
-    assert together == solo(lm, 12, make_edits())
+@pytest.mark.parametrize("at_once", [2**20, 1])
+@pytest.mark.parametrize("positions", ["all", "answer", "generated"])
+def test_a_batch_of_mixed_edits_gives_each_row_what_it_gets_alone(
+    lm: HuggingFaceModel, positions: EditPositions, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(harness.model.decoding, "prefill_tokens", lambda device: at_once)
+    edits = make_edits(positions=positions)
+    together = lm.generate(PROMPTS, 12, edits)
+    assert together == solo(lm, 12, edits)
     assert together != lm.generate(PROMPTS, 12)
 
 
@@ -99,14 +106,15 @@ def test_only_rows_of_equal_edits_share(lm: HuggingFaceModel) -> None:
     assert lm.tokens_computed - apart < 0.75 * apart
 
 
-def test_labels_of_one_prompt_read_it_once(lm: HuggingFaceModel) -> None:
+@pytest.mark.parametrize("positions", ["all", "answer", "generated"])
+def test_labels_of_one_prompt_read_it_once(lm: HuggingFaceModel, positions: EditPositions) -> None:
     labels = ["comedy", "a thriller", "", "dystopia, fantasy", "classic"]
     prompts = [PROMPTS[3]] * 5 + [PROMPTS[0]] * 5
-    edits = make_edits((0,) * 5 + (-1,) * 5)
+    edits = make_edits((0,) * 5 + (-1,) * 5, positions)
     together = lm.log_likelihood(prompts, labels * 2, edits)
     computed = lm.tokens_computed
     alone = [
-        lm.log_likelihood([prompt], [label], make_edits((row,)))
+        lm.log_likelihood([prompt], [label], replace(edits, rows=(row,)))
         for prompt, label, row in zip(prompts, labels * 2, edits.rows, strict=True)
     ]
     torch.testing.assert_close(together, torch.cat(alone), rtol=1e-5, atol=1e-4)

@@ -38,7 +38,7 @@ def asked(llama: HuggingFaceModel):
 
 def log_p(lm, prompt, answer, change, setting):
     """[T, V] along the answer, by transformers on the whole sequence, unpadded and without a cache."""
-    first = len(prompt) if setting.positions == "generated" else 0
+    first = {"all": 0, "answer": len(prompt) - 1, "generated": len(prompt)}[setting.positions]
 
     def hook(module, args, output):
         edited = output.clone()
@@ -54,7 +54,7 @@ def log_p(lm, prompt, answer, change, setting):
 
 
 @pytest.mark.parametrize("site", ["mlp", "block"])
-@pytest.mark.parametrize("positions", ["all", "generated"])
+@pytest.mark.parametrize("positions", ["all", "answer", "generated"])
 @pytest.mark.parametrize(("direction", "bounded"), [("svd_personal", False), ("svd_personal", True), (OFFSET, False)])
 def test_gain_and_kl_are_those_of_plain_forward_passes(llama, asked, site, positions, direction, bounded):
     setting = Setting(site, LAYER, positions, direction, -0.7, bounded)
@@ -81,7 +81,7 @@ def test_gain_and_kl_are_those_of_plain_forward_passes(llama, asked, site, posit
     assert abs(found["gain"]) > 1e-3 or bounded
 
 
-@pytest.mark.parametrize("positions", ["all", "generated"])
+@pytest.mark.parametrize("positions", ["all", "answer", "generated"])
 def test_edits_of_many_layers_and_users_gain_what_the_likelihoods_of_the_harness_say(llama, asked, positions):
     personal, neutral = torch.randn(2, 2, 2, 32, generator=torch.Generator().manual_seed(1))
     banks = Edits((1, 2), (), personal, neutral, strength=torch.tensor([[0.3, 0.4], [0.5, 0.2]]), positions=positions)

@@ -1,13 +1,14 @@
-"""Edits of blocks and of generated tokens alone, against a NumPy hook on whole sequences, one row at a time."""
+"""Edits of blocks and of some tokens alone, against a NumPy hook on whole sequences, one row at a time."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from harness.api import Edits
+from harness.api import EditPositions, Edits
 from harness.model.architectures import site_modules
 from harness.model.lm import HuggingFaceModel
 from tests.tiny_models import CAUSAL
@@ -16,7 +17,7 @@ WIDTH, LAYERS = 32, (0, 2)
 SHARED = "A lonely detective follows a trail of letters across the city. " * 2
 PROMPTS = [SHARED + "Your answer:", "Which tag? Your answer:", SHARED + "x Your answer:", "x Your answer:"]
 OUTPUTS = ["comedy", "a thriller", "", "romance, fantasy"]
-KINDS = [(site, positions, False) for site in ("mlp", "block") for positions in ("all", "generated")]
+KINDS = [(site, positions, False) for site in ("mlp", "block") for positions in get_args(EditPositions)]
 KINDS.append(("mlp", "all", True))
 MODULES = {
     "llama": ("model.layers.{}", "mlp"),
@@ -71,7 +72,7 @@ def reference_logits(kind, lm, prompt, new, edits, row):
     """Logits that predict each token of `new` and the one after it, [len(new) + 1, V]."""
     source, start = lm.prompt_ids(prompt), lm.model.generation_config.decoder_start_token_id
     prefix = [start] if lm.is_encoder_decoder else source
-    first = len(prefix) if edits.positions == "generated" else 0
+    first = {"all": 0, "answer": len(prefix) - 1, "generated": len(prefix)}[edits.positions]
     sequence = torch.tensor([[*prefix, *new]])
     with torch.no_grad(), reference_edit(kind, lm.model, edits, row, first):
         if lm.is_encoder_decoder:
@@ -119,27 +120,36 @@ def test_answers_in_a_mixed_batch_are_those_of_edited_whole_sequences(kind, lm, 
 
 
 @pytest.mark.parametrize("kind", ["llama"], indirect=True)
-def test_transformers_own_decoding_edits_the_same_tokens_with_and_without_its_cache(kind, lm):
-    edits = make_edits("block", "generated")
+@pytest.mark.parametrize("positions", ["answer", "generated"])
+def test_transformers_own_decoding_edits_the_same_tokens_with_and_without_its_cache(kind, lm, positions):
+    edits = make_edits("block", positions)
     expected = lm.generate(PROMPTS, 5, edits)
     lm.model.generation_config.encoder_no_repeat_ngram_size = 50  # has no effect, but is not known to `decode`
+    assert lm.generate(PROMPTS, 5, edits) == expected
+    lm.model.generation_config.prefill_chunk_size = 4
     assert lm.generate(PROMPTS, 5, edits) == expected
     lm.model.generation_config.use_cache = False
     assert lm.generate(PROMPTS, 5, edits) == expected
 
 
 @pytest.mark.parametrize("kind", ["llama"], indirect=True)
-def test_a_prompt_is_read_once_for_all_edits_of_generated_tokens_and_for_each_edit_of_its_own(kind, lm):
+def test_a_prompt_is_read_once_for_all_edits_of_answers_and_for_each_edit_of_its_own(kind, lm):
     prompts, rows = [SHARED + "Your answer:"] * 2, (0, 1)
     length = lm.count_tokens(prompts[0])
-    for positions, computed in (("generated", length + 1), ("all", 2 * length)):
+    for positions, computed in (("answer", length + 1), ("generated", length + 1), ("all", 2 * length)):
         edits, before = make_edits("block", positions, rows), lm.tokens_computed
         lm.generate(prompts, 1, edits)
         assert lm.tokens_computed - before == computed
 
 
-def test_the_first_token_of_an_answer_is_not_changed_by_edits_of_generated_tokens(kind, lm):
-    assert lm.generate(PROMPTS, 1, make_edits("block", "generated")) == lm.generate(PROMPTS, 1)
+def test_the_first_token_of_an_answer_is_changed_by_edits_of_the_answer_and_never_by_those_of_generated_tokens(
+    kind, lm
+):
+    plain = lm.generate(PROMPTS, 1)
+    changed = lm.generate(PROMPTS, 1, make_edits("block", "answer"))
+    assert changed[0] != plain[0]
+    assert changed[1] == plain[1]  # which is not edited
+    assert lm.generate(PROMPTS, 1, make_edits("block", "generated")) == plain
 
 
 @pytest.mark.parametrize("position", ["last", "answer_start"])
@@ -177,8 +187,8 @@ def test_hooks_on_blocks_go_with_the_call(lm):
 def test_a_place_that_there_is_not_is_refused_in_place_of_another_one(kind, lm):
     with pytest.raises(ValueError, match="no site 'residual'; known: mlp, block"):
         lm.generate(PROMPTS, 2, make_edits("residual", "all"))
-    with pytest.raises(ValueError, match="no positions 'answer'; known: all, generated"):
-        lm.generate(PROMPTS, 2, make_edits("mlp", "answer"))
+    with pytest.raises(ValueError, match="no positions 'prompt'; known: all, answer, generated"):
+        lm.generate(PROMPTS, 2, make_edits("mlp", "prompt"))
     with pytest.raises(ValueError, match="no position 'first'; known: last, answer_start"):
         lm.represent(PROMPTS, OUTPUTS, "first")
     assert not any(module._forward_hooks for module in lm.model.modules())

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harness.api import Edits
+from harness.api import EditPositions, Edits
 from harness.model.architectures import mlp_modules
 from harness.model.editing import edited, recorded, unit
+from harness.model.forward import _AfterEachToken
 from harness.model.lm import HuggingFaceModel, load
 from tests.tiny_models import tiny_model
 
@@ -154,23 +155,31 @@ def test_edited_decoding_does_not_depend_on_the_cache(kind: str, model_folder: C
     assert torch.equal(cached, recomputed)
 
 
+@pytest.mark.parametrize("positions", ["all", "answer", "generated"])
 @pytest.mark.parametrize("kind", ["llama", "t5"])
-def test_beam_search_keeps_the_rows_of_its_prompts(kind: str, model_folder: Callable[[str], Path]) -> None:
+def test_beam_search_keeps_the_rows_of_its_prompts(
+    kind: str, positions: EditPositions, model_folder: Callable[[str], Path]
+) -> None:
     lm = load(str(model_folder(kind)))
 
     def beams(prompts: list[str], edits: Edits) -> list[str]:
         tokens = lm.tokenizer(prompts, return_tensors="pt", padding=True)
-        with edited(mlp_modules(lm.model), edits):
-            rows = lm.model.generate(
-                input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, num_beams=3, max_new_tokens=6
-            )
         start = 1 if lm.is_encoder_decoder else tokens.input_ids.shape[1]
-        return lm.tokenizer.batch_decode(rows[:, start:], skip_special_tokens=True)
+        with edited(mlp_modules(lm.model), edits) as rows:
+            rows.follow([0] * len(prompts))
+            found = lm.model.generate(
+                input_ids=tokens.input_ids,
+                attention_mask=tokens.attention_mask,
+                num_beams=3,
+                max_new_tokens=6,
+                stopping_criteria=[_AfterEachToken(rows, start)],
+            )
+        return lm.tokenizer.batch_decode(found[:, start:], skip_special_tokens=True)
 
-    edits = make_edits()
+    edits = replace(make_edits(), positions=positions)
     together = beams(PROMPTS, edits)
-    assert together == [beams([p], make_edits((row,)))[0] for p, row in zip(PROMPTS, edits.rows, strict=True)]
-    assert together[0] != beams([PROMPTS[0]], make_edits((0,)))[0]
+    assert together == [beams([p], replace(edits, rows=(row,)))[0] for p, row in zip(PROMPTS, edits.rows, strict=True)]
+    assert together[0] != beams([PROMPTS[0]], replace(edits, rows=(0,)))[0]
 
 
 def test_a_batch_that_does_not_hold_the_prompts_is_refused(llama: HuggingFaceModel) -> None:

@@ -50,7 +50,7 @@ def test_log_likelihood_is_that_of_the_models_own_states_without_a_rounding_of_l
     assert max(errors) > 30e-4  # had they been rounded
 
 
-@pytest.mark.parametrize("kind", ["plain", "all", "generated", "adapters"])
+@pytest.mark.parametrize("kind", ["plain", "all", "answer", "generated", "adapters"])
 def test_scoring_while_answering_gives_them_too_and_leaves_the_answers_alone(
     llama: HuggingFaceModel, kind: str
 ) -> None:

@@ -56,7 +56,7 @@ def check_at_once(lm: HuggingFaceModel, changes: Edits | Adapters | None) -> Non
     assert found.seconds > 0
 
 
-@pytest.mark.parametrize("kind", ["plain", "all", "generated"])
+@pytest.mark.parametrize("kind", ["plain", "all", "answer", "generated"])
 def test_answers_and_likelihoods_are_those_of_separate_calls(any_lm: HuggingFaceModel, kind: str) -> None:
     check_at_once(any_lm, None if kind == "plain" else edits(kind))
 
@@ -80,6 +80,7 @@ def test_prompts_are_read_once_and_candidates_are_counted_apart(llama: HuggingFa
 def test_a_model_with_sliding_windows_reads_them_again(tiny_lm: Callable[[str], HuggingFaceModel]) -> None:
     lm = tiny_lm("mistral")
     lm.model.config.sliding_window = 24
+    check_at_once(lm, edits("answer"))
     check_at_once(lm, None)
     before = lm.tokens_computed
     lm.generate_scored(PROMPTS, CANDIDATES, 6)
