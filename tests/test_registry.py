@@ -23,8 +23,8 @@ def test_the_methods_and_seven_tasks_are_registered():
     assert METHODS.names() == sorted([*prompting, *training, "caa", "chameleon", "style_vector"])
     shuffled = [f"shuffled_{name}" for name in METHODS.names() if name not in ("caa", "chameleon", "instruct")]
     nobody_s = ["constant", "no_history", "shuffled_prompt", "user_majority"]
-    drawn_or_meant = ["mean_difference", "random_direction", "random_offset", "shuffled_history"]
-    assert CONTROLS.names() == sorted([*nobody_s, *shuffled, *drawn_or_meant])
+    of_edits = ["mean_difference", "random_direction", "random_offset", "shuffled_history"]
+    assert CONTROLS.names() == sorted([*nobody_s, *shuffled, *of_edits])
     assert TASKS.names() == [f"lamp{number}" for number in range(1, 8)]
     assert "tiny-llama" in MODELS
 
