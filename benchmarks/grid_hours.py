@@ -73,15 +73,15 @@ def prompt_tokens(task: Task, split: TaskData, tokenizer: Tokenizer) -> dict[str
     of_users = Tokens(base, out, (base + out) * (1 + EPOCHS * items), out * items)  # inputs are written where none are
     steered = Tokens(base, out, insights + pairs, 2 * SAID + 2 * out)
     return {
-        **dict.fromkeys(("instruct", "rag", "shuffled_prompt"), asked),
+        **dict.fromkeys(("instruct", "rag", "shuffled_prompt", "shuffled_rag"), asked),
         "no_history": Tokens(bare, out, 0, 0),
-        **dict.fromkeys(("llm_rec", "pag"), noted),
+        **dict.fromkeys(("llm_rec", "pag", "shuffled_llm_rec", "shuffled_pag"), noted),
         **dict.fromkeys(("aloe", "shuffled_aloe"), trained),
         **dict.fromkeys(("dpo", "shuffled_dpo"), preferring),
         **dict.fromkeys(("oppu", "shuffled_oppu"), of_users),
         **dict.fromkeys(("chameleon", "shuffled_history", "random_direction", "mean_difference"), steered),
-        "caa": Tokens(base, out, neutral + 2 * (base + out), out),
-        "style_vector": Tokens(base, out, 3 * bare + 2 * out, out),
+        **dict.fromkeys(("caa", "random_offset"), Tokens(base, out, neutral + 2 * (base + out), out)),
+        **dict.fromkeys(("style_vector", "shuffled_style_vector"), Tokens(base, out, 3 * bare + 2 * out, out)),
         **dict.fromkeys(("constant", "user_majority"), Tokens(0, 0, 0, 0)),
     }
 

@@ -74,7 +74,7 @@ class Rag(Method):
         to_index = context.users if context.regime == "seen" and context.shows_history else []
 
         def personalizer() -> Personalizer:
-            return RetrievedPrompt(context.task, self.config.by, self.config.k, list(indexed))
+            return self._personalizer(context.task, list(indexed))
 
         with context.clock.phase("index"):
             for [user] in context.clock.batches(to_index, 1, lambda user: context.search.index(user.id, "recency")):
@@ -85,6 +85,9 @@ class Rag(Method):
         context.report.users_fitted = len(indexed)
         context.report.samples_used = sum(indexed.values())
         return personalizer()
+
+    def _personalizer(self, task: Task, users: Sequence[str]) -> Personalizer:
+        return RetrievedPrompt(task, self.config.by, self.config.k, users)
 
     def load(self, directory: Path, task: Task) -> Personalizer:
         return RetrievedPrompt(task, **json.loads((directory / _FILE).read_text(encoding="utf-8")))

@@ -211,7 +211,7 @@ def test_a_broken_control_does_not_hide_which_methods_have_controls(install):
     install({"harness.controls": {"gone": "plug:Gone"}}, {"plug.py": "x = 1\n"})
     with pytest.warns(UserWarning, match="Left out: .*'gone'"):
         assert controls_by_method() == before
-    assert before["aloe"] == ["shuffled_aloe"]
+    assert before.keys() == set(METHODS.names()) - {"instruct"}
 
 
 GOOD = "description: d\nmodel: tiny-llama\ntasks: lamp3\n"

@@ -21,9 +21,10 @@ from harness.specs.resolve import build_method, expand_methods, resolve
 def test_the_methods_and_seven_tasks_are_registered():
     prompting, training = ["instruct", "llm_rec", "pag", "rag"], ["aloe", "dpo", "oppu"]
     assert METHODS.names() == sorted([*prompting, *training, "caa", "chameleon", "style_vector"])
-    shuffled = ["shuffled_aloe", "shuffled_dpo", "shuffled_history", "shuffled_oppu", "shuffled_prompt"]
+    shuffled = [f"shuffled_{name}" for name in METHODS.names() if name not in ("caa", "chameleon", "instruct")]
     nobody_s = ["constant", "no_history", "shuffled_prompt", "user_majority"]
-    assert CONTROLS.names() == sorted({*nobody_s, *shuffled, "mean_difference", "random_direction"})
+    of_edits = ["mean_difference", "random_direction", "random_offset", "shuffled_history"]
+    assert CONTROLS.names() == sorted([*nobody_s, *shuffled, *of_edits])
     assert TASKS.names() == [f"lamp{number}" for number in range(1, 8)]
     assert "tiny-llama" in MODELS
 
@@ -37,7 +38,8 @@ def test_a_control_says_of_which_method_it_is_one():
         "user_majority",
     }
     assert {name for name, method in found.items() if method == "aloe"} == {"shuffled_aloe"}
-    assert set(found.values()) <= {*METHODS.names(), ""}
+    assert {name for name, method in found.items() if method == "caa"} == {"random_offset"}
+    assert {*found.values(), "instruct"} == {*METHODS.names(), ""}, "a method without a control of its own"
     assert control_of("random_direction:subspace=principal") == "chameleon"
     assert not any(control_of(name) for name in METHODS.names())
 
@@ -145,6 +147,12 @@ def test_a_control_takes_what_is_set_of_its_method_less_what_it_declares_or_is_s
     assert made["shuffled_aloe"] == made["aloe"]
     alone = resolve("chameleon,random_direction:num_layers=2", budget=1.0, overrides={"chameleon": chameleon})
     assert build_method(alone.methods[1], alone).config == drawn
+
+
+@pytest.mark.parametrize("name", PRESETS.names())
+def test_in_every_preset_a_control_has_the_settings_of_its_method(name):
+    methods = preset(name)["methods"]
+    assert all(methods[control] == methods[method] for control in CONTROLS.names() if (method := control_of(control)))
 
 
 def test_a_control_takes_what_is_set_of_its_method_where_that_does_not_run():

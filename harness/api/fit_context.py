@@ -139,6 +139,11 @@ class FitContext(Protocol):
         """Whether the prompts of evaluated queries may show any history: else searches find none while answering."""
         ...
 
+    @property
+    def selects_by(self) -> Retrieval | None:
+        """By what the run selects a history for each query; None where the selection does not look at what is asked."""
+        ...
+
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Batches of complete examples (query filled in), in seeded order, as long as the clock has room.
 

@@ -20,6 +20,7 @@ from harness.api import (
     Query,
     Regime,
     Reserve,
+    Retrieval,
     Task,
     User,
 )
@@ -54,6 +55,12 @@ class Context:
     def shows_history(self) -> bool:
         """Whether the prompts of evaluated queries may show any history."""
         return self.select.spec.eval_history == "own"
+
+    @property
+    def selects_by(self) -> Retrieval | None:
+        """By what the run selects a history for each query; None where the selection does not look at what is asked."""
+        selection = self.select.spec.selection
+        return selection if selection == "bm25" or selection == "dense" else None
 
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Complete examples in batches: every user's first, then every user's second, ... while the clock has room.

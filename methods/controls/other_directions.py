@@ -1,6 +1,6 @@
-"""Chameleon's edits with something else in place of the directions that it found."""
+"""Edits with something else in place of the directions that were found."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -9,8 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from harness.api import Edits, FitContext
+from harness.methods.caa import Caa, Differences
 from harness.methods.chameleon.directions import Directions, Source, group_slices
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
+from harness.methods.chameleon.steering import Steering
 
 _BISECTIONS = 60
 
@@ -85,6 +87,20 @@ class MeanDifference(Chameleon):
         personal, neutral = (torch.cat(sums, dim=1) / source.counts.cpu()[:, None, None]).unbind()
         offset = self.config.strength * found.at_chosen(personal - neutral)
         return Edits(found.layers, (), offset=offset, places=found.places)
+
+
+class RandomOffset(Caa):
+    """CAA with a random vector of the same length in place of the one found, layer by layer."""
+
+    control_of = "caa"
+
+    def _steering(self, context: FitContext, layers: tuple[int, ...], parts: Sequence[Differences]) -> Steering:
+        fitted = super()._steering(context, layers, parts)
+        if fitted.banks is None or (found := fitted.banks.offset) is None:
+            return fitted
+        drawn = torch.randn(found.shape, generator=torch.Generator().manual_seed(context.seed))
+        offset = found.norm(dim=-1, keepdim=True) * torch.nn.functional.normalize(drawn, dim=-1)
+        return replace(fitted, banks=replace(fitted.banks, offset=offset))
 
 
 def _banks_of(edits: Edits, groups: slice) -> Edits:

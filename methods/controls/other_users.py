@@ -3,22 +3,28 @@
 import json
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 from torch import Tensor
 
-from harness.api import FitContext, HistoryItem, HistorySearch, Method, Personalizer, Query, Task, User
+from harness.api import FitContext, HistoryItem, HistorySearch, Method, Personalizer, Query, Retrieval, Task, User
 from harness.methods.aloe import Aloe
 from harness.methods.base_prompt import BasePrompt
+from harness.methods.caa import Differences
 from harness.methods.chameleon.method import Chameleon
+from harness.methods.chameleon.steering import Steering
 from harness.methods.dpo import Dpo
+from harness.methods.llm_rec import LlmRec
 from harness.methods.nothing_to_set import NothingToSet
 from harness.methods.oppu import Oppu
+from harness.methods.pag import Pag
+from harness.methods.rag import Rag
+from harness.methods.style_vector import StyleVector
 
 T = TypeVar("T")
-_FILE = "shown.json"
+_SHOWN, _DONORS = "shown.json", "donors.json"
 
 
 class OthersHistories(BasePrompt):
@@ -38,22 +44,101 @@ class OthersHistories(BasePrompt):
 
     def save(self, directory: Path) -> None:
         shown = {user: [asdict(item) for item in items] for user, items in self.shown.items()}
-        (directory / _FILE).write_text(json.dumps(shown, ensure_ascii=False, indent=1), encoding="utf-8")
+        (directory / _SHOWN).write_text(json.dumps(shown, ensure_ascii=False, indent=1), encoding="utf-8")
+
+
+@dataclass
+class RetrievedFromOthers(BasePrompt):
+    """The base prompt with what the query finds in the history of its user's donor, as many items as in the own.
+
+    `k` as for rag: None for as many items as the run selects.
+    """
+
+    task: Task
+    donors: dict[str, str]
+    by: Retrieval
+    k: int | None = None
+
+    def retrieve(
+        self, query: Query, history: tuple[HistoryItem, ...], search: HistorySearch
+    ) -> tuple[HistoryItem, ...]:
+        if not self.serves(query):
+            return history
+        found = len(history) if self.k is None else min(self.k, search.index(query.user, "recency"))
+        return search.search(replace(query, user=self.donors[query.user]), self.by, found)
+
+    def serves(self, query: Query) -> bool:
+        return query.user in self.donors
+
+    def save(self, directory: Path) -> None:
+        state = {"donors": self.donors, "by": self.by, "k": self.k}
+        (directory / _DONORS).write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
+
+    @staticmethod
+    def load(directory: Path, task: Task) -> "RetrievedFromOthers":
+        """Read what `save` wrote."""
+        return RetrievedFromOthers(task, **json.loads((directory / _DONORS).read_text(encoding="utf-8")))
 
 
 class ShuffledPrompt(Method):
-    """The model as it is, shown the next user's history in place of the user's own: what is personal in a prompt."""
+    """The model as it is, shown the next user's history in place of the user's own: what is personal in a prompt.
+
+    Where the run selects by what is asked, the prompt shows what that finds in the next user's history.
+    """
 
     Config = NothingToSet
 
     def fit(self, context: FitContext) -> Personalizer:
-        shown = {user.id: donor.history for user, donor in zip(context.users, _next(context.users), strict=True)}
-        context.report.users_fitted = len(shown)
-        return OthersHistories(context.task, shown)
+        context.report.users_fitted = len(context.users)
+        if context.selects_by is not None:
+            return RetrievedFromOthers(context.task, _donors([user.id for user in context.users]), context.selects_by)
+        return OthersHistories(context.task, _exchanged({user.id: user.history for user in context.users}))
 
     def load(self, directory: Path, task: Task) -> Personalizer:
-        shown = json.loads((directory / _FILE).read_text(encoding="utf-8"))
+        if (directory / _DONORS).exists():
+            return RetrievedFromOthers.load(directory, task)
+        shown = json.loads((directory / _SHOWN).read_text(encoding="utf-8"))
         return OthersHistories(task, {user: [HistoryItem(**item) for item in items] for user, items in shown.items()})
+
+
+class ShuffledRag(Rag):
+    """RAG that shows what the query finds in the history of the next user who is indexed."""
+
+    control_of = "rag"
+
+    def _personalizer(self, task: Task, users: Sequence[str]) -> Personalizer:
+        return RetrievedFromOthers(task, _donors(users), self.config.by, self.config.k)
+
+    def load(self, directory: Path, task: Task) -> Personalizer:
+        return RetrievedFromOthers.load(directory, task)
+
+
+class ShuffledLlmRec(LlmRec):
+    """LLM-REC with the note on the next user who has one in each prompt, beside the user's own history."""
+
+    control_of = "llm_rec"
+
+    def _personalizer(self, task: Task, notes: dict[str, str]) -> Personalizer:
+        return super()._personalizer(task, _exchanged(notes))
+
+
+class ShuffledPag(Pag):
+    """PAG with the profile of the next user who has one in each prompt, beside items of the user's own history."""
+
+    control_of = "pag"
+
+    def _personalizer(self, task: Task, notes: dict[str, str]) -> Personalizer:
+        return super()._personalizer(task, _exchanged(notes))
+
+
+class ShuffledStyleVector(StyleVector):
+    """StyleVector whose users have each the vector of the next who has one."""
+
+    control_of = "style_vector"
+
+    def _steering(self, context: FitContext, layers: tuple[int, ...], parts: Sequence[Differences]) -> Steering:
+        fitted = super()._steering(context, layers, parts)
+        return replace(fitted, rows=_exchanged(fitted.rows))
 
 
 class ShuffledHistory(Chameleon):
@@ -92,7 +177,7 @@ class ShuffledOppu(Oppu):
     control_of = "oppu"
 
     def _personalizer(self, task: Task, own: Mapping[str, Mapping[str, Tensor]], common: Personalizer) -> Personalizer:
-        return super()._personalizer(task, dict(zip(own, _next(list(own.values())), strict=True)), common)
+        return super()._personalizer(task, _exchanged(own), common)
 
 
 def _shuffled(context: FitContext) -> FitContext:
@@ -117,6 +202,16 @@ def _with(context: FitContext, user: User, donor: User) -> User:
         for one in user.examples
     )
     return replace(user, history=donor.history, examples=examples)
+
+
+def _donors(users: Sequence[str]) -> dict[str, str]:
+    """Of each user the next one."""
+    return dict(zip(users, _next(users), strict=True))
+
+
+def _exchanged(own: Mapping[str, T]) -> dict[str, T]:
+    """By user, what the next one has; a single user keeps it, as there is nobody to exchange with."""
+    return dict(zip(own, _next(list(own.values())), strict=True))
 
 
 def _next(items: Sequence[T]) -> list[T]:

@@ -8,13 +8,17 @@ from harness.methods.caa import Caa
 from harness.methods.chameleon.method import Chameleon
 from harness.methods.controls.fixed_answers import Constant, UserMajority
 from harness.methods.controls.no_history import NoHistory
-from harness.methods.controls.other_directions import MeanDifference, RandomDirection
+from harness.methods.controls.other_directions import MeanDifference, RandomDirection, RandomOffset
 from harness.methods.controls.other_users import (
     ShuffledAloe,
     ShuffledDpo,
     ShuffledHistory,
+    ShuffledLlmRec,
     ShuffledOppu,
+    ShuffledPag,
     ShuffledPrompt,
+    ShuffledRag,
+    ShuffledStyleVector,
 )
 from harness.methods.dpo import Dpo
 from harness.methods.instruct import Instruct
@@ -51,10 +55,15 @@ WITHOUT_TRAINING = [
     (RandomDirection, {**SMALL, "subspace": "principal"}),
     (ShuffledHistory, SMALL),
     (MeanDifference, SMALL),
+    (ShuffledLlmRec, BRIEF),
+    (ShuffledPag, {**BRIEF, "k": 2}),
+    (ShuffledStyleVector, {"layers": [0, 2]}),
+    (RandomOffset, {}),
     (Constant, {}),
     (UserMajority, {}),
     (NoHistory, {}),
 ]
+SHOWING_OTHERS = [ShuffledPrompt, ShuffledRag]
 TRAINED = [
     (Aloe, FAST),
     (Aloe, {**FAST, "training": "lora", "lora": LORA, "accumulation": 2}),
@@ -68,7 +77,7 @@ TRAINED = [
 
 def test_every_registered_method_is_checked():
     registered = {registry.get(name) for registry in (METHODS, CONTROLS) for name in registry.names()}
-    assert {ShuffledPrompt, *(method for method, _ in [*WITHOUT_TRAINING, *TRAINED])} >= registered
+    assert {*SHOWING_OTHERS, *(method for method, _ in [*WITHOUT_TRAINING, *TRAINED])} >= registered
 
 
 @pytest.mark.parametrize(("method", "config"), WITHOUT_TRAINING)
@@ -118,9 +127,10 @@ def test_individual_methods_share_nothing(method, config, toy_source: HuggingFac
     check_method(method, config, lm=toy_source, shares_users=False)
 
 
-def test_shuffled_prompt_conforms_but_for_the_history_of_others_that_it_is_made_to_show(toy_source: HuggingFaceModel):
+@pytest.mark.parametrize("method", SHOWING_OTHERS)
+def test_what_shows_the_history_of_others_conforms_but_for_that(method, toy_source: HuggingFaceModel):
     with pytest.raises(AssertionError, match="a word of one user's history is in another user's prompt"):
-        check_method(ShuffledPrompt, {}, lm=toy_source)
+        check_method(method, {}, lm=toy_source)
 
 
 def test_conformance_catches_a_leak_between_users(toy_source: HuggingFaceModel):

@@ -10,6 +10,7 @@ from harness.api import Edits, HistoryItem, Query
 from harness.conformance.method_checks import SPEC
 from harness.conformance.toys import toy_queries, toy_users
 from harness.methods.aloe import Aloe
+from harness.methods.caa import Caa, CaaConfig
 from harness.methods.chameleon.method import Chameleon, ChameleonConfig
 from harness.methods.chameleon.stored_pairs import StoredGroups
 from harness.methods.controls.fixed_answers import Constant, UserMajority
@@ -19,19 +20,28 @@ from harness.methods.controls.other_directions import (
     MeanDifferenceConfig,
     RandomDirection,
     RandomDirectionConfig,
+    RandomOffset,
     mean_change,
 )
 from harness.methods.controls.other_users import (
     ShuffledAloe,
     ShuffledDpo,
     ShuffledHistory,
+    ShuffledLlmRec,
     ShuffledOppu,
+    ShuffledPag,
     ShuffledPrompt,
+    ShuffledRag,
+    ShuffledStyleVector,
 )
 from harness.methods.fine_tuning.weights import LoraSettings
 from harness.methods.instruct import Instruct
+from harness.methods.llm_rec import LlmRec, LlmRecConfig
 from harness.methods.nothing_to_set import NothingToSet
 from harness.methods.oppu import Oppu, OppuConfig
+from harness.methods.pag import Pag, PagConfig
+from harness.methods.rag import Rag, RagConfig
+from harness.methods.style_vector import StyleVector
 from harness.model.editing import of_rows
 from harness.running.retrieval import HistorySearch
 from tests.methods.trained import dpo
@@ -223,6 +233,97 @@ def test_shuffled_prompt_shows_the_next_user_s_history_where_prompts_show_any(ma
     assert fitted.retrieve(stranger, context.users[0].history, context.search) == context.users[0].history
     assert not fitted.serves(stranger)
     assert [fitted.retrieve(query, (), context.search) for query, _ in _asked(context.users)] == [()] * 3
+
+
+@pytest.mark.parametrize("selection", ["bm25", "dense"])
+def test_shuffled_prompt_shows_what_the_query_finds_where_the_run_selects_by_it(make_context, tmp_path, selection):
+    context = make_context(users=toy_users(3), embedder=_letters)
+    context.select.spec = SPEC.model_copy(update={"selection": selection, "history": 2})
+    method = ShuffledPrompt(NothingToSet())
+    method.fit(context).save(tmp_path)
+    fitted = method.load(tmp_path, context.task)
+    donors = [*context.users[1:], context.users[0]]
+    for (query, _), donor in zip(_asked(context.users), donors, strict=True):
+        own = context.select.for_query(query)
+        assert fitted.retrieve(query, own, context.search) == context.select.for_query(replace(query, user=donor.id))
+        assert len(fitted.retrieve(query, own[:1], context.search)) == 1
+        assert fitted.retrieve(query, (), context.search) == ()
+    history = context.users[0].history
+    assert fitted.retrieve(STRANGER, history, context.search) == history
+    assert not fitted.serves(STRANGER)
+
+
+def _letters(texts):
+    return np.array([[1 + text.count(letter) for letter in "aceiot"] for text in texts], np.float32)
+
+
+@pytest.mark.parametrize("k", [None, 2, 9])
+def test_shuffled_rag_shows_what_the_query_finds_in_the_next_history_as_many_items_as_in_the_own(
+    make_context, tmp_path, k
+):
+    users = [*toy_users(3), replace(toy_users(4)[3], history=())]  # the last has nothing to index
+    context = make_context(users=users, embedder=_letters)
+    method, config = ShuffledRag(RagConfig(by="dense", k=k)), RagConfig(by="dense", k=k)
+    method.fit(context).save(tmp_path)
+    fitted, own = method.load(tmp_path, context.task), Rag(config).fit(make_context(users=users, embedder=_letters))
+    for number, user in enumerate(users[:3]):
+        query, history = Query("q", user.id, "letters of a detective"), user.history[:3]
+        shown, donor = fitted.retrieve(query, history, context.search), users[(number + 1) % 3]
+        assert len(shown) == len(own.retrieve(query, history, context.search))
+        assert shown == own.retrieve(replace(query, user=donor.id), donor.history[:3], context.search)
+        assert all(item.id.startswith(donor.id) for item in shown)
+    assert [fitted.serves(Query("q", user.id, "")) for user in users] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("method", "control", "config"),
+    [(LlmRec, ShuffledLlmRec, LlmRecConfig()), (Pag, ShuffledPag, PagConfig(k=2))],
+)
+def test_shuffled_notes_are_those_of_the_next_user_who_has_one_beside_the_own_history(
+    make_context, method, control, config
+):
+    users = [replace(user, history=user.history[: 0 if user.id == "user 1" else None]) for user in toy_users(4)]
+    context = make_context(users=users)
+    own, other = method(config).fit(make_context(users=users)), control(config).fit(context)
+    said = [own.notes[f"user {number}"] for number in (0, 2, 3)]
+    assert len(set(said)) == 3
+    assert other.notes == dict(zip(("user 0", "user 2", "user 3"), [*said[1:], said[0]], strict=True))
+    query, history = toy_queries(toy_users(1))[0], users[0].history
+    shown = other.retrieve(query, history, context.search)
+    assert shown == own.retrieve(query, history, context.search)
+    assert other.prompt(query, shown) == context.task.prompts.base(query.text, shown, note=said[1])
+    assert not other.serves(Query("q", "user 1", "?"))
+
+
+def test_shuffled_style_vector_gives_each_user_the_vector_of_the_next_who_has_one(make_context):
+    users = [replace(user, examples=() if user.id == "user 1" else user.examples) for user in toy_users(4)]
+    own, other = (kind(CaaConfig()).fit(make_context(users=users)) for kind in (StyleVector, ShuffledStyleVector))
+    assert torch.equal(own.banks.offset, other.banks.offset)
+    ordered = ["user 0", "user 2", "user 3"]
+    for user, donor in zip(ordered, [*ordered[1:], ordered[0]], strict=True):
+        [one, two] = [of_rows(fitted.banks, [fitted.rows[who]]).offset for fitted, who in ((own, donor), (other, user))]
+        assert torch.equal(one, two)
+        assert other.rows[user] != own.rows[user]
+    assert not other.serves(Query("q", "user 1", "?"))
+
+
+@pytest.mark.parametrize("where", [{}, {"layers": [0, 2], "site": "block", "edit_positions": "generated"}])
+def test_a_random_offset_is_as_long_as_caas_at_the_same_place_and_drawn_from_the_seed(make_context, where):
+    config = CaaConfig(**where, strength=0.5)
+    found = Caa(config).fit(make_context())
+    drawn, again, other = (RandomOffset(config).fit(make_context(seed=seed)) for seed in (0, 0, 1))
+    torch.testing.assert_close(drawn.banks.offset.norm(dim=-1), found.banks.offset.norm(dim=-1))
+    assert torch.equal(drawn.banks.offset, again.banks.offset)
+    for one in (found, other):
+        assert torch.nn.functional.cosine_similarity(drawn.banks.offset, one.banks.offset, dim=-1).abs().max() < 0.9
+    for name in ("layers", "site", "positions"):
+        assert getattr(drawn.banks, name) == getattr(found.banks, name)
+    assert (drawn.rows, drawn.default_row) == (found.rows, found.default_row)
+
+
+def test_a_random_offset_of_nothing_is_no_edit(make_context):
+    users = [replace(user, examples=()) for user in toy_users(2)]
+    assert RandomOffset(CaaConfig()).fit(make_context(users=users)).banks is None
 
 
 def test_no_history_asks_as_instruct_asks_whoever_has_none(make_context, tmp_path):

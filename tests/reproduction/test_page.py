@@ -14,7 +14,14 @@ from harness.reproduction.paper_figures import draw
 from harness.reproduction.reported import reported
 from tests.reproduction.made_up import experiment, point
 
-METHODS = {"instruct": 0.3, "chameleon": 0.3, "rag": 0.95, "constant": 0.31, "random_direction": 0.32}
+METHODS = {
+    "instruct": 0.3,
+    "chameleon": 0.3,
+    "rag": 0.95,
+    "constant": 0.31,
+    "random_direction": 0.32,
+    "shuffled_rag": 0.33,
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +90,10 @@ def test_the_page_of_a_real_model_begins_with_the_answer(result):
     assert "SmolLM2-135M-Instruct is small: 135M parameters" in opening
     assert answered.startswith("- smollm2-135m with the first")
     assert meaning.startswith("instruct is the model as it is, with its values")
-    assert "Controls of chameleon: random_direction. constant: The most frequent answer" in meaning
+    assert (
+        "Controls of chameleon: random_direction. Controls of rag: shuffled_rag. constant: The most frequent answer"
+        in meaning
+    )
     assert "Verdicts on the paper's claims: " in page
     assert "lamp7 is left out: the data have no such task." in page
     assert "(without LaMP7)" in page
@@ -176,14 +186,14 @@ def test_a_method_personalizes_if_it_beats_instruct_and_its_own_controls_and_tho
 
 
 def test_what_has_no_control_is_not_judged_and_one_fit_shows_no_more_than_that(result):
-    rivals = [("chameleon", "random_direction", 0.5), ("rag", "random_direction", 0.01)]
-    tests = [(method, "instruct", 0.01) for method in ("chameleon", "rag", "oppu")]
+    rivals = [("chameleon", "random_direction", 0.5), ("reminder", "random_direction", 0.01)]
+    tests = [(method, "instruct", 0.01) for method in ("chameleon", "reminder", "oppu")]
     line = told_by_likelihood(result, [0], *tests, *rivals)
     assert line.startswith(
         "By the likelihood of the users' own answers, in one fit of each (another may come out otherwise)"
     )
     unjudged = "Not judged, as no control of theirs was run here: oppu on lamp2."
-    assert line.endswith(f": no method. {unjudged} Not judged, as no control of theirs exists: rag on lamp2.")
+    assert line.endswith(f": no method. {unjudged} Not judged, as no control of theirs exists: reminder on lamp2.")
 
 
 def test_the_answer_says_how_many_users_would_tell_a_method_from_instruct_and_which_way(result):
@@ -246,7 +256,7 @@ def test_at_a_glance_each_method_stands_beside_instruct_and_what_is_beyond_chanc
     assert table.columns[:3] == ["method", "Acc. ↑", "gold log p ↑"]
     by_method = {row[0]: row for row in table.rows}
     assert list(by_method)[:3] == ["instruct", "rag", "chameleon"]
-    assert set(list(by_method)[3:]) == {"control: constant", "control: random_direction"}
+    assert set(list(by_method)[3:]) == {"control: constant", "control: random_direction", "control: shuffled_rag"}
     assert by_method["instruct"][2] == "-3.000"
     assert by_method["rag"][2] == "+0.500"
     assert by_method["control: random_direction"][2] == "–"
@@ -314,6 +324,7 @@ def test_equal_late_and_incomplete_rows_are_no_winners(result, change, said):
         "rag": 0.95,
         "constant": 0.2,
         "random_direction": 0.2,
+        "shuffled_rag": 0.2,
     }
     rows = [row.model_copy(update={"value": same[row.label]} | (change if row.label == "rag" else {})) for row in rows]
     lines = answer([result.model_copy(update={"rows": rows})], common().names)
