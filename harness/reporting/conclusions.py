@@ -218,8 +218,8 @@ def _blindness(comparison: Comparison, task: str, tests: dict[str, PairTest]) ->
                 f"With {counted(users, 'user')}, a difference from {BASELINE} below about {_span(sizes)} "
                 "may well have gone unnoticed: one as large is found 4 times in 5."
             )
-    told = (*comparison.comparisons, *comparison.likelihood_tests)
-    moved = any(t.task == task and t.b == BASELINE and t.p_holm < ALPHA for t in told)
+    every = (*comparison.comparisons, *comparison.likelihood_tests)
+    moved = any(t.task == task and t.b == BASELINE and t.p_holm < ALPHA for t in every)
     if is_instrument(comparison.spec.model) and not moved:
         sentences.append(
             f"No method of this run moved {comparison.spec.model} on {task}, so the null may be the instrument's."

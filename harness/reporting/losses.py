@@ -75,8 +75,8 @@ def _fits(rows: Sequence[Row]) -> Iterator[str]:
             served = f"{row.users_served} of {row.users} users{fits}"
             yield f"{row.label} served {served}; the others got the plain prompt and model."
         if row.knows_some:
-            known = f"{row.users_known} of {row.users_served} users{fits}"
-            yield f"{row.label} had something of their own for {known}; the others got what all share."
+            own = f"{row.users_known} of {row.users_served} users{fits}"
+            yield f"{row.label} had something of their own for {own}; the others got what all share."
     told = [row for row in rows if row.sole_answer is not None and not is_control(row.label)]
     for answer, labels in _by_value(told, lambda row: row.sole_answer):
         yield f"{listed(labels)} answered every question with {quoted(answer)}, whoever asked."
