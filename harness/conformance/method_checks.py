@@ -88,23 +88,30 @@ class Bench:
         )
         return self.method.fit(context), context, clock
 
-    def ask(self, personalizer: Personalizer, users: Sequence[User], lm: HuggingFaceModel | None = None) -> list[str]:
-        """The raw answers to one query of each user."""
+    def ask(
+        self,
+        personalizer: Personalizer,
+        users: Sequence[User],
+        lm: HuggingFaceModel | None = None,
+        evaluated: Sequence[User] | None = None,
+    ) -> list[str]:
+        """The raw answers to one query of each user, who may be some of those `evaluated`."""
         queries = toy_queries(users)
         fixed = personalizer.answers(queries)
         if fixed is not None:
             return fixed
         lm = lm or self.source.pristine()
         with personalizer.patched_model(lm):
-            return lm.generate(prompts(personalizer, users), self.task.max_new_tokens, personalizer.edits(queries))
+            return lm.generate(
+                prompts(personalizer, users, evaluated), self.task.max_new_tokens, personalizer.edits(queries)
+            )
 
 
-def prompts(personalizer: Personalizer, users: Sequence[User]) -> list[str]:
-    """What the model is asked for each user."""
+def prompts(personalizer: Personalizer, users: Sequence[User], evaluated: Sequence[User] | None = None) -> list[str]:
+    """What the model is asked for each user; all the `evaluated` have histories to search, by default these alone."""
+    search = _search(users if evaluated is None else evaluated)
     pairs = zip(toy_queries(users), users, strict=True)
-    return [
-        personalizer.prompt(query, personalizer.retrieve(query, user.history, _search(users))) for query, user in pairs
-    ]
+    return [personalizer.prompt(query, personalizer.retrieve(query, user.history, search)) for query, user in pairs]
 
 
 def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -179,7 +186,7 @@ def check_answers(bench: Bench, personalizer: Personalizer, users: Sequence[User
     """One answer per query; a batch answers as each query alone; strangers and users without history get an answer."""
     assert len(answers) == len(users), f"{len(answers)} answers to {len(users)} queries"
     lm = bench.source.pristine()
-    alone = [bench.ask(personalizer, [user], lm)[0] for user in users]
+    alone = [bench.ask(personalizer, [user], lm, users)[0] for user in users]
     assert alone == answers, f"answers depend on the batch: {answers} together, {alone} one by one"
     strangers = [toy_user("stranger", task=bench.task), replace(users[0], history=users[0].history[:1])]
     assert len(bench.ask(personalizer, strangers, lm)) == len(strangers)
@@ -238,7 +245,7 @@ def check_privacy(bench: Bench, users: Sequence[User], answers: list[str], share
     """A word of one user's history reaches no other user's prompt; if users are not shared, no other answer changes."""
     marked = [_with_canary(users[0], bench.task), *users[1:]]
     personalizer, _, _ = bench.fit(marked)
-    others = prompts(personalizer, marked[1:])
+    others = prompts(personalizer, marked[1:], marked)
     assert not any(CANARY in prompt for prompt in others), "a word of one user's history is in another user's prompt"
     if not shares_users:
         now = bench.ask(personalizer, marked)[1:]
