@@ -21,7 +21,7 @@ TINY = {
     "figure4": (4, 16, 16),
     "figure5": (5, 30, 24),  # 8 items are Table 1's
 }
-PAPER = {**TINY, "table1": (1, 57, 57), "table3": (1, 8, 4), "figure3": (6, 14, 14), "figure5": (5, 20, 16)}
+PAPER = {**TINY, "table1": (1, 75, 75), "table3": (1, 8, 4), "figure3": (6, 14, 14), "figure5": (5, 20, 16)}
 
 
 def chosen(preset, **given):
