@@ -87,7 +87,7 @@ def assemble(spec: ExperimentSpec, results: Sequence[PointResult], preset: str) 
         rows=measure(sides, layout, metrics, spec.name, printed, counterparts),
         claims=judge(sides, spec, metrics, printed, counterparts),
         notes=_notes(sides, list(records.values())),
-        cells={digest: record.fit_seconds + record.eval_seconds for digest, record in records.items()},
+        cells={digest: _spent(record) for digest, record in records.items()},
         failed=sum(record.status == "failed" for record in records.values()),
         provenance={"hardware": first.hardware, "versions": first.versions, "git": first.git},
         left_out=spec.left_out,
@@ -254,6 +254,11 @@ def _ends(stopped: int, fits: int) -> str:
     if not stopped:
         return f"All {fits} fits came to their natural end."
     return f"The clock ended {stopped} of {fits} fits; the others came to their natural end."
+
+
+def _spent(record: CellRecord) -> float:
+    """Seconds of fitting and answering; another cell's answers were no work."""
+    return record.fit_seconds + (0.0 if record.answers_of else record.eval_seconds)
 
 
 def _without_files(spec: CellSpec) -> dict[str, Any]:

@@ -273,6 +273,18 @@ def test_a_verdict_along_an_axis_says_where_its_fits_got_through_unequal_work(tm
     assert much.reservations == ([said.format(6, 23)] if doubted else [])
 
 
+def test_answers_that_are_another_cell_s_took_no_time(tmp_path):
+    found = point(tmp_path / "again", {"instruct": 0.2, "chameleon": 0.9}, ("lamp2",))
+    whole = sum(assemble(experiment("table1"), [found], "tiny").cells.values())
+    [file] = found.folder.glob("cells/*/instruct/*/cell.json")
+    cell = json.loads(file.read_text())
+    assert cell["eval_seconds"] > 0
+    file.write_text(json.dumps(cell | {"answers_of": "lamp2/instruct/seed-1"}))
+    again = replace(found, comparison=build(Store(found.folder)))
+    spent = sum(assemble(experiment("table1"), [again], "tiny").cells.values())
+    assert spent == pytest.approx(whole - cell["eval_seconds"])
+
+
 def test_a_verdict_on_a_fit_that_overran_its_budget_says_so(tmp_path):
     found = point(tmp_path / "late", {"instruct": 0.2, "llm_rec": 0.2, "aloe": 0.2, "chameleon": 0.9}, ("lamp2",))
     for file in found.folder.glob("cells/*/chameleon/*/cell.json"):
