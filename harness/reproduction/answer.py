@@ -249,25 +249,27 @@ def _shown(result: Reproduction, metrics: Mapping[str, tuple[str, bool]], by: st
         said = f"Shown to personalize by {by}, {ahead}"
     else:
         said = f"By {by}, in one fit of each (another may come out otherwise), {ahead}"
-    rest = [*_not_faced({key: faced[key] for key in shown}), *_unjudged(result, unjudged)]
+    rest = [*_not_faced({key: faced[key] for key in shown}, controlled), *_unjudged(result, unjudged, controlled)]
     return " ".join([f"{said}: {_methods(result, shown) or 'no method'}.", *rest])
 
 
-def _not_faced(shown: Mapping[tuple[str, str], set[str]]) -> list[str]:
-    """Of methods that beat the controls which were run, those of theirs that were not."""
-    controls, found = controls_by_method(), []
+def _not_faced(shown: Mapping[tuple[str, str], set[str]], controlled: Mapping[str, Sequence[str]]) -> list[str]:
+    """Of methods that beat the controls which were run, those of theirs that were not; `controlled` has all of them."""
+    found = []
     for (task, method), rivals in shown.items():
         there = set(map(method_of, rivals))
-        if absent := [name for name in controls.get(method_of(method), ()) if name not in there]:
+        if absent := [name for name in controlled.get(method_of(method), ()) if name not in there]:
             found.append(
                 f"On {task} {method} was not held against its control{'s' * (len(absent) > 1)} {listed(absent)}."
             )
     return found
 
 
-def _unjudged(result: Reproduction, keys: Iterable[tuple[str, str]]) -> list[str]:
+def _unjudged(
+    result: Reproduction, keys: Iterable[tuple[str, str]], controlled: Mapping[str, Sequence[str]]
+) -> list[str]:
     """Of which methods no control was run, and which have none."""
-    ordered, controlled = sorted(keys, key=lambda key: key[::-1]), controls_by_method()
+    ordered = sorted(keys, key=lambda key: key[::-1])
     lacking = [key for key in ordered if method_of(key[1]) in controlled]
     without = [key for key in ordered if key not in lacking]
     told = (("as no control of theirs was run here", lacking), ("as no control of theirs exists", without))

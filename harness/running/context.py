@@ -59,8 +59,7 @@ class Context:
     @property
     def selects_by(self) -> Retrieval | None:
         """By what the run selects a history for each query; None where the selection does not look at what is asked."""
-        selection = self.select.spec.selection
-        return selection if selection == "bm25" or selection == "dense" else None
+        return self.select.by
 
     def examples(self, batch_size: int, reserve: Reserve = 0.0) -> Iterator[list[Example]]:
         """Complete examples in batches: every user's first, then every user's second, ... while the clock has room.
@@ -102,7 +101,7 @@ class Context:
 
     def history_for(self, user: User, asked: str) -> tuple[HistoryItem, ...]:
         """What the run selects of the user's history for a question of these words."""
-        return self.select.for_query(Query("history", user.id, asked)) if self.select.asks else user.history
+        return self.select.for_query(Query("history", user.id, asked)) if self.selects_by else user.history
 
     def shorten(
         self,

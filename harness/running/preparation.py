@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.api import Example, HarnessError, HistoryItem, LanguageModel, Query, Task, TaskData, User
+from harness.api import Example, HarnessError, HistoryItem, LanguageModel, Query, Retrieval, Task, TaskData, User
 from harness.running.history import embedded_text, note_on_dates, select
 from harness.running.leaks import LeakSearch, find_leaks
 from harness.running.retrieval import Embed, HistorySearch
@@ -58,19 +58,19 @@ class Selector:
         )
 
     @property
-    def asks(self) -> bool:
-        """Whether what is selected depends on what is asked."""
-        return self.spec.selection in ("bm25", "dense")
+    def by(self) -> Retrieval | None:
+        """By what a history is selected for each query; None where that does not depend on what is asked."""
+        selection = self.spec.selection
+        return selection if selection == "bm25" or selection == "dense" else None
 
     def for_query(self, query: Query, without: Collection[int] = ()) -> tuple[HistoryItem, ...]:
         """H_u^k for one query where that depends on it, chosen as if the items at `without` did not exist."""
-        selection = self.spec.selection
-        assert selection == "bm25" or selection == "dense"
-        return self._search.most_relevant(query.user, query.text, selection, self.spec.history, without)
+        assert self.by is not None
+        return self._search.most_relevant(query.user, query.text, self.by, self.spec.history, without)
 
     def for_queries(self, queries: Sequence[Query]) -> Histories:
         """H_u^k for each query, by query id."""
-        if self.asks:
+        if self.by:
             return {query.id: self.for_query(query) for query in queries}
         own = {user: self(user) for user in dict.fromkeys(query.user for query in queries)}
         return {query.id: own[query.user] for query in queries}
@@ -84,7 +84,7 @@ class Selector:
         asked = Query(f"example {item.id}", user, answer if query is None else query)
         gone = {item.id} if self.spec.keep_leaks else {item.id, *self._leaks_of(user).find(asked, answer)}
         hidden = {place for place, other in enumerate(self.whole[user]) if other.id in gone}
-        return self.for_query(asked, hidden) if self.asks else self(user, hidden)
+        return self.for_query(asked, hidden) if self.by else self(user, hidden)
 
     def example_of(self, task: Task, user: str, item: HistoryItem) -> Example | None:
         """What an item of the user's history supervises; None if it answers no question of the task."""
